@@ -1,0 +1,3 @@
+"""mmjax: multimodal learning in JAX."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,11 @@
+"""From a manifest, a DataFrame or an embedded set to global batches.
+
+    source -> Table -> (join, align) -> split -> processors fitted on the training rows -> Grain -> Batch
+
+- `sources/`: one file a source of rows (CSV, JSON Lines, Parquet, DataFrame, TFDS, an embedded set).
+- `modalities/`: one file a kind of input: settings, fitting, one example, padding a batch.
+- `targets/`: one file a kind of target column.
+- `embedded/`: the data that ships with the package, each with its NOTICE.
+
+To add one: a file with a frozen dataclass (its fields are its settings) and a line in the registry.
+"""

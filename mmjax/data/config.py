@@ -1,0 +1,110 @@
+"""The settings of the data room, and its registries."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from mmjax.core.registry import Registry, Spec
+
+sources = Registry(
+    "source",
+    {
+        "csv": "mmjax.data.sources.csv:Csv",
+        "jsonl": "mmjax.data.sources.jsonl:JsonLines",
+        "parquet": "mmjax.data.sources.parquet:Parquet",
+        "frame": "mmjax.data.sources.frame:Frame",
+        "tfds": "mmjax.data.sources.tfds:Tfds",
+        "emoji": "mmjax.data.sources.emoji:Emoji",
+    },
+)
+
+modalities = Registry(
+    "modality",
+    {
+        "text": "mmjax.data.modalities.text:Text",
+        "image": "mmjax.data.modalities.image:Image",
+        "table": "mmjax.data.modalities.table:TableRow",
+    },
+)
+
+targets = Registry(
+    "target",
+    {
+        "category": "mmjax.data.targets.category:Category",
+    },
+)
+
+SourceSpec = Annotated[Spec, sources]
+ModalitySpec = Annotated[Spec, modalities]
+TargetSpec = Annotated[Spec, targets]
+
+
+@dataclasses.dataclass(frozen=True)
+class SplitConfig:
+    """Which rows train, which choose, which test.
+
+    With `column`, its cells name the split (values are mapped by `names`: train, validation, test).
+    Otherwise splits are made from `fractions` (train, validation, test), stratified by the target
+    column `stratify` and never separating rows that share the value of `group`.
+    """
+
+    column: str | None = None
+    names: Mapping[str, tuple[str, ...]] = dataclasses.field(
+        default_factory=lambda: {
+            "train": ("train", "training"),
+            "validation": ("validation", "valid", "val", "dev"),
+            "test": ("test",),
+        }
+    )
+    fractions: tuple[float, float, float] = (0.8, 0.1, 0.1)
+    stratify: str | None = None
+    group: str | None = None
+    seed: int = 0
+    on_rare_class: Literal["warn", "raise"] = "warn"
+
+
+@dataclasses.dataclass(frozen=True)
+class Join:
+    """Another source, joined to the rows by key, or by the time of each row.
+
+    `on` names the key column in both (a left join; a key that occurs twice on the right is an
+    error). With `time`, the right side is a stream with a timestamp column of that name, in
+    seconds: `nearest` takes the closest row within `tolerance`, `window` all rows within
+    `tolerance` as a list, `resampled` linear interpolation of its numeric columns.
+    """
+
+    source: SourceSpec
+    on: str | None = None
+    time: str | None = None
+    rule: Literal["nearest", "window", "resampled"] = "nearest"
+    tolerance: float = 0.0
+    prefix: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """Everything between a manifest and a global batch."""
+
+    source: SourceSpec = Spec("emoji")
+    joins: tuple[Join, ...] = ()
+    modalities: Mapping[str, ModalitySpec] = dataclasses.field(default_factory=dict)
+    targets: Mapping[str, TargetSpec] = dataclasses.field(default_factory=dict)
+    split: SplitConfig = dataclasses.field(default_factory=SplitConfig)
+    id_column: str | None = None
+    """The column that names a row in predictions; the row number if None."""
+    batch_size: int = 64
+    """Rows of one global training batch, over all hosts."""
+    eval_batch_size: int | None = None
+    """Rows of one global evaluation batch; `batch_size` if None."""
+    threads: int = 4
+    """Decoding threads of one process."""
+    workers: int = 0
+    """Decoding processes of one host; 0 decodes in this process."""
+    prefetch: int = 4
+    """Batches made ahead."""
+    on_bad_sample: Literal["raise", "quarantine"] = "raise"
+    max_bad_fraction: float = 0.01
+    """Quarantining more than this fraction (from 200 rows on) stops the run."""
+    max_bad: int = 1000
