@@ -1,0 +1,34 @@
+"""From one modality's fields to `Tokens`: one file a family.
+
+An encoder is a Linen module called as `encoder(**fields, train=...)`, where the fields are those of
+its modality's processor. It returns `Tokens` in its own width and knows nothing of presence or
+fusion. Facts of the data (vocabulary size, image size) are fields made with `fact()`.
+
+To add one: a file with the module, and a line below.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from mmjax.core.registry import Registry, Spec
+
+registry = Registry(
+    "encoder",
+    {
+        "text_transformer": "mmjax.encoders.text_transformer:TextTransformer",
+        "bert_base": "mmjax.encoders.text_transformer:BertBase",
+        "bag_of_subwords": "mmjax.encoders.bag_of_subwords:BagOfSubwords",
+        "vit": "mmjax.encoders.vit:ViT",
+        "vit_base": "mmjax.encoders.vit:ViTBase",
+        "image_cnn": "mmjax.encoders.image_cnn:ImageCNN",
+        "table": "mmjax.encoders.table:TableEncoder",
+    },
+)
+
+EncoderSpec = Annotated[Spec, registry]
+
+
+def build(name: str, **options: Any):
+    """The encoder registered under `name`, as a Linen module."""
+    return registry.build(name, **options)

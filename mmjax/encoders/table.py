@@ -1,0 +1,78 @@
+"""A table row: one token a column."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from flax import linen as nn
+
+from mmjax.core.registry import fact
+from mmjax.core.types import Tokens
+from mmjax.core.typing import Array, Bool, Dtype, Float, Int
+from mmjax.nn.dense import embedding, fan_in
+from mmjax.nn.pooling import masked_mean
+from mmjax.nn.transformer import Transformer
+
+
+class TableEncoder(nn.Module, kw_only=True):
+    """The feature tokeniser of FT-Transformer (Gorishniy et al. 2021), then `depth` blocks.
+
+    A number becomes its value times a learned vector plus a learned bias; a category, a row of an
+    embedding table that all columns share, each at its own offset. A missing number is its bias
+    vector alone, plus a learned vector that says so.
+    """
+
+    numbers: int = fact(0)
+    cardinalities: tuple[int, ...] = fact(())
+    width: int = 64
+    depth: int = 1
+    heads: int = 4
+    mlp_dim: int = 128
+    dropout: float = 0.1
+    dtype: Dtype = fact(jnp.float32)
+    param_dtype: Dtype = fact(jnp.float32)
+
+    @nn.compact
+    def __call__(
+        self,
+        numbers: Float[Array, "b c"] | None = None,
+        number_mask: Bool[Array, "b c"] | None = None,
+        categories: Int[Array, "b c"] | None = None,
+        *,
+        train: bool,
+    ) -> Tokens:
+        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        tokens = []
+        if self.numbers:
+            tokens.append(self._number_tokens(numbers, number_mask))
+        if self.cardinalities:
+            offsets = jnp.cumsum(jnp.array((0, *self.cardinalities[:-1])))
+            count = sum(self.cardinalities)
+            tokens.append(
+                embedding(count, self.width, name="categories", **types)(categories + offsets)
+            )
+        values = jnp.concatenate(tokens, axis=1)
+        mask = jnp.ones(values.shape[:2], bool)
+        if self.depth:
+            values = Transformer(
+                depth=self.depth,
+                heads=self.heads,
+                mlp_dim=self.mlp_dim,
+                dropout=self.dropout,
+                name="transformer",
+                **types,
+            )(values, mask, train=train)
+        return Tokens(values, mask, masked_mean(values, mask))
+
+    def _number_tokens(self, numbers: Array, number_mask: Array | None) -> Array:
+        def vectors(name: str, init) -> Array:
+            boxed = nn.with_logical_partitioning(init, ("features", "embed"))
+            shape = (self.numbers, self.width)
+            return self.param(name, boxed, shape, self.param_dtype).astype(self.dtype)
+
+        kernel = vectors("number_kernel", fan_in)
+        bias = vectors("number_bias", nn.initializers.normal(0.02))
+        missing = vectors("number_missing", nn.initializers.normal(0.02))
+        values = numbers.astype(self.dtype)[..., None] * kernel + bias
+        if number_mask is None:
+            return values
+        return jnp.where(number_mask[..., None], values, bias + missing)

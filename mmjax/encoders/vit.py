@@ -1,0 +1,87 @@
+"""The vision transformer."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import jax.numpy as jnp
+from flax import linen as nn
+
+from mmjax.core.registry import fact
+from mmjax.core.types import Tokens
+from mmjax.core.typing import Array, Dtype, Float
+from mmjax.nn.patches import PatchEmbed
+from mmjax.nn.pooling import masked_mean
+from mmjax.nn.stack import Remat
+from mmjax.nn.transformer import Activation, Transformer
+
+
+class ViT(nn.Module, kw_only=True):
+    """ViT (Dosovitskiy et al. 2021): patches, a class token, learned positions, pre-norm blocks.
+
+    Its parameters are those of transformers' `ViTModel` without the pooler, one for one. `pooled`
+    is the class token after the final norm, or with `pooling="mean"` the mean of the patches.
+    """
+
+    image_size: int = fact()
+    patch: int = 4
+    width: int = 128
+    depth: int = 4
+    heads: int = 4
+    mlp_dim: int = 512
+    activation: Activation = "gelu"
+    eps: float = 1e-12
+    dropout: float = 0.0
+    attention_dropout: float = 0.0
+    pooling: Literal["cls", "mean"] = "cls"
+    scan: bool = False
+    remat: Remat = "none"
+    dtype: Dtype = fact(jnp.float32)
+    param_dtype: Dtype = fact(jnp.float32)
+
+    @nn.compact
+    def __call__(self, pixel_values: Float[Array, "b h w c"], *, train: bool) -> Tokens:
+        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        values = PatchEmbed(patch=self.patch, width=self.width, name="patches", **types)(
+            pixel_values.astype(self.dtype)
+        )
+        batch, patches, _ = values.shape
+        learned = nn.with_logical_partitioning(
+            nn.initializers.normal(0.02), (None, "tokens", "embed")
+        )
+        first = self.param("class_token", learned, (1, 1, self.width), self.param_dtype)
+        first = jnp.broadcast_to(first.astype(values.dtype), (batch, 1, self.width))
+        values = jnp.concatenate([first, values], axis=1)
+        shape = (1, patches + 1, self.width)
+        positions = self.param("positions", learned, shape, self.param_dtype)
+        values = values + positions.astype(values.dtype)
+        values = nn.Dropout(self.dropout, deterministic=not train)(values)
+        mask = jnp.ones(values.shape[:2], bool)
+        values = Transformer(
+            depth=self.depth,
+            heads=self.heads,
+            mlp_dim=self.mlp_dim,
+            norm="pre",
+            activation=self.activation,
+            dropout=self.dropout,
+            attention_dropout=self.attention_dropout,
+            eps=self.eps,
+            scan=self.scan,
+            remat=self.remat,
+            name="transformer",
+            **types,
+        )(values, mask, train=train)
+        if self.pooling == "mean":
+            return Tokens(values, mask, masked_mean(values[:, 1:], mask[:, 1:]))
+        return Tokens(values, mask, values[:, 0])
+
+
+class ViTBase(ViT, kw_only=True):
+    """`vit-base-patch16`: 12 layers of width 768 over 16 x 16 patches."""
+
+    patch: int = 16
+    width: int = 768
+    depth: int = 12
+    heads: int = 12
+    mlp_dim: int = 3072
+    scan: bool = True

@@ -1,0 +1,30 @@
+"""From `{modality: Tokens}` to `Fused`: one file a method.
+
+A fusion is a Linen module called as `fusion(tokens, train=...)`. It projects every modality to its
+`width`, treats an all-False mask as a missing modality, and knows nothing of tasks. `base.py` has
+what all methods share.
+
+To add one: a file with the module, and a line below.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from mmjax.core.registry import Registry, Spec
+
+registry = Registry(
+    "fusion",
+    {
+        "weighted_sum": "mmjax.fusion.weighted_sum:WeightedSum",
+        "concat": "mmjax.fusion.concat:Concat",
+        "cross_attention": "mmjax.fusion.cross_attention:CrossAttention",
+    },
+)
+
+FusionSpec = Annotated[Spec, registry]
+
+
+def build(name: str, **options: Any):
+    """The fusion registered under `name`, as a Linen module: `build("concat", width=512)`."""
+    return registry.build(name, **options)

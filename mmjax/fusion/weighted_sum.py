@@ -1,0 +1,60 @@
+"""Weighted sum of the modalities."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from mmjax.core.errors import ConfigError
+from mmjax.core.registry import fact
+from mmjax.core.types import Fused, Tokens
+from mmjax.core.typing import Dtype
+from mmjax.fusion.base import assemble, present, project
+
+
+class WeightedSum(nn.Module, kw_only=True):
+    """alpha V_text + beta V_image + gamma V_audio.
+
+    `weights="fixed"` takes `values` (equal shares if empty) in the order of the modalities,
+    `"learned"` trains them freely from there, `"softmax"` trains their logits, so that they stay
+    positive and sum to 1. With `renormalise`, the weights of a row's present modalities are
+    divided by their sum.
+    """
+
+    width: int = 256
+    weights: Literal["fixed", "learned", "softmax"] = "softmax"
+    values: tuple[float, ...] = ()
+    renormalise: bool = False
+    dtype: Dtype = fact(jnp.float32)
+    param_dtype: Dtype = fact(jnp.float32)
+
+    @nn.compact
+    def __call__(self, tokens: dict[str, Tokens], *, train: bool) -> Fused:
+        names = list(tokens)
+        start = self.values or (1.0 / len(names),) * len(names)
+        if len(start) != len(names):
+            raise ConfigError(
+                109,
+                f"weighted_sum has {len(start)} values for {len(names)} modalities",
+                where="model.fusion.values",
+                fix=f"one value each for {', '.join(names)}",
+            )
+        weights = jnp.asarray(start, jnp.float32)
+        if self.weights == "learned":
+            weights = self.param("weights", lambda key: weights)
+        elif self.weights == "softmax":
+            weights = jax.nn.softmax(self.param("logits", lambda key: jnp.log(weights)))
+        projected = project(tokens, self.width, dtype=self.dtype, param_dtype=self.param_dtype)
+        here = jnp.stack([present(one) for one in projected.values()], axis=1)
+        applied = jnp.where(here, weights[None], 0.0)
+        if self.renormalise:
+            total = applied.sum(axis=1, keepdims=True)
+            applied = jnp.where(total == 0, 0.0, applied / jnp.where(total == 0, 1.0, total))
+        pooled = sum(
+            applied[:, index, None].astype(one.pooled.dtype) * one.pooled
+            for index, one in enumerate(projected.values())
+        )
+        return assemble(projected, pooled, modality_weights=applied, add_pooled=True)

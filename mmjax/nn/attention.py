@@ -1,0 +1,72 @@
+"""Multi-head attention, self and cross."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from flax import linen as nn
+
+from mmjax.core.typing import Array, Bool, Dtype, Float
+from mmjax.kernels.attention import attention
+from mmjax.nn.dense import dense
+
+
+class Attention(nn.Module, kw_only=True):
+    """Multi-head attention (Vaswani et al. 2017) of queries over a context.
+
+    Returns the width of the queries. A row whose context has no valid token gets exactly 0, output
+    bias included, so a missing modality adds nothing. The weights `b k n m` are sown as
+    `intermediates/weights`.
+    """
+
+    heads: int
+    head_dim: int | None = None
+    use_bias: bool = True
+    dropout: float = 0.0
+    dtype: Dtype = jnp.float32
+    param_dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self,
+        queries: Float[Array, "b n d"],
+        context: Float[Array, "b m c"] | None = None,
+        *,
+        mask: Bool[Array, "b m"] | None = None,
+        train: bool,
+    ) -> Float[Array, "b n d"]:
+        width = queries.shape[-1]
+        context = queries if context is None else context
+        head_dim = self.head_dim or width // self.heads
+
+        def project(inputs: Array, name: str) -> Array:
+            return dense(
+                (self.heads, head_dim),
+                ("embed", "heads", "head_dim"),
+                use_bias=self.use_bias,
+                dtype=self.dtype,
+                param_dtype=self.param_dtype,
+                name=name,
+            )(inputs)
+
+        use_dropout = train and self.dropout > 0.0
+        output, weights = attention(
+            project(queries, "query"),
+            project(context, "key"),
+            project(context, "value"),
+            mask=None if mask is None else mask[:, None, None, :],
+            dropout_rate=self.dropout,
+            dropout_key=self.make_rng("dropout") if use_dropout else None,
+        )
+        self.sow("intermediates", "weights", weights)
+        output = dense(
+            width,
+            ("heads", "head_dim", "embed"),
+            contract=(-2, -1),
+            use_bias=self.use_bias,
+            dtype=self.dtype,
+            param_dtype=self.param_dtype,
+            name="out",
+        )(output)
+        if mask is None:
+            return output
+        return jnp.where(mask.any(axis=-1)[:, None, None], output, 0)

@@ -1,0 +1,42 @@
+"""Normalisations, in float32, each with an eps."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from flax import linen as nn
+
+from mmjax.core.typing import Dtype
+
+
+def layer_norm(
+    *, name: str, eps: float = 1e-6, dtype: Dtype = jnp.float32, param_dtype: Dtype = jnp.float32
+) -> nn.LayerNorm:
+    """Layer normalisation (Ba et al. 2016) over the last axis; statistics in float32."""
+    return nn.LayerNorm(
+        epsilon=eps,
+        scale_init=nn.with_logical_partitioning(nn.initializers.ones, ("norm",)),
+        bias_init=nn.with_logical_partitioning(nn.initializers.zeros, ("norm",)),
+        dtype=dtype,
+        param_dtype=param_dtype,
+        name=name,
+    )
+
+
+def group_norm(
+    *,
+    name: str,
+    groups: int,
+    eps: float = 1e-6,
+    dtype: Dtype = jnp.float32,
+    param_dtype: Dtype = jnp.float32,
+) -> nn.GroupNorm:
+    """Group normalisation (Wu and He 2018) of `b h w c`; no statistics to keep."""
+    return nn.GroupNorm(
+        num_groups=groups,
+        epsilon=eps,
+        scale_init=nn.with_logical_partitioning(nn.initializers.ones, ("norm",)),
+        bias_init=nn.with_logical_partitioning(nn.initializers.zeros, ("norm",)),
+        dtype=dtype,
+        param_dtype=param_dtype,
+        name=name,
+    )

@@ -1,0 +1,56 @@
+"""The one layer loop: any block, repeated, scanned or unrolled, rematerialised or not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import jax
+from flax import linen as nn
+
+from mmjax.core.typing import Array
+
+Remat = Literal["none", "full", "dots"]
+"""What the backward pass computes again: nothing, every block, or all but its matrix products."""
+
+_POLICIES: dict[str, Any] = {
+    "full": None,
+    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+}
+
+
+class Stack(nn.Module, kw_only=True):
+    """`depth` blocks in a row, each called as `block(values, *context, train=...)`.
+
+    With `scan`, parameters are stacked along a leading `layers` axis under `layers`, and the block
+    is compiled once; otherwise they are `layer_0`, `layer_1`, ... The results are equal.
+    """
+
+    block: type[nn.Module]
+    settings: Mapping[str, Any]
+    depth: int
+    scan: bool = False
+    remat: Remat = "none"
+
+    @nn.compact
+    def __call__(self, values: Array, *context: Any, train: bool) -> Array:
+        def apply(block: nn.Module, values: Array, context: tuple) -> Array:
+            return block(values, *context, train=train)
+
+        if self.remat != "none":
+            apply = nn.remat(apply, prevent_cse=not self.scan, policy=_POLICIES[self.remat])
+        if not self.scan:
+            for index in range(self.depth):
+                block = self.block(**self.settings, name=f"layer_{index}")
+                values = apply(block, values, context)
+            return values
+        scanned = nn.scan(
+            lambda block, values, context: (apply(block, values, context), None),
+            variable_axes={"params": 0, "intermediates": 0},
+            split_rngs={"params": True, "dropout": True},
+            in_axes=nn.broadcast,
+            length=self.depth,
+            metadata_params={nn.PARTITION_NAME: "layers"},
+        )
+        values, _ = scanned(self.block(**self.settings, name="layers"), values, context)
+        return values
