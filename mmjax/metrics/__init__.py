@@ -1,0 +1,24 @@
+"""Sums on the device, division on the host.
+
+- Host functions take NumPy arrays and return a flat `{name: float}` in float64: `classification`.
+- `sums` holds their counterparts for use inside jit: sums over the rows of a batch, which add up
+  over batches and hosts, and a host function that divides them once.
+- `mean_and_spread` and `bootstrap_interval` say how far a number can be trusted.
+
+A metric that is not defined on the rows given (AUROC with one class) is NaN, never left out, so
+the names of a run's metrics do not depend on its data.
+"""
+
+from mmjax.metrics.calibration import calibration_bins, expected_calibration_error
+from mmjax.metrics.confusion import confusion_matrix
+from mmjax.metrics.significance import bootstrap_interval, mean_and_spread
+from mmjax.metrics.single_label import classification
+
+__all__ = [
+    "bootstrap_interval",
+    "calibration_bins",
+    "classification",
+    "confusion_matrix",
+    "expected_calibration_error",
+    "mean_and_spread",
+]
