@@ -3,11 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mmjax.core.errors import DataError, nearest
+
+
+@dataclasses.dataclass(frozen=True)
+class BadRow:
+    """A row that could not be read and is in no column: where it is and what is wrong with it."""
+
+    name: str
+    line: int
+    column: str | None
+    code: int
+    message: str
+    fix: str = ""
+
+    def error(self, more: int = 0) -> DataError:
+        """The error that policy `raise` raises; `more` counts the others like it."""
+        what = self.message + (f" (and {more} more bad rows)" if more else "")
+        where = ":".join([self.name, str(self.line)] + ([self.column] if self.column else []))
+        return DataError(self.code, what, where=where, fix=self.fix)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,7 +36,8 @@ class Table:
     A cell is None (missing), a str, a number, or for media a path, bytes, a NumPy array or a
     PIL image. `name` stands for the table in errors. `root` is the folder that media paths are
     relative to and may not leave; None if the table has none. `lines` gives each row's line in its
-    file, for errors. `fingerprint` changes when the content does.
+    file, for errors. `fingerprint` changes when the content does. `bad` are the rows that could not
+    be read. `roots` holds the folder of columns that a join brought from elsewhere.
     """
 
     columns: Mapping[str, Sequence[Any]]
@@ -25,6 +45,8 @@ class Table:
     fingerprint: str
     root: Path | None = None
     lines: Sequence[int] | None = None
+    bad: tuple[BadRow, ...] = ()
+    roots: Mapping[str, Path | None] = dataclasses.field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values()))) if self.columns else 0
@@ -41,7 +63,42 @@ class Table:
         """`{column: cell}` of one row."""
         return {name: cells[index] for name, cells in self.columns.items()}
 
+    def root_of(self, column: str) -> Path | None:
+        """The folder that the media paths of a column are relative to."""
+        return self.roots.get(column, self.root)
+
     def where(self, index: int, column: str | None = None) -> str:
         """`file:line:column`, the place of a row or cell, for errors."""
         line = self.lines[index] if self.lines is not None else index
         return ":".join([self.name, str(line)] + ([column] if column else []))
+
+    def require_good(self) -> None:
+        """Raises the first bad row as DataError, as policy `raise` asks."""
+        if self.bad:
+            raise self.bad[0].error(len(self.bad) - 1)
+
+
+def check_ids(table: Table, column: str) -> None:
+    """Raises DataError if two rows share an id, or one has none; names the first five."""
+    ids = table.column(column)
+    counts = Counter(ids)
+    missing = counts.pop(None, 0)
+    if missing:
+        row = next(i for i, cell in enumerate(ids) if cell is None)
+        raise DataError(
+            213,
+            f"{missing} rows have no id in '{column}'",
+            where=table.where(row, column),
+            fix="give every row an id, or no id column",
+        )
+    twice = [cell for cell, count in counts.items() if count > 1]
+    if twice:
+        first = list(ids).index(twice[0])
+        second = list(ids).index(twice[0], first + 1)
+        raise DataError(
+            213,
+            f"{len(twice)} ids in '{column}' occur more than once: "
+            + ", ".join(map(repr, twice[:5])),
+            where=f"{table.where(first, column)} and {table.where(second, column)}",
+            fix="make them unique, or choose another id column",
+        )

@@ -1,0 +1,1 @@
+"""Sources of rows: one file each, a frozen dataclass with `read() -> Table`."""
