@@ -1,0 +1,46 @@
+"""Arrays of a checkpoint without a target or a model: for evaluation, export and inspection."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mmjax.checkpoint.catalog import Catalog
+from mmjax.checkpoint.manifest import Manifest
+from mmjax.checkpoint.reading import hollow, read_leaves
+from mmjax.checkpoint.run_folder import RunFolder
+from mmjax.checkpoint.trees import below, nest
+from mmjax.core.errors import CheckpointError
+
+
+def load_params(folder: str | Path, step: int | str = "best") -> dict[str, Any]:
+    """The parameters of a checkpoint as nested dictionaries of NumPy arrays."""
+    return load_arrays(folder, step, prefixes=("params",))["params"]
+
+
+def load_arrays(
+    folder: str | Path, step: int | str = "best", *, prefixes: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """The arrays at or below `prefixes` (all if None) as nested dictionaries of NumPy arrays.
+
+    `folder` is a run or its `checkpoints`. Typed random keys come as their uint32 words. Every
+    array is verified; a damaged step is passed over with an error in the log, and not renamed.
+    """
+    inner = RunFolder(folder).checkpoints
+    catalog = Catalog(inner if inner.is_dir() else Path(folder), selection=None, readonly=True)
+
+    def read(where: Path, manifest: Manifest) -> dict[str, Any]:
+        records = {p: r for p, r in manifest.leaves.items() if below(p, prefixes)}
+        if not records:
+            top = sorted({path.partition("/")[0] for path in manifest.leaves})
+            raise CheckpointError(
+                603,
+                f"the checkpoint holds nothing below {list(prefixes or ())}",
+                where=str(where),
+                fix=f"it holds: {', '.join(top)}",
+            )
+        targets = {path: hollow(record) for path, record in records.items()}
+        return nest(read_leaves(where, manifest, targets))
+
+    return catalog.first_whole(step, read)[0]

@@ -1,0 +1,139 @@
+"""The folder of one run: where everything lies, and what it takes to be a run."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import xxhash
+
+from mmjax.checkpoint.lock import Lock
+from mmjax.core.errors import CheckpointError, nearest
+from mmjax.core.files import read_json, write_json
+
+
+@dataclasses.dataclass(frozen=True)
+class RunFolder:
+    """The known paths of a run.
+
+        config.json  facts.json  processors/  checkpoints/<step>/  metrics.jsonl  report.html
+
+    A folder is a run once it holds `config.json`.
+    """
+
+    path: Path
+
+    def __init__(self, path: str | Path):
+        object.__setattr__(self, "path", Path(path))
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.json"
+
+    @property
+    def facts(self) -> Path:
+        return self.path / "facts.json"
+
+    @property
+    def processors(self) -> Path:
+        return self.path / "processors"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report.html"
+
+    @property
+    def lock_file(self) -> Path:
+        return self.path / "run.lock"
+
+    def exists(self) -> bool:
+        return self.config.is_file()
+
+    def create(self) -> RunFolder:
+        """Makes the folders of a new run; raises CheckpointError if a run is there already."""
+        if self.path.exists() and not self.path.is_dir():
+            raise CheckpointError(601, f"'{self.path}' is a file", fix="name a folder")
+        if self.exists() or _any(self.checkpoints):
+            raise CheckpointError(
+                601,
+                f"'{self.path}' holds a run already",
+                fix="go on with it by --resume, or use another --workdir",
+            )
+        for folder in (self.path, self.processors, self.checkpoints):
+            folder.mkdir(parents=True, exist_ok=True)
+        return self
+
+    def open(self) -> RunFolder:
+        """This folder if it is a run; otherwise CheckpointError with the runs near it."""
+        if self.exists():
+            return self
+        near = [str(run.path) for run in runs_in(self.path)]
+        near += [str(run.path) for run in runs_in(self.path.parent)]
+        what = "has no config.json" if self.path.is_dir() else "does not exist"
+        raise CheckpointError(
+            601, f"'{self.path}' is not a run: it {what}", fix=nearest(str(self.path), near)
+        )
+
+    def lock(self) -> Lock:
+        """The lock that a training process holds; use as `with run.lock():`."""
+        return Lock(self.lock_file)
+
+    def write_config(self, config: Mapping[str, Any]) -> None:
+        """JSON values, as `mmjax.core.config.to_json` gives them."""
+        write_json(self.config, config)
+
+    def read_config(self) -> Any:
+        return self._read(self.config)
+
+    def write_facts(self, facts: Mapping[str, Any]) -> None:
+        """What the data gave: label names, vocabulary size, shapes; JSON values."""
+        write_json(self.facts, facts)
+
+    def read_facts(self) -> Any:
+        return self._read(self.facts)
+
+    def config_hash(self) -> str:
+        """The xxh3-128 of the config's values; spelling and key order do not matter."""
+        return json_hash(self.read_config())
+
+    def _read(self, path: Path) -> Any:
+        try:
+            return read_json(path)
+        except FileNotFoundError:
+            raise CheckpointError(
+                601, f"the run has no {path.name}", where=str(self.path), fix="is it a run?"
+            ) from None
+        except ValueError as error:
+            raise CheckpointError(
+                605, f"{path.name} is damaged: {error}", where=str(path), fix="restore the file"
+            ) from error
+
+
+def runs_in(folder: str | Path) -> list[RunFolder]:
+    """The runs directly below a folder, by name."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        return []
+    runs = (RunFolder(path) for path in sorted(folder.iterdir()) if path.is_dir())
+    return [run for run in runs if run.exists()]
+
+
+def json_hash(value: Any) -> str:
+    """The xxh3-128 of JSON values in their canonical spelling."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return xxhash.xxh3_128_hexdigest(text.encode())
+
+
+def _any(folder: Path) -> bool:
+    return folder.is_dir() and any(folder.iterdir())
