@@ -8,9 +8,11 @@ import math
 import os
 import re
 import unicodedata
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from rich.cells import cell_len, set_cell_size
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -91,3 +93,12 @@ def shown(cell: Any, most: int = 40) -> str:
             return f"fields {', '.join(map(str, list(cell)[:4]))}"
     text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(cell)[: most + 1])
     return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of short texts as lines, the columns under each other on a console."""
+    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(set_cell_size(c, w) for c, w in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]

@@ -1,0 +1,204 @@
+"""What a column holds, told from its cells, with the reason in words."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from mmjax.data.cells import key_of, shown
+from mmjax.data.config import SplitConfig, modalities
+from mmjax.data.numbers import parse_number
+from mmjax.data.table import Table
+
+Kind = Literal["text", "image", "number", "category", "identifier", "ignored"]
+KINDS = ("text", "image", "number", "category", "identifier", "ignored")
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+_OTHER_MEDIA: Mapping[str, tuple[str, ...]] = {
+    "sounds": (".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aac"),
+    "videos": (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v"),
+    "arrays": (".npy", ".npz", ".nii", ".nii.gz", ".dcm", ".h5"),
+    "documents": (".pdf", ".svg", ".html", ".docx"),
+}
+_ID_NAME = re.compile(r"(?i:(.*[_ .-])?(id|idx|index|uuid|guid|key|row))|.*[a-z](Id|ID|Index)")
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9:.]+(Z|[+-][0-9:]+)?)?")
+_WITHOUT_SPACES = re.compile("[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
+_SOUND_OR_VIDEO = re.compile(
+    rb"RIFF....(WAVE|AVI )|fLaC|OggS|ID3|\xff[\xf2\xf3\xfb]|....ftyp(?!avi|hei|mif)|\x1aE\xdf\xa3",
+    re.DOTALL,
+)
+_SPLIT_NAMES = ("split", "fold", "subset", "partition", "set")
+
+FEW_DISTINCT = 20
+"""Fewer values than this, and than a tenth of the rows, make a column a category."""
+_MOSTLY = 0.9
+_SAMPLE = 500
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """A column and what it was taken for. Counts are None for media that are read lazily."""
+
+    name: str
+    kind: Kind
+    reason: str
+    missing: int | None = None
+    distinct: int | None = None
+    warning: str = ""
+
+
+def sampled(rows: int, most: int = _SAMPLE) -> list[int]:
+    """At most so many rows, evenly spaced from the first to the last."""
+    return np.unique(np.linspace(0, rows - 1, min(rows, most)).astype(int)).tolist()
+
+
+def is_id_name(name: str) -> bool:
+    """Whether a column is named like an identifier: `id`, `row_index`, `patientId`."""
+    return _ID_NAME.fullmatch(name) is not None
+
+
+def split_column(table: Table) -> str | None:
+    """The column named like a split whose cells are, most of them, names of splits."""
+    known = {value for values in SplitConfig().names.values() for value in values}
+    for name, cells in table.columns.items():
+        if name.strip().casefold() in _SPLIT_NAMES:
+            named = sum(str(cell).strip().casefold() in known for cell in cells)
+            if named * 2 > len(table):
+                return name
+    return None
+
+
+def column_of(table: Table, name: str) -> Column:
+    """What the column holds.
+
+    Pictures (paths, bytes, uint8 arrays), then few distinct values, numbers, text of three words a
+    cell or more, as AutoGluon tells them; short text is a category if its values repeat and an
+    identifier if each is a word of its own. Nothing is opened.
+    """
+    cells = table.column(name)
+    sample = [cell for row in sampled(len(table)) if (cell := cells[row]) is not None]
+    objects = [cell for cell in sample if not isinstance(cell, (str, int, float))]
+    if len(objects) * 2 > len(sample):
+        return _of_objects(name, cells, objects)
+    known = [cell for cell in cells if not _is_blank(cell)]
+    missing = len(cells) - len(known)
+    distinct = len({key_of(cell) for cell in known})
+    kind, reason, warning = _of_values(table, name, known, distinct)
+    return Column(name, kind, reason, missing, distinct, warning)
+
+
+def _is_blank(cell: Any) -> bool:
+    return cell is None or (isinstance(cell, str) and not cell.strip())
+
+
+def _of_objects(name: str, cells: Sequence[Any], objects: Sequence[Any]) -> Column:
+    first = objects[0]
+    missing = sum(cell is None for cell in cells) if isinstance(cells, list) else None
+    if isinstance(first, (list, dict)):
+        reason = f"structured cells ({shown(first)})"
+        return Column(name, "ignored", reason, missing)
+    if isinstance(first, np.ndarray) and not _is_picture(first):
+        return Column(name, "ignored", f"arrays that are no pictures ({shown(first)})", missing)
+    if isinstance(first, bytes) and _SOUND_OR_VIDEO.match(first):
+        return Column(name, "ignored", "encoded sound or video, and no modality reads it", missing)
+    if isinstance(first, (np.ndarray, bytes)) or hasattr(first, "getbands"):
+        what = "encoded bytes" if isinstance(first, bytes) else "arrays"
+        what = "pictures" if hasattr(first, "getbands") else what
+        return Column(name, "image", f"{what} ({shown(first)})", missing)
+    return Column(name, "ignored", f"cells of type {type(first).__name__}", missing)
+
+
+def _is_picture(array: np.ndarray) -> bool:
+    channels = array.shape[-1] if array.ndim == 3 else 1
+    return array.dtype == np.uint8 and array.ndim in (2, 3) and channels in (1, 3, 4)
+
+
+def _of_values(
+    table: Table, name: str, known: Sequence[Any], distinct: int
+) -> tuple[Kind, str, str]:
+    if not known:
+        return "ignored", "no cell has a value", ""
+    if distinct == 1 and len(known) == len(table):
+        return "ignored", f"every cell is '{shown(known[0])}'", ""
+    if all(isinstance(cell, bool) for cell in known):
+        return "category", "true or false", ""
+    numeric = _of_numbers(table, name, known, distinct)
+    return numeric or (*_of_strings(name, [str(cell) for cell in known], distinct), "")
+
+
+def _of_numbers(
+    table: Table, name: str, known: Sequence[Any], distinct: int
+) -> tuple[Kind, str, str] | None:
+    tokens = modalities.settings("table")["missing"].default
+    cells = [cell for cell in known if not _is_token(cell, tokens)]
+    numbers = [number for cell in cells if (number := parse_number(cell)) is not None]
+    wrong = len(cells) - len(numbers)
+    if not numbers or wrong > (1 - _MOSTLY) * len(cells):
+        return None
+    warning = ""
+    if wrong:
+        row, cell = next(
+            (row, cell)
+            for row, cell in enumerate(table.column(name))
+            if not (_is_blank(cell) or _is_token(cell, tokens)) and parse_number(cell) is None
+        )
+        place = table.where(row, name)
+        warning = f"{wrong} of its cells are no numbers, the first '{shown(cell)}' at {place}"
+    whole = all(number.is_integer() for number in numbers)
+    if whole and len(numbers) == len(table) > 4 and np.all(np.diff(numbers) == 1):
+        return "identifier", "counts the rows", warning
+    if whole and is_id_name(name) and distinct > FEW_DISTINCT:
+        return "identifier", _identifier_reason(distinct, len(numbers)), warning
+    if whole and distinct < min(FEW_DISTINCT, 0.1 * len(table)):
+        return "category", f"{distinct} whole numbers in {len(numbers)} rows", warning
+    return "number", f"numbers from {min(numbers):g} to {max(numbers):g}", warning
+
+
+def _is_token(cell: Any, tokens: Sequence[str]) -> bool:
+    return isinstance(cell, str) and cell.strip() in tokens
+
+
+def _identifier_reason(distinct: int, count: int) -> str:
+    if distinct == count:
+        return "named like an identifier, and different in every row"
+    return "named like an identifier; rows that share it stay together with split.group"
+
+
+def _of_strings(name: str, cells: Sequence[str], distinct: int) -> tuple[Kind, str]:
+    count = len(cells)
+    paths = sum(_has_suffix(cell, IMAGE_SUFFIXES) for cell in cells)
+    if paths * 2 >= count:
+        return "image", f"{paths} of {count} cells end like picture files"
+    for what, suffixes in _OTHER_MEDIA.items():
+        if sum(_has_suffix(cell, suffixes) for cell in cells) * 2 >= count:
+            return "ignored", f"files of {what}, and no modality reads them"
+    if sum(_DATE.fullmatch(cell) is not None for cell in cells) >= _MOSTLY * count:
+        return "ignored", "dates or times, and no modality reads them"
+    words = sum(map(_words, cells)) / count
+    if distinct < min(FEW_DISTINCT, 0.1 * count):
+        return "category", f"{distinct} different values in {count} rows"
+    if words >= 3:
+        return "text", f"{words:.1f} words a cell"
+    if distinct * 2 <= count:
+        return "category", f"short, and values repeat: {distinct} different ones in {count} rows"
+    if is_id_name(name) and words < 1.5:
+        return "identifier", _identifier_reason(distinct, count)
+    if words < 1.1 and distinct >= 0.95 * count:
+        return "identifier", "one word a cell, and different in every row"
+    return (
+        "text",
+        f"short ({words:.1f} words a cell), but {distinct} different ones in {count} rows",
+    )
+
+
+def _has_suffix(cell: str, suffixes: tuple[str, ...]) -> bool:
+    return cell.strip().lower().endswith(suffixes) and len(cell) < 1024 and "\n" not in cell
+
+
+def _words(cell: str) -> int:
+    """Words of a cell; two characters of a script that writes no spaces count as one."""
+    return len(cell.split()) + len(_WITHOUT_SPACES.findall(cell)) // 2

@@ -1,0 +1,261 @@
+"""From the columns of a table to a proposed config: what each is, and why."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mmjax.core.errors import ConfigError, DataError, nearest
+from mmjax.core.registry import Spec
+from mmjax.data.cells import aligned, key_of
+from mmjax.data.config import SplitConfig, modalities, targets
+from mmjax.data.kinds import (
+    FEW_DISTINCT,
+    KINDS,
+    Column,
+    Kind,
+    column_of,
+    is_id_name,
+    sampled,
+    split_column,
+)
+from mmjax.data.modalities.base import Place
+from mmjax.data.numbers import parse_number
+from mmjax.data.table import Table, check_ids
+
+_MOST_CLASSES = 100
+_OPENED = 200
+
+
+@dataclasses.dataclass(frozen=True)
+class Schema:
+    """What was chosen for every column, and the settings of `DataConfig` that follow from it."""
+
+    columns: tuple[Column, ...]
+    label: str
+    modalities: Mapping[str, Spec]
+    targets: Mapping[str, Spec]
+    split: SplitConfig
+    id_column: str | None
+    warnings: tuple[str, ...]
+
+    def lines(self) -> list[str]:
+        """The choices and their reasons, for a console."""
+        rows = [(column.name, column.kind, column.reason) for column in self.columns]
+        lines = aligned([("column", "taken for", "because"), *rows])
+        for name, spec in self.modalities.items():
+            several = spec.name == "image" and len(spec.options["columns"]) > 1
+            views = " (views of one thing, one of which is seen at a time)" if several else ""
+            lines.append(f"input {name}: {spec}{views}")
+        lines += [f"target {name}: {spec}" for name, spec in self.targets.items()]
+        lines.append(f"split: {_split_in_words(self.split)}")
+        lines.append(f"rows are named by: {self.id_column or 'their number'}")
+        lines += [f"warning: {warning}" for warning in self.warnings]
+        example = next((c.name for c in self.columns if c.name != self.label), self.label)
+        lines.append(f"to choose otherwise, name the kind: kinds={{'{example}': 'text'}}")
+        return lines
+
+
+def infer(
+    table: Table,
+    label: str,
+    *,
+    kinds: Mapping[str, Kind] | None = None,
+    split: SplitConfig | None = None,
+    id_column: str | None = None,
+    allow_bad_images: bool = False,
+) -> Schema:
+    """The schema of a table whose column `label` is to be predicted.
+
+    `kinds`, `split` and `id_column` override what would be chosen. Raises DataError for an unknown
+    column, a label that no registered target fits, columns that are all ignored, and pictures that
+    do not open: the first of a sample, or with `allow_bad_images` if most of the sample does not.
+    """
+    kinds = dict(kinds or {})
+    table.column(label)
+    for name, kind in kinds.items():
+        table.column(name)
+        if kind not in KINDS:
+            raise ConfigError(
+                106, f"kinds['{name}'] = '{kind}' is no kind", fix=nearest(kind, KINDS)
+            )
+    columns = {
+        name: Column(name, kinds[name], "you said so") if name in kinds else column_of(table, name)
+        for name in table.columns
+    }
+    target, why = _target(table, label, kinds.get(label))
+    label_kind: Kind = "number" if target.name == "number" else "category"
+    columns[label] = Column(label, label_kind, f"the label: {why}")
+    if split is None:
+        found = split_column(table)
+        split = _split(table, None if found in (*kinds, label) else found, label)
+    if split.column is not None:
+        table.column(split.column)
+        columns[split.column] = Column(split.column, "ignored", "names the split of each row")
+    if id_column is None:
+        id_column = _id_column(table, columns, label)
+    else:
+        check_ids(table, id_column)
+    inputs = [column for name, column in columns.items() if name not in (label, id_column)]
+    for column in inputs:
+        if column.kind == "image":
+            _open_pictures(table, column, allow_bad_images)
+    proposed = propose(inputs)
+    if not proposed:
+        raise DataError(
+            251,
+            f"no column of '{table.name}' can be learnt from",
+            fix="; ".join(f"{c.name}: {c.reason}" for c in inputs) or "add a column",
+        )
+    warnings = [f"'{c.name}': {c.warning}" for c in columns.values() if c.warning]
+    warnings += [leak for column in inputs if (leak := _leak(table, column, label))]
+    return Schema(
+        columns=tuple(columns.values()),
+        label=label,
+        modalities=proposed,
+        targets={"label": target},
+        split=split,
+        id_column=id_column,
+        warnings=tuple(warnings),
+    )
+
+
+def propose(columns: Sequence[Column]) -> dict[str, Spec]:
+    """Modalities of the columns: each text its own, pictures as views of one, numbers and
+    categories as one table.
+    """
+    by_kind = {kind: [c.name for c in columns if c.kind == kind] for kind in KINDS}
+    found = {}
+    if by_kind["image"]:
+        found["image"] = Spec("image", columns=tuple(by_kind["image"]))
+    if by_kind["number"] or by_kind["category"]:
+        numbers, categories = tuple(by_kind["number"]), tuple(by_kind["category"])
+        found["table"] = Spec("table", numbers=numbers, categories=categories)
+    texts = {}
+    for name in by_kind["text"]:
+        key = "text" if len(by_kind["text"]) == 1 else re.sub(r"\W+", "_", name).strip("_")
+        while not key or key in found or key in texts:
+            key += "_text"
+        texts[key] = Spec("text", column=name)
+    return {**texts, **found}
+
+
+def _target(table: Table, name: str, kind: Kind | None) -> tuple[Spec, str]:
+    """The target of the label column, and why. `kind` is what the user said."""
+    if kind not in (None, "category", "number"):
+        raise ConfigError(
+            106, f"kinds['{name}'] = '{kind}', and it is the label", fix="valid: category, number"
+        )
+    known = [cell for cell in table.column(name) if cell is not None]
+    classes = {key_of(cell) for cell in known}
+    if len(classes) < 2:
+        raise DataError(
+            252, f"the label '{name}' has {len(classes)} different values", fix="choose another"
+        )
+    if kind == "number" or (kind is None and _is_quantity(known, len(classes))):
+        if "number" in targets:
+            return Spec("number", column=name), f"{len(classes)} different numbers"
+        raise DataError(
+            253,
+            f"the label '{name}' has {len(classes)} different numbers, and regression is not "
+            "registered yet",
+            fix=f"registered targets: {', '.join(targets)}; if its values are classes say "
+            f"kinds={{'{name}': 'category'}}",
+        )
+    if kind is None and len(classes) * 2 > len(known):
+        raise DataError(
+            254,
+            f"the label '{name}' has {len(classes)} different values in {len(known)} rows",
+            fix=f"choose a column whose values repeat, or say kinds={{'{name}': 'category'}}",
+        )
+    unlabelled = len(table) - len(known)
+    more = f", and {unlabelled} rows without one" if unlabelled else ""
+    return Spec("category", column=name), f"{len(classes)} classes in {len(known)} rows{more}"
+
+
+def _is_quantity(cells: Sequence[Any], distinct: int) -> bool:
+    """Whether labels are numbers to be predicted as such: fractions, or very many."""
+    numbers = [number for cell in cells if (number := parse_number(cell)) is not None]
+    few = min(_MOST_CLASSES, max(FEW_DISTINCT, 0.1 * len(cells)))
+    whole = all(number.is_integer() for number in numbers)
+    return len(numbers) == len(cells) and (distinct > few or not whole)
+
+
+def _split(table: Table, column: str | None, label: str) -> SplitConfig:
+    if column is None:
+        return SplitConfig(stratify=label)
+    cells = {str(cell).strip().casefold() for cell in table.column(column)}
+    names = {
+        split: values if split == "train" or cells.intersection(values) else ()
+        for split, values in SplitConfig().names.items()
+    }
+    return SplitConfig(column=column, names=names, stratify=label)
+
+
+def _split_in_words(split: SplitConfig) -> str:
+    if split.column is None:
+        parts = "/".join(f"{100 * fraction:g}" for fraction in split.fractions)
+        by = f", stratified by '{split.stratify}'" if split.stratify else ""
+        by += f", groups of '{split.group}' together" if split.group else ""
+        return f"made, {parts} % train/validation/test{by}, seed {split.seed}"
+    made = [name for name, values in split.names.items() if not values]
+    more = f"; {' and '.join(made)} made from its training rows" if made else ""
+    return f"given by the column '{split.column}'{more}"
+
+
+def _id_column(table: Table, columns: Mapping[str, Column], label: str) -> str | None:
+    """The first column named like an identifier that is different in every row."""
+    for name, column in columns.items():
+        unique = column.missing == 0 and column.distinct == len(table)
+        if column.kind == "identifier" and unique and is_id_name(name) and name != label:
+            return name
+    return None
+
+
+def _open_pictures(table: Table, column: Column, allow_bad: bool) -> None:
+    """Raises DataError if pictures of the column do not open."""
+    if "image" not in modalities:
+        return
+    image = modalities.build("image", columns=(column.name,))
+    cells = table.column(column.name)
+    rows = [row for row in sampled(len(table), _OPENED) if cells[row] is not None]
+    failed = []
+    for row in rows:
+        try:
+            image.check({column.name: cells[row]}, Place(table, row), decode=True)
+        except DataError as error:
+            failed.append(error)
+            if not allow_bad:
+                break
+    if failed and (not allow_bad or len(failed) * 2 > len(rows)):
+        first = failed[0]
+        raise DataError(
+            first.code,
+            f"'{column.name}' was taken for pictures ({column.reason}), but {first.what}",
+            where=first.where,
+            fix=f"{first.fix}; or say kinds={{'{column.name}': 'ignored'}}",
+        ) from first
+
+
+def _leak(table: Table, column: Column, label: str) -> str:
+    """A warning if every value of a column that is learnt from has one label only."""
+    if column.kind not in ("text", "category", "number"):
+        return ""
+    label_of: dict[str, str | None] = {}
+    count = 0
+    for cell, answer in zip(table.column(column.name), table.column(label), strict=True):
+        key = key_of(cell)
+        if key is not None and answer is not None:
+            count += 1
+            if label_of.setdefault(key, key_of(answer)) != key_of(answer):
+                return ""
+    if len(label_of) * 2 > count:
+        return ""
+    one_to_one = len(set(label_of.values())) == len(label_of)
+    how = "is one to one with" if one_to_one else f"has {len(label_of)} values that each determine"
+    return (
+        f"'{column.name}' {how} the label '{label}': if it is not known when predicting, leave it "
+        f"out with kinds={{'{column.name}': 'ignored'}}"
+    )

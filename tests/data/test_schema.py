@@ -1,0 +1,382 @@
+import datetime
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from mmjax.core import config as config_lib
+from mmjax.core.errors import ConfigError, DataError
+from mmjax.core.registry import Spec
+from mmjax.data import describe as description
+from mmjax.data.config import DataConfig, SplitConfig, targets
+from mmjax.data.kinds import column_of
+from mmjax.data.manifest import read
+from mmjax.data.schema import infer
+from mmjax.data.splits import make_splits
+
+ROWS = 60
+LABELS = ["cat", "dog", "owl"] * (ROWS // 3)
+
+
+def kind_of(cells):
+    return column_of(read({"x": cells, "y": [0] * len(cells)}), "x")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for i in range(ROWS):
+        Image.new("RGB", (4, 4), (i, 0, 0)).save(tmp_path / f"{i}.png")
+    return tmp_path
+
+
+@pytest.fixture
+def frame():
+    random = np.random.default_rng(0)
+    words = ["red", "big", "old", "wet", "shy"]
+    return pd.DataFrame(
+        {
+            "row_id": [f"r{i:03d}" for i in range(ROWS)],
+            "review": [" ".join(random.choice(words, 6)) + f" {i}" for i in range(ROWS)],
+            "photo": [f"{i}.png" for i in range(ROWS)],
+            "price": random.normal(size=ROWS),
+            "colour": random.choice(["red", "green"], ROWS),
+            "notes": [{"a": 1}] * ROWS,
+            "same": ["x"] * ROWS,
+            "species": LABELS,
+        }
+    )
+
+
+class TestKinds:
+    @pytest.mark.parametrize(
+        ("cells", "kind", "reason"),
+        [
+            ([f"a plain review number {i}" for i in range(50)], "text", "5.0 words"),
+            ([f"short name{i}" for i in range(50)], "text", "short (2.0 words"),
+            (["今日はとても良い天気です" + str(i) for i in range(50)], "text", "words a cell"),
+            (["good one here", "bad one there"] * 20, "category", "2 different values"),
+            (["red", "green", "blue"] * 3, "category", "values repeat"),
+            (["oak", None, "elm", None] * 20, "category", "2 different values in 40 rows"),
+            ([f"x{i}" for i in range(50)], "identifier", "different in every row"),
+            (list(range(7, 57)), "identifier", "counts the rows"),
+            ([str(i) for i in range(50)], "identifier", "counts the rows"),
+            ([0.5 * i * i for i in range(50)], "number", "numbers from 0 to 1200.5"),
+            (["1.5", "2", "-3e1", "N/A", None] * 3, "number", "numbers from -30 to 2"),
+            ([1, 2, 3, 4, 5] * 20, "category", "5 whole numbers in 100 rows"),
+            ([1.5, 2.5] * 50, "number", "numbers from 1.5 to 2.5"),
+            ([True, False] * 5, "category", "true or false"),
+            ([f"2026-01-{i:02d}" for i in range(1, 29)], "ignored", "dates"),
+            ([datetime.datetime(2026, 1, 1, i % 24) for i in range(30)], "ignored", "dates"),
+            ([["a", "b"]] * 5, "ignored", "structured cells (list of 2)"),
+            ([{"a": 1}] * 5, "ignored", "structured cells (fields a)"),
+            ([None] * 5, "ignored", "no cell has a value"),
+            ([" "] * 5, "ignored", "no cell has a value"),
+            (["x"] * 5, "ignored", "every cell is 'x'"),
+            (["x"] * 5 + [None], "category", "values repeat"),
+            (["a.JPG", "b c.jpeg", None], "image", "2 of 2 cells end like picture files"),
+            ([f"{i}.wav" for i in range(9)], "ignored", "files of sounds"),
+            ([f"{i}.mp4" for i in range(9)], "ignored", "files of videos"),
+            ([b"\x89PNG...", None], "image", "encoded bytes"),
+            ([b"RIFF\x00\x00\x00\x00WAVEfmt "], "ignored", "sound or video"),
+            ([np.zeros((4, 4, 3), np.uint8)] * 3, "image", "arrays (uint8 [4, 4, 3])"),
+            ([np.zeros(512, np.float32)] * 3, "ignored", "no pictures (float32 [512])"),
+            ([Image.new("L", (2, 2))] * 3, "image", "pictures"),
+            (["1_000", "2_000", "3_000"], "identifier", "different in every row"),
+            (["١", "٢", "٣"] * 5, "category", "values repeat"),
+        ],
+    )
+    def test_rules(self, cells, kind, reason):
+        found = kind_of(cells)
+        assert found.kind == kind
+        assert reason in found.reason
+
+    @pytest.mark.parametrize("name", ["id", "row_index", "patientId", "User ID", "uuid"])
+    def test_names_of_identifiers(self, name):
+        random = np.random.default_rng(0)
+        table = read({name: random.choice(10_000, 200, replace=False).tolist()})
+        assert column_of(table, name).kind == "identifier"
+
+    @pytest.mark.parametrize("name", ["width", "paid", "humid", "monkey", "grid"])
+    def test_names_that_only_end_alike(self, name):
+        random = np.random.default_rng(0)
+        table = read({name: random.choice(10_000, 200, replace=False).tolist()})
+        assert column_of(table, name).kind == "number"
+
+    def test_numbers_with_a_few_wrong_cells_stay_numbers_with_a_warning(self):
+        cells = [str(0.5 * i) for i in range(40)]
+        cells[17] = "1,5"
+        found = kind_of(cells)
+        assert found.kind == "number"
+        assert found.warning == "1 of its cells are no numbers, the first '1,5' at frame:17:x"
+
+    def test_counts(self):
+        found = kind_of(["a", "b", None, "a", ""])
+        assert (found.missing, found.distinct) == (2, 2)
+
+
+class TestInfer:
+    def test_everything_from_a_frame(self, frame, folder):
+        schema = infer(read(frame, folder), "species")
+        assert schema.modalities == {
+            "text": Spec("text", column="review"),
+            "image": Spec("image", columns=("photo",)),
+            "table": Spec("table", numbers=("price",), categories=("colour",)),
+        }
+        assert schema.targets == {"label": Spec("category", column="species")}
+        assert schema.split == SplitConfig(stratify="species")
+        assert schema.id_column == "row_id"
+        assert schema.warnings == ()
+        kinds = {column.name: column.kind for column in schema.columns}
+        assert kinds == {
+            "row_id": "identifier",
+            "review": "text",
+            "photo": "image",
+            "price": "number",
+            "colour": "category",
+            "notes": "ignored",
+            "same": "ignored",
+            "species": "category",
+        }
+
+    def test_the_config_is_valid_and_splits(self, frame, folder):
+        table = read(frame, folder)
+        schema = infer(table, "species")
+        config = config_lib.check(
+            DataConfig(
+                modalities=schema.modalities,
+                targets=schema.targets,
+                split=schema.split,
+                id_column=schema.id_column,
+            )
+        )
+        json.dumps(config_lib.to_json(config))
+        assert sum(map(len, make_splits(table, config.split).values())) == ROWS
+
+    def test_lines_say_what_and_why(self, frame, folder):
+        lines = infer(read(frame, folder), "species").lines()
+        text = "\n".join(lines)
+        assert all("\n" not in line for line in lines)
+        for name in frame.columns:
+            assert any(line.startswith(name) for line in lines)
+        assert "structured cells" in text
+        assert "3 classes in 60 rows" in text
+        assert "made, 80/10/10 % train/validation/test, stratified by 'species', seed 0" in text
+        assert "rows are named by: row_id" in text
+
+    def test_every_choice_can_be_overridden(self, frame, folder):
+        schema = infer(
+            read(frame, folder),
+            "colour",
+            kinds={"photo": "ignored", "species": "text", "price": "category"},
+            split=SplitConfig(group="species"),
+            id_column="review",
+        )
+        assert schema.modalities == {
+            "text": Spec("text", column="species"),
+            "table": Spec("table", numbers=(), categories=("price",)),
+        }
+        assert schema.split.group == "species"
+        assert schema.id_column == "review"
+        assert "you said so" in "\n".join(schema.lines())
+
+    def test_several_texts_and_pictures(self, folder):
+        reviews = [f"one two three {i}" for i in range(ROWS)]
+        table = read(
+            {
+                "front.view": [f"{i}.png" for i in range(ROWS)],
+                "back": [f"{ROWS - 1 - i}.png" for i in range(ROWS)],
+                "pros & cons": reviews,
+                "image": reviews,
+                "y": LABELS,
+            },
+            folder,
+        )
+        assert infer(table, "y").modalities == {
+            "pros_cons": Spec("text", column="pros & cons"),
+            "image_text": Spec("text", column="image"),
+            "image": Spec("image", columns=("front.view", "back")),
+        }
+
+    def test_the_embedded_set(self):
+        schema = infer(read("emoji"), "group")
+        assert schema.modalities["text"] == Spec("text", column="name")
+        assert schema.modalities["image"] == Spec("image", columns=("twemoji", "noto"))
+        assert schema.split.column == "split"
+        assert schema.id_column == "index"
+        (warning,) = schema.warnings
+        assert "'subgroup' has 98 values that each determine the label 'group'" in warning
+        assert "subgroup" in schema.modalities["table"].options["categories"]
+
+    def test_a_one_to_one_column_is_kept_with_a_warning(self):
+        table = read({"t": ["a", "b", "a", "b"] * 9, "code": [1, 2, 1, 2] * 9, "y": [*"pqpq"] * 9})
+        schema = infer(table, "y", kinds={"t": "ignored"})
+        assert schema.modalities["table"].options["categories"] == ("code",)
+        assert "'code' is one to one with the label 'y'" in schema.warnings[0]
+        assert any(line.startswith("warning: 'code'") for line in schema.lines())
+
+    @pytest.mark.parametrize(
+        ("override", "error", "message"),
+        [
+            ({"kinds": {"reviw": "text"}}, DataError, "did you mean 'review'"),
+            ({"kinds": {"review": "txt"}}, ConfigError, "did you mean 'text'"),
+            ({"kinds": {"species": "text"}}, ConfigError, "it is the label"),
+            ({"label": "speces"}, DataError, "did you mean 'species'"),
+            ({"id_column": "colour"}, DataError, "occur more than once"),
+            ({"split": SplitConfig(column="splt")}, DataError, "no column 'splt'"),
+        ],
+    )
+    def test_names_that_are_none(self, frame, folder, override, error, message):
+        with pytest.raises(error, match=message):
+            infer(read(frame, folder), **{"label": "species", **override})
+
+    def test_nothing_to_learn_from(self):
+        with pytest.raises(DataError, match=r"learnt from.*x: every cell is 'a'"):
+            infer(read({"x": ["a"] * 6, "y": [*"pqr"] * 2}), "y")
+
+
+class TestPictures:
+    def test_a_missing_file_names_row_path_and_nearest(self, frame, folder):
+        frame.loc[17, "photo"] = "17.pgn.png"
+        with pytest.raises(DataError) as caught:
+            infer(read(frame, folder), "species")
+        message = str(caught.value)
+        assert "'photo' was taken for pictures" in message
+        assert "no file '17.pgn.png'" in message
+        assert "where: frame:17:photo" in message
+        assert "did you mean '17.png'" in message
+        assert "kinds={'photo': 'ignored'}" in message
+
+    def test_a_frame_without_a_root_asks_for_one(self, frame):
+        with pytest.raises(DataError, match=r"give root="):
+            infer(read(frame), "species")
+
+    def test_a_damaged_file_and_damaged_bytes(self, frame, folder):
+        (folder / "3.png").write_bytes((folder / "3.png").read_bytes()[:-16])
+        with pytest.raises(DataError, match=r"damaged.*frame:3:photo"):
+            infer(read(frame, folder), "species")
+        with pytest.raises(DataError, match="frame:0:photo"):
+            infer(read(frame.assign(photo=[b"nothing"] * ROWS)), "species")
+
+    def test_some_may_fail_if_asked_but_not_most(self, frame, folder):
+        for i in range(ROWS // 3):
+            (folder / f"{i}.png").unlink()
+        schema = infer(read(frame, folder), "species", allow_bad_images=True)
+        assert schema.modalities["image"] == Spec("image", columns=("photo",))
+        for i in range(ROWS // 3, ROWS):
+            (folder / f"{i}.png").unlink()
+        with pytest.raises(DataError, match=r"0\.png"):
+            infer(read(frame, folder), "species", allow_bad_images=True)
+
+    def test_an_ignored_column_is_not_opened(self, frame):
+        schema = infer(read(frame), "species", kinds={"photo": "ignored"})
+        assert "image" not in schema.modalities
+
+    def test_addresses_are_refused_and_not_text(self, frame):
+        frame["photo"] = [f"https://example.org/{i}.png" for i in range(ROWS)]
+        with pytest.raises(DataError, match="has a scheme"):
+            infer(read(frame, "."), "species")
+
+
+class TestLabels:
+    def test_whole_numbers_that_repeat_are_classes(self):
+        table = read({"t": [f"a b c {i}" for i in range(60)], "y": [0.0, 1.0, 2.0] * 20})
+        assert infer(table, "y").targets == {"label": Spec("category", column="y")}
+
+    @pytest.mark.parametrize(
+        "labels", [np.linspace(0, 1, 60).tolist(), [0.5, 1.5] * 30, [str(i) for i in range(60)]]
+    )
+    def test_quantities_are_refused_until_regression_is_registered(self, labels, monkeypatch):
+        table = read({"t": [f"a b c {i}" for i in range(60)], "y": labels})
+        with pytest.raises(DataError, match="regression is not registered yet") as caught:
+            infer(table, "y")
+        assert caught.value.code == 253
+        assert infer(table, "y", kinds={"y": "category"}).targets["label"].name == "category"
+        monkeypatch.setitem(targets._entries, "number", "mmjax.data.targets.category:Category")
+        assert infer(table, "y").targets == {"label": Spec("number", column="y")}
+
+    def test_labels_that_do_not_repeat(self):
+        table = read({"t": [f"a b c {i}" for i in range(9)], "y": [f"l{i}" for i in range(9)]})
+        with pytest.raises(DataError, match="9 different values in 9 rows"):
+            infer(table, "y")
+
+    def test_one_class(self):
+        table = read({"t": ["a b c", "d e f"], "y": ["p", None]})
+        with pytest.raises(DataError, match="1 different values"):
+            infer(table, "y")
+
+    def test_rows_without_a_label_are_counted(self):
+        table = read({"t": [f"a b c {i}" for i in range(9)], "y": ["p", "q", None] * 3})
+        assert "2 classes in 6 rows, and 3 rows without one" in "\n".join(infer(table, "y").lines())
+
+
+class TestSplits:
+    def table(self, name, cells):
+        count = len(cells)
+        return read(
+            {"t": [f"a b c {i}" for i in range(count)], "y": ["p", "q"] * (count // 2)}
+            | {name: cells}
+        )
+
+    def test_given(self):
+        table = self.table("Split", ["train"] * 6 + ["dev"] * 2 + ["TEST"] * 2)
+        schema = infer(table, "y")
+        assert schema.split.column == "Split"
+        assert {k: len(v) for k, v in make_splits(table, schema.split).items()} == {
+            "train": 6,
+            "validation": 2,
+            "test": 2,
+        }
+
+    def test_a_missing_validation_is_made_from_training(self):
+        table = self.table("fold", ["train"] * 90 + ["test"] * 10)
+        schema = infer(table, "y")
+        assert "validation made from its training rows" in "\n".join(schema.lines())
+        sizes = {k: len(v) for k, v in make_splits(table, schema.split).items()}
+        assert sizes == {"train": 80, "validation": 10, "test": 10}
+
+    def test_a_typo_is_an_error_when_splitting(self):
+        table = self.table("split", ["train"] * 6 + ["tset"] + ["test"] * 3)
+        with pytest.raises(DataError, match="did you mean 'test'"):
+            make_splits(table, infer(table, "y").split)
+
+    def test_other_values_are_no_split(self):
+        schema = infer(self.table("set", ["chess", "tea"] * 30), "y")
+        assert schema.split.column is None
+        assert schema.modalities["table"].options["categories"] == ("set",)
+
+
+class TestDescribe:
+    def test_counts_agree_with_pandas(self, frame, folder):
+        frame.loc[3:8, "colour"] = None
+        frame.loc[5, "price"] = np.nan
+        found = description.describe(read(frame, folder))
+        assert json.loads(json.dumps(found)) == found
+        assert found["rows"] == ROWS
+        for column in found["columns"]:
+            if column["distinct"] is not None:
+                series = frame[column["name"]]
+                assert column["missing"] == series.isna().sum()
+                assert column["distinct"] == series.nunique()
+        assert found["modalities"]["text"] == {"name": "text", "column": "review"}
+
+    def test_lines_hold_no_control_characters(self, tmp_path):
+        path = tmp_path / "m.csv"
+        path.write_text("a,b\n\x1b[31mred,1\n\x07bell,2\n")
+        lines = description.lines(description.describe(read(path)))
+        assert all(character.isprintable() for line in lines for character in line)
+        assert any("\\x1b[31mred" in line for line in lines)
+
+    def test_bad_rows_are_listed(self, tmp_path):
+        path = tmp_path / "m.jsonl"
+        path.write_text('{"a": 1}\nno\n')
+        found = description.describe(read(path))
+        assert found["bad_rows"] == 1
+        assert "MMX-209" in found["bad"][0]
+        assert found["bad"][0] in description.lines(found)
+
+    def test_the_split_is_no_input(self):
+        found = description.describe(read("emoji"))
+        assert found["split"] == "split"
+        assert found["modalities"]["table"]["categories"] == ["group", "subgroup"]
