@@ -135,11 +135,18 @@ def propose(columns: Sequence[Column]) -> dict[str, Spec]:
         found["table"] = Spec("table", numbers=numbers, categories=categories)
     texts = {}
     for name in by_kind["text"]:
-        key = "text" if len(by_kind["text"]) == 1 else re.sub(r"\W+", "_", name).strip("_")
-        while not key or key in found or key in texts:
+        key = "text" if len(by_kind["text"]) == 1 else _identifier(name)
+        while key in found or key in texts:
             key += "_text"
         texts[key] = Spec("text", column=name)
     return {**texts, **found}
+
+
+def _identifier(name: str) -> str:
+    """The name as one of a modality: folders and parameters are named by it."""
+    kept = "".join(c if f"a{c}".isidentifier() else "_" for c in name)
+    kept = re.sub("_+", "_", kept).strip("_")
+    return kept if kept.isidentifier() else f"text_{kept}".rstrip("_")
 
 
 def _target(table: Table, name: str, kind: Kind | None) -> tuple[Spec, str]:

@@ -189,6 +189,9 @@ class TestInfer:
                 "back": [f"{ROWS - 1 - i}.png" for i in range(ROWS)],
                 "pros & cons": reviews,
                 "image": reviews,
+                "2nd²": reviews,
+                "!": reviews,
+                "評価": reviews,
                 "y": LABELS,
             },
             folder,
@@ -196,6 +199,9 @@ class TestInfer:
         assert infer(table, "y").modalities == {
             "pros_cons": Spec("text", column="pros & cons"),
             "image_text": Spec("text", column="image"),
+            "text_2nd": Spec("text", column="2nd²"),
+            "text": Spec("text", column="!"),
+            "評価": Spec("text", column="評価"),
             "image": Spec("image", columns=("front.view", "back")),
         }
 
@@ -253,7 +259,8 @@ class TestPictures:
             infer(read(frame), "species")
 
     def test_a_damaged_file_and_damaged_bytes(self, frame, folder):
-        (folder / "3.png").write_bytes((folder / "3.png").read_bytes()[:-16])
+        Image.effect_noise((64, 64), 50).save(folder / "3.png")
+        (folder / "3.png").write_bytes((folder / "3.png").read_bytes()[:1000])
         with pytest.raises(DataError, match=r"damaged.*frame:3:photo"):
             infer(read(frame, folder), "species")
         with pytest.raises(DataError, match="frame:0:photo"):
