@@ -1,0 +1,12 @@
+"""One self-contained HTML page a run, and its plots.
+
+`write_report(folder, ReportContents(...))` writes `report.html` and `plots/*.png`. The page loads
+nothing, runs no script, and shows every text that came from data as text. A section whose contents
+are not given is left out.
+"""
+
+from mmjax.report.contents import Example, ReportContents
+from mmjax.report.examples import choose_examples
+from mmjax.report.page import write_report
+
+__all__ = ["Example", "ReportContents", "choose_examples", "write_report"]

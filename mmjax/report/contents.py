@@ -1,0 +1,114 @@
+"""What a report shows, as plain values."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mmjax.core.errors import DataError, nearest
+
+
+@dataclasses.dataclass(frozen=True)
+class Example:
+    """One row and what the model made of it; `label` is None where nobody knows."""
+
+    row: int
+    prediction: str
+    probability: float
+    label: str | None = None
+    id: str = ""
+    fields: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    images: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    """uint8 [h w], [h w 3] or [h w 4]; a modality that the row lacks is left out."""
+    top: Sequence[tuple[str, float]] = ()
+    """The likeliest labels with their probabilities, best first."""
+
+    @property
+    def correct(self) -> bool | None:
+        return None if self.label is None else self.label == self.prediction
+
+
+@dataclasses.dataclass(frozen=True)
+class ReportContents:
+    """Everything on the page. Only `title` and `results` are required.
+
+    `results` maps a model's name to its flat metrics; several make the page a comparison. Curves,
+    classes, calibration and examples are those of `model`.
+    """
+
+    title: str
+    results: Mapping[str, Mapping[str, float]]
+    model: str = ""
+    """The model that the page is about; the last of `results` if empty."""
+    headline: str = "accuracy"
+    """The metric that the page opens with."""
+    split: str = "test"
+    rows: int | None = None
+    """Rows of the split."""
+    intervals: Mapping[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
+    """95 % intervals of the headline metric by model."""
+    spread: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict)
+    """Sample standard deviations over seeds, where `results` are means over seeds."""
+    baseline: float | None = None
+    """The headline metric of the majority class; from `confusion` if None."""
+    run_folder: str = ""
+    usage: Sequence[str] = ()
+    """Lines that load and use the run."""
+    curves: Sequence[Mapping[str, Any]] = ()
+    """Records of metrics.jsonl."""
+    best_step: int | None = None
+    label_names: Sequence[str] = ()
+    confusion: np.ndarray | None = None
+    """[c c] counts, rows by true class."""
+    calibration: np.ndarray | None = None
+    """[3 bins] as `mmjax.metrics.calibration_bins` returns them."""
+    examples: Sequence[Example] = ()
+    data_summary: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    environment: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.results:
+            raise DataError(550, "a report without results", fix="give the metrics of one model")
+        if self.model and self.model not in self.results:
+            raise DataError(
+                550, f"no results of model '{self.model}'", fix=nearest(self.model, self.results)
+            )
+        count = len(self.label_names)
+        if self.confusion is not None and np.shape(self.confusion) != (count, count):
+            raise DataError(
+                550,
+                f"confusion has shape {list(np.shape(self.confusion))}",
+                fix=f"expected [{count} {count}] for the {count} label names",
+            )
+        for example in self.examples:
+            for name, image in example.images.items():
+                shape = np.shape(image)
+                colours = len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3, 4))
+                if getattr(image, "dtype", None) != np.uint8 or not colours or 0 in shape:
+                    raise DataError(
+                        550,
+                        f"image '{name}' is {getattr(image, 'dtype', type(image))} {list(shape)}",
+                        where=f"example of row {example.row}",
+                        fix="expected uint8 [h w], [h w 3] or [h w 4]",
+                    )
+
+    @property
+    def subject(self) -> str:
+        """The name of the model that the page is about."""
+        return self.model or list(self.results)[-1]
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        return self.results[self.subject]
+
+    @property
+    def majority(self) -> float | None:
+        """The headline metric of always answering with the commonest class, if known."""
+        if self.baseline is not None or self.headline != "accuracy" or self.confusion is None:
+            return self.baseline
+        support = np.asarray(self.confusion, np.float64).sum(axis=1)
+        return float(support.max() / support.sum()) if support.sum() else None

@@ -1,0 +1,95 @@
+"""Rows shown as cards: what went in, what came out, what was true."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+from mmjax.core.typing import Float, Int
+from mmjax.report.contents import Example
+from mmjax.report.html import escape
+
+_MOST_PIXELS = 320
+_MOST_TEXT = 400
+
+
+def choose_examples(
+    probabilities: Float[np.ndarray, "n c"],
+    labels: Int[np.ndarray, "n"],
+    *,
+    wrong: int = 12,
+    right: int = 6,
+    seed: int = 0,
+) -> np.ndarray:
+    """Row indices for a report: the most confident mistakes, then right rows drawn at random."""
+    predictions = np.argmax(probabilities, axis=1)
+    mistakes = np.flatnonzero(predictions != labels)
+    surest = mistakes[np.argsort(-probabilities.max(axis=1)[mistakes], kind="stable")][:wrong]
+    hits = np.flatnonzero(predictions == labels)
+    drawn = np.random.default_rng(seed).permutation(hits)[:right]
+    return np.concatenate([surest, drawn])
+
+
+def data_uri(image: np.ndarray) -> str:
+    """A PNG data URI of a uint8 image, shrunk to at most 320 pixels a side."""
+    plain = image[..., 0] if image.shape[2:] == (1,) else image
+    picture = Image.fromarray(np.ascontiguousarray(plain))
+    picture.thumbnail((_MOST_PIXELS, _MOST_PIXELS))
+    stream = io.BytesIO()
+    picture.save(stream, "PNG")
+    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
+
+
+def cards(examples: Sequence[Example]) -> str:
+    """Wrong rows, surest first, then right ones, then those without a label."""
+    wrong = sorted((e for e in examples if e.correct is False), key=lambda e: -e.probability)
+    right = [e for e in examples if e.correct]
+    unknown = [e for e in examples if e.correct is None]
+    return "".join(
+        f'<h3>{title} <span class="count">{len(chosen)}</span></h3>'
+        f'<div class="cards">{"".join(map(_card, chosen))}</div>'
+        for title, chosen in (("Wrong", wrong), ("Right", right), ("Without a label", unknown))
+        if chosen
+    )
+
+
+def _card(example: Example) -> str:
+    state = {True: "right", False: "wrong", None: "unknown"}[example.correct]
+    images = "".join(_picture(name, image) for name, image in example.images.items())
+    fields = "".join(
+        f'<p class="field" dir="auto"><span>{escape(name)}</span> {escape(_cut(value))}</p>'
+        for name, value in example.fields.items()
+    )
+    top = "".join(
+        f'<li class="{"is-label" if name == example.label else "other"}">'
+        f"<span>{escape(name)}</span><b>{probability:.2f}</b>"
+        f'<i style="width:{100 * min(max(probability, 0), 1):.1f}%"></i></li>'
+        for name, probability in example.top or [(example.prediction, example.probability)]
+    )
+    truth = ""
+    if example.correct is False:
+        truth = f'<p class="truth"><span>true</span> {escape(example.label)}</p>'
+    identifier = f" · {escape(_cut(example.id))}" if example.id else ""
+    mark = {True: "✓", False: "✗", None: "?"}[example.correct]
+    return (
+        f'<article class="card {state}">'
+        f'<div class="pictures">{images}</div>{fields}'
+        f'<p class="answer"><span class="mark">{mark}</span> {escape(example.prediction)}</p>'
+        f'{truth}<ol class="top">{top}</ol>'
+        f'<p class="row">row {example.row}{identifier}</p></article>'
+    )
+
+
+def _picture(name: str, image: np.ndarray) -> str:
+    size = "small" if max(image.shape[:2]) <= 64 else "large"
+    shown = escape(name)
+    return f'<img class="{size}" src="{data_uri(image)}" alt="{shown}" title="{shown}">'
+
+
+def _cut(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= _MOST_TEXT else text[:_MOST_TEXT] + " …"

@@ -1,0 +1,82 @@
+"""Small pieces of HTML. Every function escapes what it is given, and returns markup."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mmjax.writers.console import number, printable
+
+METRIC_NAMES = {
+    "accuracy": "Accuracy",
+    "macro_f1": "Macro F1",
+    "weighted_f1": "Weighted F1",
+    "balanced_accuracy": "Balanced accuracy",
+    "macro_precision": "Macro precision",
+    "macro_recall": "Macro recall",
+    "auroc": "AUROC",
+    "log_loss": "Log loss",
+    "ece": "Calibration error",
+}
+LOWER_IS_BETTER = ("loss", "log_loss", "ece")
+
+
+def escape(value: Any) -> str:
+    """`value` as text, fit for content and for quoted attributes."""
+    return html.escape(printable(value), quote=True)
+
+
+def metric_name(name: str) -> str:
+    """A metric's name for people, not yet escaped."""
+    if name.startswith("top") and name.endswith("_accuracy"):
+        return f"Top-{name[3:].partition('_')[0]} accuracy"
+    return METRIC_NAMES.get(name, name.replace("_", " "))
+
+
+def cell(value: Any, *, kind: str = "td", css: str = "") -> str:
+    """A table cell of plain text; numbers align right."""
+    classes = [css] if css else []
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        classes.append("n")
+    attribute = f' class="{" ".join(classes)}"' if classes else ""
+    return f"<{kind}{attribute}>{escape(number(value))}</{kind}>"
+
+
+def table(columns: Sequence[str], rows: Sequence[str], *, css: str = "") -> str:
+    """A table that scrolls sideways on a narrow screen. `columns` and `rows` are markup."""
+    head = f"<thead><tr>{''.join(columns)}</tr></thead>" if columns else ""
+    return (
+        f'<div class="scroll"><table class="{css}">{head}'
+        f"<tbody>{''.join(f'<tr>{row}</tr>' for row in rows)}</tbody></table></div>"
+    )
+
+
+def facts(values: Mapping[str, Any]) -> str:
+    """Names and values: nested mappings of numbers as tables, the rest as a list of terms."""
+    terms, tables = [], []
+    for name, value in values.items():
+        title = str(name).replace("_", " ")
+        if isinstance(value, Mapping) and value:
+            tables.append(f"<h3>{escape(title[:1].upper() + title[1:])}</h3>{_counts(value)}")
+            continue
+        if isinstance(value, list | tuple):
+            value = ", ".join(printable(item) for item in value)
+        terms.append(f"<div><dt>{escape(title)}</dt><dd>{escape(number(value))}</dd></div>")
+    listed = f'<dl class="facts">{"".join(terms)}</dl>' if terms else ""
+    return listed + "".join(tables)
+
+
+def _counts(value: Mapping[str, Any]) -> str:
+    if not all(isinstance(inner, Mapping) for inner in value.values()):
+        return facts({k: str(v) if isinstance(v, Mapping) else v for k, v in value.items()})
+    rows = dict.fromkeys(key for inner in value.values() for key in inner)
+    columns = [cell("", kind="th"), *(cell(str(name), kind="th", css="n") for name in value)]
+    return table(
+        columns,
+        [
+            cell(row, kind="th") + "".join(cell(inner.get(row)) for inner in value.values())
+            for row in rows
+        ],
+        css="counts",
+    )

@@ -1,0 +1,154 @@
+"""Puts the page together and writes it."""
+
+from __future__ import annotations
+
+import importlib.resources
+import json
+import string
+from pathlib import Path
+
+import numpy as np
+
+from mmjax.core.files import atomic
+from mmjax.metrics import expected_calibration_error
+from mmjax.report import classes, figures, results
+from mmjax.report.contents import ReportContents
+from mmjax.report.curves import panels
+from mmjax.report.examples import cards
+from mmjax.report.html import escape, facts
+
+_PANEL_INCHES = (3.6, 2.8)
+_SQUARE_INCHES = (3.8, 3.6)
+
+
+def write_report(folder: str | Path, contents: ReportContents) -> Path:
+    """Writes `<folder>/plots/*.png` and then `<folder>/report.html`; returns the latter's path.
+
+    Each file is whole or absent. The page needs none of the others.
+    """
+    folder = Path(folder)
+    page = render(contents)
+    for name, data in _plots(contents).items():
+        with atomic(folder / "plots" / f"{name}.png", "wb") as file:
+            file.write(data)
+    path = folder / "report.html"
+    with atomic(path) as file:
+        file.write(page)
+    return path
+
+
+def render(contents: ReportContents) -> str:
+    """The page as text."""
+    sections = [
+        (name, title, body) for name, title, body in _sections(contents) if body is not None
+    ]
+    here = importlib.resources.files("mmjax.report")
+    template = string.Template((here / "page.html").read_text(encoding="utf-8"))
+    return template.substitute(
+        title=escape(contents.title),
+        style=(here / "page.css").read_text(encoding="utf-8"),
+        folder=f"<p><code>{escape(contents.run_folder)}</code></p>" if contents.run_folder else "",
+        headline=results.headline(contents),
+        navigation="".join(
+            f'<li><a href="#{name}">{title}</a></li>' for name, title, _ in sections
+        ),
+        sections="".join(
+            f'<section id="{name}"><h2>{title}</h2>{body}</section>'
+            for name, title, body in sections
+        ),
+    )
+
+
+def _sections(contents: ReportContents) -> list[tuple[str, str, str | None]]:
+    """(anchor, title, markup); None where the contents are not given."""
+    several = len(contents.results) > 1
+    scored = any(f"f1/{name}" in contents.metrics for name in contents.label_names)
+    return [
+        ("models", "Models compared", results.comparison(contents) if several else None),
+        ("curves", "Training", _curves(contents)),
+        ("classes", "Classes", classes.per_class(contents) if scored else None),
+        (
+            "confusion",
+            "Confusion matrix",
+            None if contents.confusion is None else classes.confusion(contents),
+        ),
+        ("calibration", "Calibration", _calibration(contents)),
+        ("examples", "Examples", cards(contents.examples) if contents.examples else None),
+        ("data", "Data", facts(contents.data_summary) if contents.data_summary else None),
+        ("config", "Config", _config(contents)),
+        ("environment", "Environment", facts(contents.environment) or None),
+        ("usage", "Load this run", _usage(contents)),
+    ]
+
+
+def _curves(contents: ReportContents) -> str | None:
+    drawn = [
+        figures.svg(
+            figures.curves(panel, contents.best_step), _PANEL_INCHES, f"{panel.title} over steps"
+        )
+        for panel in panels(contents.curves)
+    ]
+    if not drawn:
+        return None
+    best = ""
+    if contents.best_step is not None:
+        best = f"<p>Dashed: the step that was kept, {contents.best_step:,}.</p>"
+    return f'<div class="figures">{"".join(f"<figure>{one}</figure>" for one in drawn)}</div>{best}'
+
+
+def _calibration(contents: ReportContents) -> str | None:
+    if contents.calibration is None or not np.sum(contents.calibration[0]):
+        return None
+    error = expected_calibration_error(contents.calibration)
+    weight, confidence, correct = np.asarray(contents.calibration, np.float64).sum(axis=1)
+    gap = (confidence - correct) / weight
+    listed = facts(
+        {
+            "mean confidence": float(confidence / weight),
+            "accuracy": float(correct / weight),
+            "overconfident by" if gap > 0 else "underconfident by": float(abs(gap)),
+            "expected calibration error": error,
+        }
+    )
+    drawn = figures.svg(
+        figures.reliability(contents.calibration), _SQUARE_INCHES, "Accuracy against confidence"
+    )
+    return (
+        f'<div class="beside"><figure>{drawn}</figure><div>{listed}'
+        "<p>One dot a bin of equal width, its area the rows in it. On the dashed line, confidence "
+        "and accuracy agree; below it, the model is too sure.</p></div></div>"
+    )
+
+
+def _config(contents: ReportContents) -> str | None:
+    if not contents.config:
+        return None
+    text = json.dumps(contents.config, indent=2, ensure_ascii=False, default=str)
+    return f"<details><summary>Every setting, as JSON</summary><pre>{escape(text)}</pre></details>"
+
+
+def _usage(contents: ReportContents) -> str | None:
+    return f"<pre>{escape(chr(10).join(contents.usage))}</pre>" if contents.usage else None
+
+
+def _plots(contents: ReportContents) -> dict[str, bytes]:
+    found = {}
+    drawn = panels(contents.curves)
+    if drawn:
+        draws = [figures.curves(panel, contents.best_step) for panel in drawn]
+        found["curves"] = figures.png(draws, _PANEL_INCHES)
+    names = contents.label_names
+    if contents.confusion is not None:
+        side = min(4 + 0.35 * len(names), 12)
+        draw = figures.confusion(np.asarray(contents.confusion), names)
+        found["confusion"] = figures.png([draw], (side, side))
+    if contents.calibration is not None and np.sum(contents.calibration[0]):
+        found["reliability"] = figures.png(
+            [figures.reliability(contents.calibration)], _SQUARE_INCHES
+        )
+    scored = [name for name in names if f"f1/{name}" in contents.metrics]
+    if scored:
+        scores = [contents.metrics[f"f1/{name}"] for name in scored]
+        height = 1.2 + 0.28 * min(len(scored), 60)
+        found["per_class_f1"] = figures.png([figures.class_scores(scored, scores)], (6.4, height))
+    return found
