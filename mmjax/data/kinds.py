@@ -37,6 +37,8 @@ FEW_DISTINCT = 20
 """Fewer values than this, and than a tenth of the rows, make a column a category."""
 _MOSTLY = 0.9
 _SAMPLE = 500
+_SAMPLED_TEXTS = 5000
+_LONGEST = 10_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +88,7 @@ def column_of(table: Table, name: str) -> Column:
         return _of_objects(name, cells, objects)
     known = [cell for cell in cells if not _is_blank(cell)]
     missing = len(cells) - len(known)
-    distinct = len({key_of(cell) for cell in known})
+    distinct = len(set(map(key_of, known)))
     kind, reason, warning = _of_values(table, name, known, distinct)
     return Column(name, kind, reason, missing, distinct, warning)
 
@@ -126,28 +128,42 @@ def _of_values(
         return "ignored", f"every cell is '{shown(known[0])}'", ""
     if all(isinstance(cell, bool) for cell in known):
         return "category", "true or false", ""
-    numeric = _of_numbers(table, name, known, distinct)
-    return numeric or (*_of_strings(name, [str(cell) for cell in known], distinct), "")
+    sample = [known[i] for i in sampled(len(known), _SAMPLED_TEXTS)]
+    numeric = None
+    # A column of text is not parsed to its end.
+    if len(_parsed(sample)[1]) * 2 <= len(sample):
+        numeric = _of_numbers(table, name, known, distinct)
+    texts = [str(cell)[:_LONGEST] for cell in sample]
+    return numeric or (*_of_strings(name, texts, len(known), distinct), "")
+
+
+def _parsed(cells: Sequence[Any]) -> tuple[list[float], list[int]]:
+    """The numbers among cells that are there, and the positions of those that are neither numbers
+    nor stand for a missing one.
+    """
+    tokens = modalities.settings("table")["missing"].default
+    numbers, wrong = [], []
+    for i, cell in enumerate(cells):
+        number = parse_number(cell)
+        if number is not None:
+            numbers.append(number)
+        elif not (isinstance(cell, str) and cell.strip() in tokens):
+            wrong.append(i)
+    return numbers, wrong
 
 
 def _of_numbers(
     table: Table, name: str, known: Sequence[Any], distinct: int
 ) -> tuple[Kind, str, str] | None:
-    tokens = modalities.settings("table")["missing"].default
-    cells = [cell for cell in known if not _is_token(cell, tokens)]
-    numbers = [number for cell in cells if (number := parse_number(cell)) is not None]
-    wrong = len(cells) - len(numbers)
-    if not numbers or wrong > (1 - _MOSTLY) * len(cells):
+    numbers, wrong = _parsed(known)
+    if not numbers or len(wrong) > (1 - _MOSTLY) * (len(numbers) + len(wrong)):
         return None
     warning = ""
     if wrong:
-        row, cell = next(
-            (row, cell)
-            for row, cell in enumerate(table.column(name))
-            if not (_is_blank(cell) or _is_token(cell, tokens)) and parse_number(cell) is None
-        )
+        cell = known[wrong[0]]
+        row = next(row for row, other in enumerate(table.column(name)) if other == cell)
         place = table.where(row, name)
-        warning = f"{wrong} of its cells are no numbers, the first '{shown(cell)}' at {place}"
+        warning = f"{len(wrong)} of its cells are no numbers, the first '{shown(cell)}' at {place}"
     whole = all(number.is_integer() for number in numbers)
     if whole and len(numbers) == len(table) > 4 and np.all(np.diff(numbers) == 1):
         return "identifier", "counts the rows", warning
@@ -158,41 +174,34 @@ def _of_numbers(
     return "number", f"numbers from {min(numbers):g} to {max(numbers):g}", warning
 
 
-def _is_token(cell: Any, tokens: Sequence[str]) -> bool:
-    return isinstance(cell, str) and cell.strip() in tokens
-
-
 def _identifier_reason(distinct: int, count: int) -> str:
     if distinct == count:
         return "named like an identifier, and different in every row"
     return "named like an identifier; rows that share it stay together with split.group"
 
 
-def _of_strings(name: str, cells: Sequence[str], distinct: int) -> tuple[Kind, str]:
-    count = len(cells)
-    paths = sum(_has_suffix(cell, IMAGE_SUFFIXES) for cell in cells)
-    if paths * 2 >= count:
-        return "image", f"{paths} of {count} cells end like picture files"
+def _of_strings(name: str, sample: Sequence[str], count: int, distinct: int) -> tuple[Kind, str]:
+    paths = sum(_has_suffix(cell, IMAGE_SUFFIXES) for cell in sample)
+    if paths * 2 >= len(sample):
+        return "image", f"{paths} of {len(sample)} cells end like picture files"
     for what, suffixes in _OTHER_MEDIA.items():
-        if sum(_has_suffix(cell, suffixes) for cell in cells) * 2 >= count:
+        if sum(_has_suffix(cell, suffixes) for cell in sample) * 2 >= len(sample):
             return "ignored", f"files of {what}, and no modality reads them"
-    if sum(_DATE.fullmatch(cell) is not None for cell in cells) >= _MOSTLY * count:
+    if sum(_DATE.fullmatch(cell) is not None for cell in sample) >= _MOSTLY * len(sample):
         return "ignored", "dates or times, and no modality reads them"
-    words = sum(map(_words, cells)) / count
+    words = sum(map(_words, sample)) / len(sample)
+    values = f"{distinct} different values in {count} rows"
     if distinct < min(FEW_DISTINCT, 0.1 * count):
-        return "category", f"{distinct} different values in {count} rows"
+        return "category", values
     if words >= 3:
         return "text", f"{words:.1f} words a cell"
     if distinct * 2 <= count:
-        return "category", f"short, and values repeat: {distinct} different ones in {count} rows"
+        return "category", f"short, and values repeat: {values}"
     if is_id_name(name) and words < 1.5:
         return "identifier", _identifier_reason(distinct, count)
     if words < 1.1 and distinct >= 0.95 * count:
         return "identifier", "one word a cell, and different in every row"
-    return (
-        "text",
-        f"short ({words:.1f} words a cell), but {distinct} different ones in {count} rows",
-    )
+    return "text", f"short ({words:.1f} words a cell), but {values}"
 
 
 def _has_suffix(cell: str, suffixes: tuple[str, ...]) -> bool:

@@ -248,15 +248,16 @@ def _open_pictures(table: Table, column: Column, allow_bad: bool) -> None:
 
 def _leak(table: Table, column: Column, label: str) -> str:
     """A warning if every value of a column that is learnt from has one label only."""
-    if column.kind not in ("text", "category", "number"):
+    unlike = column.distinct is not None and column.distinct * 2 > len(table)
+    if column.kind not in ("text", "category", "number") or unlike:
         return ""
-    label_of: dict[str, str | None] = {}
+    label_of: dict[str, str] = {}
     count = 0
     for cell, answer in zip(table.column(column.name), table.column(label), strict=True):
-        key = key_of(cell)
-        if key is not None and answer is not None:
+        key, labelled = key_of(cell), key_of(answer)
+        if key is not None and labelled is not None:
             count += 1
-            if label_of.setdefault(key, key_of(answer)) != key_of(answer):
+            if label_of.setdefault(key, labelled) != labelled:
                 return ""
     if len(label_of) * 2 > count:
         return ""

@@ -17,6 +17,7 @@ from PIL import Image
 from mmjax.core import config as config_lib
 from mmjax.core.errors import ConfigError, DataError
 from mmjax.core.registry import Spec
+from mmjax.data import describe as description
 from mmjax.data.config import DataConfig, Join, sources
 from mmjax.data.manifest import load, read, source_for
 from mmjax.data.sources.csv import Csv
@@ -242,6 +243,11 @@ class TestParquet:
     def test_faults(self, tmp_path):
         path = write(tmp_path / "m.parquet", b"PAR1 no parquet at all PAR1")
         assert "damaged" in refused(Parquet(path), 215)
+        latin = pa.Array.from_buffers(
+            pa.string(), 1, [None, pa.py_buffer(np.int32([0, 1]).tobytes()), pa.py_buffer(b"\xe9")]
+        )
+        pq.write_table(pa.table({"a": latin}), path)
+        assert "UTF8" in refused(Parquet(path), 215)
         pq.write_table(pa.table({"a": pa.array([], pa.int64())}), path)
         assert "0 rows" in refused(Parquet(path), 201)
         pq.write_table(pa.table([[1], [2]], names=["a", "a"]), path)
@@ -476,6 +482,40 @@ def test_ids_are_unique():
         DataError, match=r"7 ids .* 'a', 'b', 'c', 'd', 'e' .*frame:0:id and frame:7"
     ):
         check_ids(table, "id")
+
+
+def test_damaged_files_give_tables_or_errors_with_codes(tmp_path):
+    random = np.random.default_rng(0)
+    pq.write_table(pa.table({"a": [1, 2], "b": ["x", None]}), tmp_path / "whole.parquet")
+    whole = {
+        "csv": 'id,text\n1,"a, ""q"" é"\n2,"two\nlines"\n'.encode(),
+        "jsonl": b'{"id": 1, "b": {"c": [1.5, "\\u00e9"]}}\n{"id": 2}\n',
+        "parquet": (tmp_path / "whole.parquet").read_bytes(),
+    }
+    outcomes = set()
+    for kind, content in whole.items():
+        for _ in range(150):
+            damaged = bytearray(content)
+            for _ in range(random.integers(1, 4)):
+                at = int(random.integers(len(damaged)))
+                damaged[at : at + int(random.integers(2))] = random.bytes(int(random.integers(3)))
+            path = tmp_path / f"m.{kind}"
+            path.write_bytes(damaged)
+            try:
+                table = read(path)
+            except DataError as error:
+                outcomes.add((kind, "refused", error.code))
+            else:
+                description.lines(description.describe(table))
+                outcomes.add((kind, "read", 200))
+    assert {found[:2] for found in outcomes} >= {
+        ("csv", "read"),
+        ("csv", "refused"),
+        ("jsonl", "read"),
+        ("jsonl", "refused"),
+        ("parquet", "refused"),
+    }
+    assert all(200 <= code < 220 for _, _, code in outcomes)
 
 
 def test_reading_imports_no_pandas_tensorflow_or_torch(tmp_path):

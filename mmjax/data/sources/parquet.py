@@ -11,6 +11,8 @@ from mmjax.data.cells import clean_cell
 from mmjax.data.sources.files import existing, fingerprint, root_of
 from mmjax.data.table import Table
 
+_AT_ONCE = 1024
+
 
 @dataclasses.dataclass(frozen=True)
 class Parquet:
@@ -31,7 +33,8 @@ class Parquet:
         path = existing(self.path)
         try:
             rows = pyarrow.parquet.ParquetFile(path, memory_map=True).read()
-        except (pyarrow.ArrowException, OSError) as error:
+            rows.validate(full=True)
+        except (pyarrow.ArrowException, OSError, ValueError) as error:
             raise DataError(
                 215, f"damaged Parquet: {error}", where=str(path), fix="write it again"
             ) from error
@@ -68,14 +71,14 @@ class ArrowColumn(Sequence):
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
-            return [self._cell(value) for value in self._values[index]]
-        return self._cell(self._values[int(index)])
+            return [self._cell(cell) for cell in self._values[index].to_pylist()]
+        return self._cell(self._values[int(index)].as_py())
 
     def __iter__(self) -> Iterator[Any]:
-        return map(self._cell, self._values)
+        for start in range(0, len(self), _AT_ONCE):
+            yield from self[start : start + _AT_ONCE]
 
-    def _cell(self, value: Any) -> Any:
-        cell = value.as_py()
+    def _cell(self, cell: Any) -> Any:
         if self._media and cell is not None:
             cell = cell["path"] if cell["bytes"] is None else cell["bytes"]
         return clean_cell(cell)
