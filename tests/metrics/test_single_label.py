@@ -76,7 +76,9 @@ def test_auroc_counts_equal_scores_half():
 
 
 def test_auroc_of_one_class_is_nan():
-    assert np.isnan(metrics.classification([[0.3, 0.7], [0.4, 0.6]], np.array([1, 1]))["auroc"])
+    assert np.isnan(
+        metrics.classification(np.array([[0.3, 0.7], [0.4, 0.6]]), np.array([1, 1]))["auroc"]
+    )
 
 
 def test_ties_go_to_the_lower_index():

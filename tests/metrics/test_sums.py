@@ -68,21 +68,35 @@ def test_agrees_with_scikit_learn():
 def test_rows_of_weight_zero_count_nowhere():
     logits, labels, _ = random_case(rows=40)
     weights = np.ones(40, np.float32)
-    padded = sums_lib.classification_sums(
+    step = jax.jit(sums_lib.classification_sums)
+    padded = step(
         jnp.concatenate([logits, jnp.full((3, 7), jnp.nan)]),
         jnp.concatenate([labels, jnp.array([-1, 99, 3])]),
         jnp.concatenate([weights, jnp.zeros(3)]),
     )
-    plain = sums_lib.classification_sums(logits, labels)
+    plain = step(logits, labels)
     assert set(padded) == {"confusion", "correct@5", "calibration", "loss", "weight"}
     for name, value in plain.items():
         np.testing.assert_allclose(padded[name], value, rtol=1e-6, err_msg=name)
     assert float(plain["confusion"].sum()) == float(plain["weight"]) == 40
 
 
+def test_sharded_over_eight_devices_equals_one():
+    logits, labels, weights = random_case(rows=64, seed=2)
+    plain = jax.jit(sums_lib.classification_sums)(logits, labels, weights)
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
+    batch = jax.device_put((logits, labels, weights), sharding)
+    sharded = jax.jit(sums_lib.classification_sums)(*batch)
+    for name, value in plain.items():
+        np.testing.assert_allclose(sharded[name], value, rtol=1e-6, err_msg=name)
+
+
 def test_low_precision_logits_are_summed_in_float32():
     logits, labels, _ = random_case(rows=8)
-    found = sums_lib.classification_sums(jnp.asarray(logits, jnp.bfloat16), labels, ks=(2, 7))
+    found = jax.jit(lambda x: sums_lib.classification_sums(x, labels, ks=(2, 7)))(
+        jnp.asarray(logits, jnp.bfloat16)
+    )
     assert {value.dtype for value in found.values()} == {jnp.dtype("float32")}
     assert "correct@2" in found
     assert "correct@7" not in found
@@ -90,7 +104,7 @@ def test_low_precision_logits_are_summed_in_float32():
 
 def test_no_rows_are_nan():
     logits, labels, weights = random_case(rows=4)
-    empty = sums_lib.classification_sums(logits, labels, 0 * weights)
+    empty = jax.jit(sums_lib.classification_sums)(logits, labels, 0 * weights)
     found = sums_lib.classification_from_sums(jax.device_get(empty), NAMES)
     assert "f1/ant" in found
     assert all(np.isnan(value) for value in found.values())
