@@ -1,0 +1,187 @@
+"""A table with its splits and fitted processors: what gives batches, and what a run keeps of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmjax.core import config as typed
+from mmjax.core.errors import ConfigError, DataError, nearest
+from mmjax.core.files import write_json
+from mmjax.core.typing import Int
+from mmjax.data import splits as split_files
+from mmjax.data.collate import Collator, Source
+from mmjax.data.config import DataConfig
+from mmjax.data.joining import JoinReport
+from mmjax.data.loader import Loader
+from mmjax.data.modalities.base import Place, Processor
+from mmjax.data.quarantine import Quarantine
+from mmjax.data.splits import Splits
+from mmjax.data.table import Table
+from mmjax.data.targets.base import TargetProcessor
+
+ALL = "all"
+"""Every row of every split, in the order of the table."""
+
+_IN_FINGERPRINT = ("batch_size", "modalities", "targets")
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Dataset:
+    """Rows by split without the quarantined ones, and what turns them into batches.
+
+    `columns` are those that each modality and target reads. Every data set has, besides its splits,
+    one named "all".
+    """
+
+    config: DataConfig
+    table: Table
+    splits: Splits
+    modalities: Mapping[str, Processor]
+    targets: Mapping[str, TargetProcessor]
+    columns: Mapping[str, tuple[str, ...]]
+    quarantine: Quarantine
+    joins: tuple[JoinReport, ...] = ()
+    _lengths: dict[str, Int[np.ndarray, "row"]] = dataclasses.field(default_factory=dict)
+
+    @property
+    def facts(self) -> dict[str, dict[str, dict[str, Any]]]:
+        """What models must know: `{"modalities": {name: facts}, "targets": {name: facts}}`."""
+        return {
+            "modalities": {name: one.facts for name, one in self.modalities.items()},
+            "targets": {name: one.facts for name, one in self.targets.items()},
+        }
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Changes when the batches do: with the content, the splits, and the settings of rows."""
+        settings = typed.to_json(self.config)
+        kept = {key: settings[key] for key in _IN_FINGERPRINT}
+        digest = hashlib.sha256(json.dumps([self.table.fingerprint, kept], sort_keys=True).encode())
+        for name, rows in sorted(self.splits.items()):
+            digest.update(f"{name} {len(rows)} ".encode() + rows.astype("<i8").tobytes())
+        return digest.hexdigest()
+
+    def rows(self, split: str) -> Int[np.ndarray, "n"]:
+        """The table rows of a split. Raises DataError for an unknown or empty one."""
+        if split == ALL and ALL not in self.splits:
+            return np.unique(np.concatenate(list(self.splits.values())))
+        if split not in self.splits:
+            raise DataError(
+                222,
+                f"no split '{split}'",
+                where=self.table.name,
+                fix=nearest(split, (*self.splits, ALL)),
+            )
+        if not len(self.splits[split]):
+            raise DataError(
+                222, f"the split '{split}' is empty", where=self.table.name, fix="choose another"
+            )
+        return self.splits[split]
+
+    def ids(self, rows: Sequence[int] | Int[np.ndarray, "n"]) -> list[Any]:
+        """What names each row: its cell in `id_column`, or its number."""
+        if self.config.id_column is None:
+            return [int(row) for row in rows]
+        cells = self.table.column(self.config.id_column)
+        return [cells[int(row)] for row in rows]
+
+    def steps_per_epoch(self, split: str, *, batch_size: int | None = None) -> int:
+        """Batches that hold every row of a split at least once."""
+        return -(-len(self.rows(split)) // (batch_size or self.config.batch_size))
+
+    def loader(
+        self,
+        split: str,
+        *,
+        train: bool,
+        seed: int = 0,
+        start: int = 0,
+        process_index: int = 0,
+        process_count: int = 1,
+        batch_size: int | None = None,
+    ) -> Loader:
+        """Batches `start`, `start` + 1, ... of a split; `Loader` says what they are.
+
+        `batch_size` is global; `config.batch_size`, or `eval_batch_size` in evaluation, if None.
+        """
+        config, rows = self.config, self.rows(split)
+        if not 0 <= process_index < process_count:
+            raise ConfigError(
+                112, f"process {process_index} of {process_count}", fix="count from 0"
+            )
+        size = config.batch_size if train else config.eval_batch_size or config.batch_size
+        collator = Collator(
+            table=self.table,
+            modalities={n: Source(one, self.columns[n]) for n, one in self.modalities.items()},
+            targets={n: Source(one, self.columns[n]) for n, one in self.targets.items()},
+            seed=seed if train else None,
+            lengths={
+                n: self._row_lengths(n) for n, one in self.modalities.items() if one.padded_lengths
+            },
+            process_index=process_index,
+            process_count=process_count,
+        )
+        return Loader(
+            collator,
+            rows,
+            batch_size=batch_size or size,
+            fingerprint=self.fingerprint,
+            start=start,
+            threads=config.threads,
+            workers=config.workers,
+            prefetch=config.prefetch,
+        )
+
+    def _row_lengths(self, modality: str) -> Int[np.ndarray, "row"]:
+        if modality not in self._lengths:
+            rows = self.rows(ALL)
+            lengths = np.zeros(len(self.table), np.int32)
+            lengths[rows] = self.modalities[modality].lengths(self.table, rows)
+            self._lengths[modality] = lengths
+        return self._lengths[modality]
+
+    def summary(self) -> dict[str, Any]:
+        """JSON values: rows by split and label, what was left out, what each join matched."""
+        codes = Counter(f"MMX-{bad.code:03d}" for bad in self.quarantine.found)
+        return {
+            "table": self.table.name,
+            "rows": len(self.table) + len(self.table.bad),
+            "used": len(self.rows(ALL)),
+            "quarantined": len(self.quarantine.found),
+            "quarantined_by_code": dict(sorted(codes.items())),
+            "splits": {name: len(rows) for name, rows in self.splits.items()},
+            "labels": {name: self._label_counts(name) for name in self.targets},
+            "joins": [dataclasses.asdict(report) for report in self.joins],
+        }
+
+    def _label_counts(self, target: str) -> dict[str, dict[str, int]]:
+        processor, cells = self.targets[target], self.table.column(self.columns[target][0])
+        names = processor.facts.get("label_names", ())
+        counts = {}
+        for split, rows in self.splits.items():
+            ids = [processor.encode(cells[row], Place(self.table, row)) for row in rows.tolist()]
+            found = Counter(ids)
+            counts[split] = {name: found.get(i, 0) for i, name in enumerate(names)}
+        return counts
+
+    def save(self, folder: Path) -> None:
+        """Everything but the rows: processors, splits, `quarantine.jsonl`, fingerprints."""
+        for kind, processors in (("modalities", self.modalities), ("targets", self.targets)):
+            for name, processor in processors.items():
+                processor.save(folder / kind / name)
+        split_files.save(self.splits, self.table, folder / "splits.json")
+        self.quarantine.save(folder / "quarantine.jsonl")
+        # Last, since it is what says that the folder is whole.
+        write_json(
+            folder / "data.json",
+            {"table": self.table.fingerprint, "fingerprint": self.fingerprint},
+        )

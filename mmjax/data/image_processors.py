@@ -1,0 +1,59 @@
+"""Hugging Face image processors, as one step before augmentation and normalisation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+
+from mmjax.core.errors import ConfigError
+from mmjax.core.typing import Float
+
+
+class HuggingFace:
+    """Resizes, crops and rescales as the processor does; `mean` and `std` normalise after it."""
+
+    def __init__(self, backend: Any):
+        self._backend = backend
+        normalised = getattr(backend, "do_normalize", True)
+        self.mean = tuple(map(float, backend.image_mean)) if normalised else (0.0,)
+        self.std = tuple(map(float, backend.image_std)) if normalised else (1.0,)
+        if not getattr(backend, "do_rescale", True):
+            raise ConfigError(
+                111,
+                f"{type(backend).__name__} does not rescale pixels to [0, 1]",
+                fix="set do_rescale in its preprocessor_config.json",
+            )
+        height, width, _ = self(PIL.Image.new("RGB", (64, 48))).shape
+        if height != width:
+            raise ConfigError(
+                111,
+                f"{type(backend).__name__} makes pictures of {width} x {height}",
+                fix="use a processor that makes squares",
+            )
+        self.size = int(height)
+
+    @classmethod
+    def load(cls, name: str) -> HuggingFace:
+        """From a folder or a hub id. Raises ConfigError if there is no image processor."""
+        from transformers import AutoImageProcessor
+
+        try:
+            return cls(AutoImageProcessor.from_pretrained(name, use_fast=False))
+        except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+            raise ConfigError(
+                111,
+                f"no image processor '{name}': {str(error).splitlines()[0]}",
+                fix="give a folder with preprocessor_config.json, or a hub id",
+            ) from error
+
+    def __call__(self, picture: PIL.Image.Image) -> Float[np.ndarray, "h w c"]:
+        """float32 in [0, 1], resized and cropped."""
+        made = self._backend(images=[picture], do_normalize=False, return_tensors="np")
+        return np.ascontiguousarray(made["pixel_values"][0].transpose(1, 2, 0), np.float32)
+
+    def save(self, folder: Path) -> None:
+        """`preprocessor_config.json`."""
+        self._backend.save_pretrained(str(folder))

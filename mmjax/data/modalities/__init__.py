@@ -1,0 +1,11 @@
+"""Kinds of input: what one row's cells become, and how rows become a batch.
+
+A modality is a frozen dataclass whose fields are its settings (`base.Modality`). Fitted on the
+training rows it is a `base.Processor`, which the run folder keeps as plain files.
+
+- `text.py`: a text column to token ids.
+- `image.py`: picture columns to normalised pixels.
+- `table.py`: columns of numbers and categories.
+
+To add one: a file with the two classes, and a line in `data.config.modalities`.
+"""

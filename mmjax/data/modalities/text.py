@@ -1,0 +1,202 @@
+"""A column of text."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmjax.core.errors import ConfigError, DataError
+from mmjax.core.typing import Int
+from mmjax.data import tokenization
+from mmjax.data.cells import clean_text, shown
+from mmjax.data.modalities.base import Cells, Example, Place
+from mmjax.data.subwords import Subwords
+from mmjax.data.table import Table
+from mmjax.data.tokenization import HuggingFace, Tokenizer, Trained
+from mmjax.data.transforms.words import drop_words
+
+_CONTROLS = dict.fromkeys((*range(32), *range(127, 160)), " ")
+
+
+@dataclasses.dataclass(frozen=True)
+class Text:
+    """Token ids of one column.
+
+    Fields: `input_ids` int32 [b n], `attention_mask` bool [b n], and `token_type_ids` where a
+    Hugging Face tokenizer has them. n is the smallest of `lengths` and `max_length` that holds the
+    longest text of the global batch. Empty text is missing. Texts are cut to `max_chars` before
+    anything else; they are put into Unicode's composed form, with lone surrogates as U+FFFD and
+    control characters as blanks.
+    """
+
+    column: str
+    tokenizer: str = "wordpiece"
+    """"wordpiece" or "bpe", learnt from the training rows; "subwords", a bag of words and their
+    character n-grams; or the folder or hub id of a Hugging Face tokenizer."""
+    vocab_size: int = 2000
+    """What is learnt holds no more words or pieces than this."""
+    max_length: int = 32
+    """Tokens, special ones included."""
+    lengths: tuple[int, ...] = ()
+    """Shorter lengths that a batch may be padded to."""
+    lower_case: bool = True
+    word_dropout: float = 0.0
+    """The share of words left out of a training text, one at least staying."""
+    max_chars: int = 10_000
+    words: bool = True
+    """For "subwords": whether words have ids of their own."""
+    ngrams: tuple[int, int] = (3, 5)
+    """For "subwords": the shortest and the longest n-gram; (0, 0) for none."""
+    buckets: int = 20_000
+    """For "subwords": how many ids n-grams are hashed to; 0 gives each its own."""
+    min_count: int = 1
+    """For "subwords": words and n-grams must occur this often to have an id of their own."""
+
+    def __post_init__(self) -> None:
+        wrong = {
+            "max_length": self.max_length < 1,
+            "max_chars": self.max_chars < 1,
+            "lengths": any(not 0 < length <= self.max_length for length in self.lengths),
+            "word_dropout": not 0 <= self.word_dropout < 1,
+            "ngrams": not 0 <= self.ngrams[0] <= self.ngrams[1],
+            "buckets": self.buckets < 0,
+        }
+        for name in (name for name, is_wrong in wrong.items() if is_wrong):
+            raise ConfigError(
+                106,
+                f"{name} = {getattr(self, name)!r} is out of range",
+                where="text modality",
+                fix="lengths lie in 1 to max_length, word_dropout in [0, 1), ngrams ascend",
+            )
+
+    def reads(self) -> tuple[str, ...]:
+        return (self.column,)
+
+    def text(self, cell: Any, place: Place) -> str | None:
+        """The clean text of a cell, None if there is none. Raises DataError for no text."""
+        if cell is None:
+            return None
+        if not isinstance(cell, str):
+            if isinstance(cell, bool) or not isinstance(cell, (int, float)):
+                raise DataError(
+                    503,
+                    f"'{shown(cell)}' is no text",
+                    where=place.where(self.column),
+                    fix="give a column of text",
+                )
+            cell = str(cell)
+        cell = clean_text(cell[: self.max_chars]).translate(_CONTROLS).strip()
+        return cell or None
+
+    def check(self, cells: Cells, place: Place, *, decode: bool = False) -> bool:
+        return self.text(cells[self.column], place) is not None
+
+    def fit(self, table: Table, rows: Int[np.ndarray, "n"]) -> TextProcessor:
+        """The tokenizer, learnt from the texts of the training rows or loaded."""
+        return TextProcessor(self, self._learn(self._texts(table, rows)))
+
+    def load(self, folder: Path) -> TextProcessor:
+        return TextProcessor(self, tokenization.load(self.tokenizer, folder, self.max_length))
+
+    def _texts(self, table: Table, rows: Int[np.ndarray, "n"]) -> Iterator[str]:
+        cells = table.column(self.column)
+        found = False
+        for row in rows.tolist():
+            text = self.text(cells[row], Place(table, row))
+            if text is not None:
+                found = True
+                yield text
+        if not found:
+            raise DataError(
+                501,
+                f"no training row has text in '{self.column}'",
+                where=table.name,
+                fix="choose another column",
+            )
+
+    def _learn(self, texts: Iterator[str]) -> Tokenizer:
+        if self.tokenizer == "subwords":
+            return Subwords.train(
+                texts,
+                vocab_size=self.vocab_size,
+                words=self.words,
+                ngrams=self.ngrams,
+                buckets=self.buckets,
+                min_count=self.min_count,
+                lower_case=self.lower_case,
+                max_length=self.max_length,
+            )
+        if self.tokenizer in tokenization.TRAINED:
+            return Trained.train(
+                self.tokenizer,
+                texts,
+                vocab_size=self.vocab_size,
+                max_length=self.max_length,
+                lower_case=self.lower_case,
+            )
+        return HuggingFace.load(self.tokenizer, self.max_length)
+
+
+class TextProcessor:
+    """Facts: `vocab_size`, `pad_id`, `max_length`."""
+
+    def __init__(self, settings: Text, tokenizer: Tokenizer):
+        self._settings = settings
+        self._tokenizer = tokenizer
+        self.random = settings.word_dropout > 0
+        lengths = sorted({*settings.lengths, settings.max_length})
+        self.padded_lengths = tuple(lengths) if settings.lengths else ()
+        self.facts: dict[str, Any] = {
+            "vocab_size": tokenizer.vocab_size,
+            "pad_id": tokenizer.pad_id,
+            "max_length": settings.max_length,
+        }
+
+    def save(self, folder: Path) -> None:
+        """The tokenizer's files."""
+        self._tokenizer.save(folder)
+
+    def example(
+        self, cells: Cells, place: Place, rng: np.random.Generator | None
+    ) -> Example | None:
+        """The ids of one text, unpadded."""
+        text = self._settings.text(cells[self._settings.column], place)
+        if text is None:
+            return None
+        if rng is not None and self.random:
+            text = drop_words(text, rng, self._settings.word_dropout)
+        ids, segments = self._tokenizer.encode(text)
+        fields = {"input_ids": np.array(ids, np.int32)}
+        if segments is not None:
+            fields["token_type_ids"] = np.array(segments, np.int32)
+        return fields
+
+    def lengths(self, table: Table, rows: Int[np.ndarray, "n"]) -> Int[np.ndarray, "n"]:
+        """Tokens of each row's text."""
+        settings = self._settings
+        cells = table.column(settings.column)
+        texts = (settings.text(cells[row], Place(table, row)) for row in rows.tolist())
+        found = [0 if text is None else len(self._tokenizer.encode(text).ids) for text in texts]
+        return np.array(found, np.int32)
+
+    def collate(
+        self, examples: Sequence[Example | None], length: int | None = None
+    ) -> dict[str, np.ndarray]:
+        """Padded on the right to `length`, `max_length` if None."""
+        shape = (len(examples), length or self._settings.max_length)
+        fields = {
+            "input_ids": np.full(shape, self._tokenizer.pad_id, np.int32),
+            "attention_mask": np.zeros(shape, bool),
+        }
+        if self._tokenizer.segments:
+            fields["token_type_ids"] = np.zeros(shape, np.int32)
+        for i, example in enumerate(examples):
+            if example is not None:
+                for field, values in example.items():
+                    fields[field][i, : len(values)] = values
+                fields["attention_mask"][i, : len(example["input_ids"])] = True
+        return fields

@@ -1,0 +1,177 @@
+"""From a config to a data set: read, split, checked, fitted."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from mmjax.core.errors import ConfigError, DataError, nearest
+from mmjax.core.files import read_json
+from mmjax.core.registry import Registry, Spec
+from mmjax.data import manifest, quarantine
+from mmjax.data import splits as split_files
+from mmjax.data.cells import key_of
+from mmjax.data.config import DataConfig, SplitConfig
+from mmjax.data.config import modalities as modality_registry
+from mmjax.data.config import targets as target_registry
+from mmjax.data.dataset import ALL, Dataset
+from mmjax.data.modalities.base import Place
+from mmjax.data.quarantine import Quarantine
+from mmjax.data.splits import Splits, make_splits
+from mmjax.data.table import Table
+from mmjax.data.targets.base import Target, TargetProcessor
+
+logger = logging.getLogger(__name__)
+
+
+def prepare(
+    config: DataConfig,
+    *,
+    frame: Any = None,
+    processors_folder: Path | None = None,
+    targets: Literal["required", "optional"] = "required",
+    splits: Splits | None = None,
+) -> Dataset:
+    """The data set of a config, its processors fitted on the training rows.
+
+    With `processors_folder`, which `Dataset.save` wrote, nothing is fitted. If the table's content
+    is what it was then, splits and quarantine are taken from there as well; other data is split by
+    its split column if it has one, and is the one split "all" if not. With targets "optional", rows
+    without labels make batches without targets. `splits` are taken as they are if given; `frame` is
+    the DataFrame of a `frame` source.
+
+    Every row is checked before the first batch is made: labels, numbers and texts are read, media
+    files found, and under policy `quarantine` opened and decoded as well. So the rows that train
+    are known from the start, and batches are a function of seed and step alone. Raises DataError
+    for the first bad row, or, under `quarantine`, for more of them than the config allows.
+    """
+    settings = _build(modality_registry, config.modalities, "data.modalities")
+    wanted: dict[str, Target] = _build(target_registry, config.targets, "data.targets")
+    if not settings:
+        raise ConfigError(103, "the data has no modality", where="data.modalities", fix="give one")
+    table, joins = manifest.load(config, frame=frame)
+    if targets == "optional":
+        wanted = {name: one for name, one in wanted.items() if one.column in table.columns}
+    same = False
+    if processors_folder is not None:
+        same = read_json(processors_folder / "data.json")["table"] == table.fingerprint
+    if splits is None:
+        splits = _splits(table, config, wanted, processors_folder, same)
+    left_out = Quarantine(table, config)
+    if same and processors_folder is not None:
+        left_out.found = quarantine.load(processors_folder / "quarantine.jsonl")
+    else:
+        check = quarantine.check_row(
+            table,
+            settings,
+            wanted if targets == "required" else {},
+            decode=config.on_bad_sample == "quarantine",
+        )
+        left_out.check(_union(splits), check, threads=config.threads)
+    splits = _without(splits, left_out)
+    fitted = _fit(settings, "modalities", table, splits, processors_folder)
+    labels = _fit(wanted, "targets", table, splits, processors_folder)
+    if targets == "required":
+        for name, processor in labels.items():
+            left_out.check(_union(splits), _encodes(processor, wanted[name], table))
+        splits = _without(splits, left_out)
+    else:
+        labels = _known(labels, wanted, table, _union(splits))
+    left_out.report()
+    columns = {name: one.reads() for name, one in settings.items()}
+    columns |= {name: (one.column,) for name, one in wanted.items()}
+    return Dataset(config, table, splits, fitted, labels, columns, left_out, joins)
+
+
+def _build(registry: Registry, specs: Mapping[str, Spec], where: str) -> dict[str, Any]:
+    for name in specs:
+        # Names become folders, and parameters of the model.
+        if not name.isidentifier():
+            raise ConfigError(
+                106, f"'{name}' is no name", where=where, fix="use letters, digits, _"
+            )
+    return {name: registry.build(spec) for name, spec in specs.items()}
+
+
+def _splits(
+    table: Table,
+    config: DataConfig,
+    wanted: Mapping[str, Target],
+    folder: Path | None,
+    same: bool,
+) -> Splits:
+    if folder is None:
+        label = next(iter(wanted.values())).column if len(wanted) == 1 else None
+        return make_splits(table, config.split, label)
+    if same:
+        return split_files.load(folder / "splits.json", table)
+    return _given(table, config.split) or {ALL: np.arange(len(table))}
+
+
+def _given(table: Table, config: SplitConfig) -> Splits:
+    """The splits that a column of other data names; none unless every cell is one's name."""
+    if config.column is None or config.column not in table.columns:
+        return {}
+    found = {(key_of(cell) or "").strip().casefold() for cell in table.column(config.column)}
+    names = {
+        split: values
+        for split, values in config.names.items()
+        if any(value.strip().casefold() in found for value in values)
+    }
+    known = {value.strip().casefold() for values in names.values() for value in values}
+    return make_splits(table, dataclasses.replace(config, names=names)) if found <= known else {}
+
+
+def _union(splits: Splits) -> list[int]:
+    return np.unique(np.concatenate(list(splits.values()))).tolist()
+
+
+def _without(splits: Splits, left_out: Quarantine) -> Splits:
+    if not left_out.rows:
+        return splits
+    bad = np.array(sorted(left_out.rows))
+    return {name: rows[~np.isin(rows, bad)] for name, rows in splits.items()}
+
+
+def _fit(
+    settings: Mapping[str, Any], kind: str, table: Table, splits: Splits, folder: Path | None
+) -> dict[str, Any]:
+    if folder is not None:
+        return {name: one.load(folder / kind / name) for name, one in settings.items()}
+    if not len(splits.get("train", ())):
+        raise DataError(
+            222,
+            "there are no training rows",
+            where=table.name,
+            fix=nearest("train", splits),
+        )
+    return {name: one.fit(table, splits["train"]) for name, one in settings.items()}
+
+
+def _encodes(processor: TargetProcessor, target: Target, table: Table) -> Any:
+    cells = table.column(target.column)
+    return lambda row: processor.encode(cells[row], Place(table, row))
+
+
+def _known(
+    labels: Mapping[str, TargetProcessor],
+    wanted: Mapping[str, Target],
+    table: Table,
+    rows: list[int],
+) -> dict[str, TargetProcessor]:
+    """The targets that every row has."""
+    known = {}
+    for name, processor in labels.items():
+        encode = _encodes(processor, wanted[name], table)
+        try:
+            for row in rows:
+                encode(row)
+            known[name] = processor
+        except DataError as error:
+            logger.warning("no target '%s', since not every row has one: %s", name, error)
+    return known

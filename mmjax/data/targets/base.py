@@ -1,0 +1,44 @@
+"""What a target promises."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from mmjax.core.typing import Int, Shaped
+from mmjax.data.modalities.base import Place
+from mmjax.data.table import Table
+
+
+class TargetProcessor(Protocol):
+    """A fitted target."""
+
+    facts: dict[str, Any]
+    """What a task must know: JSON values."""
+
+    def save(self, folder: Path) -> None:
+        """Writes what was learnt as files that need no code to be read."""
+
+    def encode(self, cell: Any, place: Place) -> Any:
+        """One row's target. Raises DataError for a missing or unknown one."""
+
+    def collate(self, values: Sequence[Any]) -> Shaped[np.ndarray, "b ..."]:
+        """The batch's targets; zeros for None, which is a row of padding."""
+
+
+class Target(Protocol):
+    """The settings of a target."""
+
+    column: str
+
+    def check(self, cell: Any, place: Place) -> None:
+        """Raises DataError for a cell that is no target whatever was fitted."""
+
+    def fit(self, table: Table, rows: Int[np.ndarray, "n"]) -> TargetProcessor:
+        """Learns from the training rows alone."""
+
+    def load(self, folder: Path) -> TargetProcessor:
+        """What `TargetProcessor.save` wrote."""

@@ -1,0 +1,179 @@
+"""Texts to token ids: tokenizers trained here, Hugging Face's, and bags of subwords."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from mmjax.core.errors import ConfigError, nearest
+from mmjax.data.subwords import Encoded, Subwords
+
+TRAINED = ("wordpiece", "bpe")
+_MOST_CHARACTERS = 1000
+
+
+class Tokenizer(Protocol):
+    """What a text modality asks of a tokenizer."""
+
+    vocab_size: int
+    pad_id: int
+    segments: bool
+    """Whether `Encoded.segments` is given."""
+
+    def encode(self, text: str) -> Encoded:
+        """The ids of a text, cut to the tokenizer's longest."""
+
+    def save(self, folder: Path) -> None:
+        """Writes files that need no code to be read."""
+
+
+class Trained:
+    """A tokenizer of the `tokenizers` library, kept as `tokenizer.json`."""
+
+    segments = False
+
+    def __init__(self, backend: Any, max_length: int):
+        self._backend = backend
+        self._backend.no_padding()
+        self._backend.enable_truncation(max_length)
+        # A text that says "[SEP]" is text.
+        self._backend.encode_special_tokens = True
+        self.vocab_size = int(backend.get_vocab_size())
+        self.pad_id = 0
+
+    @classmethod
+    def train(
+        cls, kind: str, texts: Iterable[str], *, vocab_size: int, max_length: int, lower_case: bool
+    ) -> Trained:
+        """WordPiece in BERT's form or byte-level BPE in RoBERTa's, learnt from `texts`."""
+        make = _wordpiece if kind == "wordpiece" else _byte_pairs
+        return cls(make(texts, vocab_size, lower_case), max_length)
+
+    @classmethod
+    def load(cls, folder: Path, max_length: int) -> Trained:
+        """What `save` wrote."""
+        import tokenizers
+
+        return cls(tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json")), max_length)
+
+    def encode(self, text: str) -> Encoded:
+        return Encoded(self._backend.encode(text).ids)
+
+    def save(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._backend.save(str(folder / "tokenizer.json"))
+
+
+class HuggingFace:
+    """A tokenizer of `transformers`, kept as its own files."""
+
+    def __init__(self, backend: Any, max_length: int):
+        self._backend = backend
+        self._max_length = max_length
+        if backend.pad_token_id is None:
+            # Decoder-only tokenizers have none; the mask hides whatever stands in padding.
+            backend.pad_token = backend.eos_token or backend.unk_token
+        self.vocab_size = len(backend)
+        self.pad_id = int(backend.pad_token_id or 0)
+        self.segments = "token_type_ids" in backend.model_input_names
+
+    @classmethod
+    def load(cls, name: str, max_length: int) -> HuggingFace:
+        """From a folder or a hub id. Raises ConfigError if there is no tokenizer."""
+        from transformers import AutoTokenizer
+
+        try:
+            return cls(AutoTokenizer.from_pretrained(name), max_length)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            known = (*TRAINED, "subwords")
+            raise ConfigError(
+                110,
+                f"no tokenizer '{name}': {str(error).splitlines()[0]}",
+                fix=f"{nearest(name, known)}, a folder with tokenizer files, or a hub id",
+            ) from error
+
+    def encode(self, text: str) -> Encoded:
+        found = self._backend(text, truncation=True, max_length=self._max_length)
+        return Encoded(found["input_ids"], found["token_type_ids"] if self.segments else None)
+
+    def save(self, folder: Path) -> None:
+        self._backend.save_pretrained(str(folder))
+
+
+def load(kind: str, folder: Path, max_length: int) -> Tokenizer:
+    """The tokenizer of kind `kind` that was saved in `folder`."""
+    if kind in TRAINED:
+        return Trained.load(folder, max_length)
+    if kind == "subwords":
+        return Subwords.load(folder, max_length)
+    return HuggingFace.load(str(folder), max_length)
+
+
+def _wordpiece(texts: Iterable[str], vocab_size: int, lower_case: bool) -> Any:
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+
+    # Accents stay: stripping them, as BERT does with lower case, would maim Indic vowel signs.
+    normalizer = normalizers.BertNormalizer(lowercase=lower_case, strip_accents=False)
+    splitter = pre_tokenizers.BertPreTokenizer()
+    words: Counter[str] = Counter()
+    for text in texts:
+        pieces = splitter.pre_tokenize_str(normalizer.normalize_str(text))
+        words.update(piece for piece, _ in pieces)
+    first, later = _characters(words)
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    # The trainer numbers "##x" pieces in the order of a hash table that differs between processes,
+    # and breaks ties by number, so that hosts would learn different pieces. Handing them over as
+    # special tokens numbers them here; the pieces then go to a tokenizer without those specials.
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=vocab_size,
+        special_tokens=special + [f"##{character}" for character in later],
+        initial_alphabet=first,
+        limit_alphabet=len(first),
+        show_progress=False,
+    )
+    scratch = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    scratch.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    scratch.train_from_iterator(
+        (word for word in sorted(words) for _ in range(words[word])), trainer
+    )
+    vocab = scratch.get_vocab(with_added_tokens=True)
+    tokenizer = Tokenizer(models.WordPiece(vocab, unk_token="[UNK]", max_input_chars_per_word=100))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, splitter
+    tokenizer.add_special_tokens(special)
+    ends = [(token, vocab[token]) for token in ("[CLS]", "[SEP]")]
+    tokenizer.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", special_tokens=ends)
+    return tokenizer
+
+
+def _characters(words: Mapping[str, int]) -> tuple[list[str], list[str]]:
+    """The most frequent characters, and those of them that occur inside a word."""
+    counts: Counter[str] = Counter()
+    inside: set[str] = set()
+    for word, count in words.items():
+        counts.update(dict.fromkeys(word, count))
+        inside.update(word[1:])
+    frequent = sorted(counts, key=lambda character: (-counts[character], character))
+    alphabet = sorted(frequent[:_MOST_CHARACTERS])
+    return alphabet, [character for character in alphabet if character in inside]
+
+
+def _byte_pairs(texts: Iterable[str], vocab_size: int, lower_case: bool) -> Any:
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    steps = [normalizers.NFC(), *([normalizers.Lowercase()] if lower_case else [])]
+    tokenizer.normalizer = normalizers.Sequence(steps)
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    special = ["<pad>", "<unk>", "<s>", "</s>", "<mask>"]
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=special,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    ends = [(token, tokenizer.token_to_id(token)) for token in ("<s>", "</s>")]
+    tokenizer.post_processor = processors.TemplateProcessing("<s> $A </s>", special_tokens=ends)
+    return tokenizer
