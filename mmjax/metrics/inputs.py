@@ -79,8 +79,8 @@ def row_weights(weights: np.ndarray | None, rows: int) -> np.ndarray:
 
 
 def names_of(label_names: Sequence[str] | None, num_labels: int) -> list[str]:
-    """One distinct name a class; their numbers if None."""
-    if label_names is None:
+    """One distinct name a class; their numbers if there are none."""
+    if label_names is None or not len(label_names):
         return [str(i) for i in range(num_labels)]
     names = [str(name) for name in label_names]
     if len(names) != num_labels:

@@ -22,8 +22,8 @@ class WandB(Writer):
 
     project: str = "mmjax"
     entity: str | None = None
-    name: str | None = None
-    """The run's name; the run folder's if None."""
+    run_name: str | None = None
+    """The run folder's name if None."""
     tags: tuple[str, ...] = ()
     mode: Literal["online", "offline", "disabled"] = "online"
     folder: Path = fact()
@@ -52,7 +52,7 @@ class WandB(Writer):
         return require_extra("wandb", "wandb").init(
             project=self.project,
             entity=self.entity,
-            name=self.name or folder.name,
+            name=self.run_name or folder.name,
             tags=list(self.tags),
             mode=self.mode,
             dir=str(folder),

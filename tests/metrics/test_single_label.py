@@ -119,6 +119,7 @@ def test_confusion_matrix_agrees_with_scikit_learn():
 
 def test_names_and_values_are_plain():
     probabilities, labels, _ = random_case(3, classes=3)
+    assert "f1/0" in metrics.classification(probabilities, labels, label_names=())
     found = metrics.classification(probabilities, labels, label_names=["a", "b/c", "d"])
     assert {"f1/a", "f1/b/c", "support/d"} <= set(found)
     assert all(type(value) is float for value in found.values())

@@ -101,13 +101,14 @@ def test_every_registered_writer_is_built_by_name(tmp_path, monkeypatch):
     fake.init = lambda **options: started.append(options) or Run()
     monkeypatch.setitem(sys.modules, "wandb", fake)
     for resume_step in (None, 1):
-        multi = build_writers(list(writers), tmp_path, resume_step, config={"seed": 3})
+        specs = [Spec("wandb", run_name="mine") if n == "wandb" else n for n in writers]
+        multi = build_writers(specs, tmp_path, resume_step, config={"seed": 3})
         multi.scalars(1 if resume_step is None else 2, {"loss": 0.5})
         multi.close()
         assert set(multi.dropped.values()) == {0}
     first, resumed = (one for one in started if isinstance(one, dict))
     assert first["config"] == {"seed": 3}
-    assert first["name"] == tmp_path.name
+    assert first["name"] == "mine"
     assert first["id"] == resumed["id"]
     assert started.count("finished") == 2
     assert [record["step"] for record in read_records(tmp_path / "metrics.jsonl")] == [1, 2]
