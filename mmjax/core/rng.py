@@ -9,6 +9,9 @@ import jax
 
 from mmjax.core.typing import Array, ArrayLike
 
+IMPLEMENTATION = "rbg"
+"""XLA's own generator: it compiles and runs several times faster than threefry."""
+
 STREAMS = ("dropout", "mask")
 """The streams that a training step hands to the modules; `params` exists only at initialisation."""
 

@@ -8,7 +8,7 @@ from flax import linen as nn
 from mmjax.core.registry import fact
 from mmjax.core.types import Tokens
 from mmjax.core.typing import Array, Bool, Dtype, Float, Int
-from mmjax.nn.dense import embedding, fan_in
+from mmjax.nn.dense import Initializer, embedding, fan_in, parameter
 from mmjax.nn.pooling import masked_mean
 from mmjax.nn.transformer import Transformer
 
@@ -42,9 +42,9 @@ class TableEncoder(nn.Module, kw_only=True):
     ) -> Tokens:
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         tokens = []
-        if self.numbers:
+        if self.numbers and numbers is not None:
             tokens.append(self._number_tokens(numbers, number_mask))
-        if self.cardinalities:
+        if self.cardinalities and categories is not None:
             offsets = jnp.cumsum(jnp.array((0, *self.cardinalities[:-1])))
             count = sum(self.cardinalities)
             tokens.append(
@@ -64,10 +64,10 @@ class TableEncoder(nn.Module, kw_only=True):
         return Tokens(values, mask, masked_mean(values, mask))
 
     def _number_tokens(self, numbers: Array, number_mask: Array | None) -> Array:
-        def vectors(name: str, init) -> Array:
-            boxed = nn.with_logical_partitioning(init, ("features", "embed"))
+        def vectors(name: str, init: Initializer) -> Array:
+            types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
             shape = (self.numbers, self.width)
-            return self.param(name, boxed, shape, self.param_dtype).astype(self.dtype)
+            return parameter(self, name, shape, ("features", "embed"), init=init, **types)
 
         kernel = vectors("number_kernel", fan_in)
         bias = vectors("number_bias", nn.initializers.normal(0.02))

@@ -10,6 +10,7 @@ from flax import linen as nn
 from mmjax.core.registry import fact
 from mmjax.core.types import Tokens
 from mmjax.core.typing import Array, Dtype, Float
+from mmjax.nn.dense import parameter
 from mmjax.nn.patches import PatchEmbed
 from mmjax.nn.pooling import masked_mean
 from mmjax.nn.stack import Remat
@@ -46,15 +47,14 @@ class ViT(nn.Module, kw_only=True):
             pixel_values.astype(self.dtype)
         )
         batch, patches, _ = values.shape
-        learned = nn.with_logical_partitioning(
-            nn.initializers.normal(0.02), (None, "tokens", "embed")
-        )
-        first = self.param("class_token", learned, (1, 1, self.width), self.param_dtype)
-        first = jnp.broadcast_to(first.astype(values.dtype), (batch, 1, self.width))
-        values = jnp.concatenate([first, values], axis=1)
-        shape = (1, patches + 1, self.width)
-        positions = self.param("positions", learned, shape, self.param_dtype)
-        values = values + positions.astype(values.dtype)
+
+        def learned(name: str, count: int) -> Array:
+            shape, axes = (1, count, self.width), (None, "tokens", "embed")
+            init = nn.initializers.normal(0.02)
+            return parameter(self, name, shape, axes, init=init, **types)
+
+        first = jnp.broadcast_to(learned("class_token", 1), (batch, 1, self.width))
+        values = jnp.concatenate([first, values], axis=1) + learned("positions", patches + 1)
         values = nn.Dropout(self.dropout, deterministic=not train)(values)
         mask = jnp.ones(values.shape[:2], bool)
         values = Transformer(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax.numpy as jnp
 from flax import linen as nn
 
@@ -69,7 +71,9 @@ class CrossAttention(nn.Module, kw_only=True):
                 jnp.concatenate([one.mask for one in others], axis=1),
                 train=train,
             )
-            attended[name] = own.replace(values=jnp.where(own.mask[..., None], values, 0))
+            attended[name] = dataclasses.replace(
+                own, values=jnp.where(own.mask[..., None], values, 0)
+            )
         summaries = [
             jnp.where(present(one)[:, None], one.pooled + masked_mean(one.values, one.mask), 0)
             for one in attended.values()

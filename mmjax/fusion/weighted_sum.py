@@ -53,8 +53,6 @@ class WeightedSum(nn.Module, kw_only=True):
         if self.renormalise:
             total = applied.sum(axis=1, keepdims=True)
             applied = jnp.where(total == 0, 0.0, applied / jnp.where(total == 0, 1.0, total))
-        pooled = sum(
-            applied[:, index, None].astype(one.pooled.dtype) * one.pooled
-            for index, one in enumerate(projected.values())
-        )
+        stacked = jnp.stack([one.pooled for one in projected.values()], axis=1)
+        pooled = jnp.einsum("bm,bmd->bd", applied.astype(stacked.dtype), stacked)
         return assemble(projected, pooled, modality_weights=applied, add_pooled=True)

@@ -8,7 +8,7 @@ from typing import Any
 import jax.numpy as jnp
 from flax import linen as nn
 
-from mmjax.core.typing import Dtype
+from mmjax.core.typing import Array, Dtype
 
 Initializer = Callable[..., Any]
 
@@ -61,6 +61,21 @@ def embedding(
         param_dtype=param_dtype,
         name=name,
     )
+
+
+def parameter(
+    module: nn.Module,
+    name: str,
+    shape: tuple[int, ...],
+    axes: tuple[str | None, ...],
+    *,
+    init: Initializer,
+    dtype: Dtype = jnp.float32,
+    param_dtype: Dtype = jnp.float32,
+) -> Array:
+    """A free parameter of `module` with named axes, in the compute dtype."""
+    value: Any = module.param(name, nn.with_logical_partitioning(init, axes), shape, param_dtype)
+    return value.astype(dtype)
 
 
 ACTIVATIONS: dict[str, Callable] = {

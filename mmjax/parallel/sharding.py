@@ -24,8 +24,10 @@ RULES: dict[str, str | tuple[str, ...] | None] = {
     "tokens": None,
     "patch": None,
     "spatial": None,
-    "channels_in": "fsdp",
-    "channels_out": "tensor",
+    # Convolutions split one kernel axis only: with both split, XLA's partitioner (jaxlib 0.10.2)
+    # returns wrong kernel gradients once rows are split too; tests/parallel holds this.
+    "channels_in": None,
+    "channels_out": ("fsdp", "tensor"),
     "norm": None,
     "labels": None,
     "features": None,

@@ -1,0 +1,53 @@
+"""From settings and the facts of the data to a Linen module."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax.numpy as jnp
+
+from mmjax import encoders, fusion, tasks
+from mmjax.core.errors import ConfigError, nearest
+from mmjax.core.registry import Spec
+from mmjax.models.config import ModelConfig
+from mmjax.models.multimodal import Multimodal
+
+
+def build_model(config: ModelConfig, task: Spec, facts: Mapping[str, Any]) -> Multimodal:
+    """The model of a config.
+
+    `facts` is `{"modalities": {name: facts}, "targets": {name: facts}}`, as the data room found
+    them. Raises ConfigError when encoders and modalities do not pair up.
+    """
+    types = {"dtype": jnp.dtype(config.dtype), "param_dtype": jnp.dtype(config.param_dtype)}
+    modalities, targets = facts["modalities"], facts["targets"]
+    if not config.encoders:
+        raise ConfigError(103, "the model has no encoder", where="model.encoders", fix="give one")
+    for name in config.encoders:
+        if name not in modalities:
+            raise ConfigError(
+                109,
+                f"an encoder for '{name}', which is no modality of the data",
+                where="model.encoders",
+                fix=nearest(name, modalities),
+            )
+    settings = tasks.registry.settings(task.name)
+    target = task.options.get("target", settings["target"].default if "target" in settings else "")
+    if target not in targets:
+        raise ConfigError(
+            109,
+            f"task '{task.name}' wants the target '{target}', which the data does not have",
+            where="task.target",
+            fix=nearest(target, targets),
+        )
+    return Multimodal(
+        encoders={
+            name: encoders.registry.build(spec, facts={**modalities[name], **types})
+            for name, spec in config.encoders.items()
+        },
+        fusion=fusion.registry.build(config.fusion, facts=types),
+        task=tasks.registry.build(task, facts={**targets[target], **types}),
+        modality_dropout=config.modality_dropout,
+        auxiliary_loss=config.auxiliary_loss,
+    )

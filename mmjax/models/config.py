@@ -1,0 +1,29 @@
+"""The settings of a model."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Literal
+
+from mmjax.core.registry import Spec
+from mmjax.encoders import EncoderSpec
+from mmjax.fusion import FusionSpec
+
+FloatType = Literal["float32", "bfloat16"]
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """One encoder a modality, a fusion, and how they are regularised."""
+
+    encoders: Mapping[str, EncoderSpec] = dataclasses.field(default_factory=dict)
+    fusion: FusionSpec = Spec("concat")
+    modality_dropout: float = 0.0
+    """Chance that a row's modality is hidden during training; one always stays."""
+    auxiliary_loss: float = 0.0
+    """Weight of the losses of each modality's own head, which sees that modality alone."""
+    dtype: FloatType = "float32"
+    """What layers compute in; softmax, norms and losses stay in float32."""
+    param_dtype: FloatType = "float32"
+    """What parameters are stored in."""

@@ -1,0 +1,87 @@
+"""The feature-level assembly: encoders, then a fusion, then a task."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from mmjax.core.types import Batch, Fused, TaskOutput, Tokens
+from mmjax.core.typing import Array, Bool, Float
+
+
+def hide(tokens: Tokens, keep: Bool[Array, "b"]) -> Tokens:
+    """The tokens with the rows that are not kept made absent."""
+    return Tokens(
+        tokens.values,
+        tokens.mask & keep[:, None],
+        jnp.where(keep[:, None], tokens.pooled, 0),
+    )
+
+
+def keep_modalities(
+    key: Array, present: Bool[Array, "b modality"], rate: float
+) -> Bool[Array, "b modality"]:
+    """Hides each present modality with chance `rate`, but never the last one of a row.
+
+    Where every modality would go, one of the present ones, drawn evenly, stays.
+    """
+    chances = jax.random.uniform(key, present.shape)
+    kept = present & (chances >= rate)
+    luckiest = jnp.argmax(jnp.where(present, chances, -1.0), axis=1)
+    rescued = present & (jnp.arange(present.shape[1])[None] == luckiest[:, None])
+    return jnp.where(kept.any(axis=1, keepdims=True), kept, rescued)
+
+
+class Multimodal(nn.Module, kw_only=True):
+    """`{modality: arrays}` -> Tokens -> Fused -> TaskOutput.
+
+    With `auxiliary_loss`, each modality also has a head of its own, a copy of the task on its
+    tokens alone; their losses count only where the modality is present.
+    """
+
+    encoders: Mapping[str, nn.Module]
+    fusion: nn.Module
+    task: nn.Module
+    modality_dropout: float = 0.0
+    auxiliary_loss: float = 0.0
+
+    def setup(self) -> None:
+        if self.auxiliary_loss:
+            self.heads = {name: self.task.clone() for name in self.encoders}
+
+    def encode(self, batch: Batch, *, train: bool) -> dict[str, Tokens]:
+        """Each modality's tokens, with absent (and, in training, dropped) rows masked."""
+        names = list(self.encoders)
+        present = jnp.stack([jnp.asarray(batch.present[name]) for name in names], axis=1)
+        if train and self.modality_dropout > 0.0 and len(names) > 1:
+            present = keep_modalities(self.make_rng("dropout"), present, self.modality_dropout)
+        return {
+            name: hide(self.encoders[name](**batch.inputs[name], train=train), present[:, index])
+            for index, name in enumerate(names)
+        }
+
+    def fuse(self, batch: Batch, *, train: bool) -> Fused:
+        """The fused representation; `pooled` [b d] is what `mmjax embed` writes."""
+        return self.fusion(self.encode(batch, train=train), train=train)
+
+    def __call__(self, batch: Batch, *, train: bool) -> TaskOutput:
+        tokens = self.encode(batch, train=train)
+        output = self.task(self.fusion(tokens, train=train), batch, train=train)
+        if not self.auxiliary_loss or not (train or self.is_initializing()):
+            return output
+        extra = jnp.zeros((), jnp.float32)
+        for name, one in tokens.items():
+            alone = Fused(one.values, one.mask, one.pooled, {name: (0, one.values.shape[1])})
+            rows = jnp.asarray(batch.row_mask) & one.mask.any(axis=1)
+            own = self.heads[name](alone, dataclasses.replace(batch, row_mask=rows), train=train)
+            extra += own.loss * own.weight / jnp.maximum(output.weight, 1e-9)
+        return dataclasses.replace(output, loss=output.loss + self.auxiliary_loss * extra)
+
+
+def embed(module: Multimodal, batch: Batch) -> Float[Array, "b d"]:
+    """`Fused.pooled` of a batch, as `module.apply(variables, batch, method=embed)` runs it."""
+    return module.fuse(batch, train=False).pooled

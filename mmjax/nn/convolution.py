@@ -1,0 +1,57 @@
+"""Convolutions in forms whose backward pass is fast on every backend."""
+
+from __future__ import annotations
+
+import einops
+import jax.numpy as jnp
+from flax import linen as nn
+
+from mmjax.core.typing import Array, Dtype, Float
+from mmjax.nn.dense import Initializer
+
+he_normal: Initializer = nn.initializers.he_normal()
+
+
+def conv(
+    channels: int,
+    *,
+    name: str,
+    kernel: int = 3,
+    dtype: Dtype = jnp.float32,
+    param_dtype: Dtype = jnp.float32,
+) -> nn.Conv:
+    """A stride-1 convolution of `b h w c` that keeps the size (He et al. 2015 initialisation)."""
+    axes = ("spatial", "spatial", "channels_in", "channels_out")
+    return nn.Conv(
+        channels,
+        (kernel, kernel),
+        padding="SAME",
+        kernel_init=nn.with_logical_partitioning(he_normal, axes),
+        bias_init=nn.with_logical_partitioning(nn.initializers.zeros, ("channels_out",)),
+        dtype=dtype,
+        param_dtype=param_dtype,
+        name=name,
+    )
+
+
+def space_to_depth(pixels: Float[Array, "b h w c"], block: int) -> Float[Array, "b y x d"]:
+    """Moves each `block` x `block` square into channels; a border that does not fill one is cut."""
+    rows, columns = pixels.shape[1] // block, pixels.shape[2] // block
+    pixels = pixels[:, : rows * block, : columns * block]
+    return einops.rearrange(pixels, "b (y p) (x q) c -> b y x (p q c)", p=block, q=block)
+
+
+def max_pool(values: Float[Array, "b h w c"]) -> Float[Array, "b y x c"]:
+    """The maximum of each 2 x 2 square; an odd border row or column is cut."""
+    rows, columns = values.shape[1] // 2 * 2, values.shape[2] // 2 * 2
+    return einops.reduce(values[:, :rows, :columns], "b (y p) (x q) c -> b y x c", "max", p=2, q=2)
+
+
+def grid_mean(values: Float[Array, "b h w c"], cells: int) -> Float[Array, "b d"]:
+    """The mean of each cell of a `cells` x `cells` grid, flattened: 1 is global pooling.
+
+    The size must be a multiple of `cells`; a border beyond that is cut.
+    """
+    rows, columns = values.shape[1] // cells, values.shape[2] // cells
+    values = values[:, : rows * cells, : columns * cells]
+    return einops.reduce(values, "b (y p) (x q) c -> b (y x c)", "mean", y=cells, x=cells)

@@ -1,0 +1,114 @@
+"""Single-label classification."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from mmjax.core.errors import ConfigError
+from mmjax.core.registry import fact
+from mmjax.core.types import Batch, Fused, TaskOutput
+from mmjax.core.typing import Array, Dtype, Float, Int
+from mmjax.metrics.single_label import classification
+from mmjax.metrics.sums import classification_from_sums, classification_sums
+from mmjax.nn.dense import dense
+
+
+def class_weights(
+    scheme: Literal["none", "balanced"] | tuple[float, ...], counts: tuple[int, ...]
+) -> np.ndarray:
+    """One weight a class. "balanced" is n / (classes x count), as scikit-learn's."""
+    if scheme == "none":
+        return np.ones(len(counts), np.float32)
+    if scheme == "balanced":
+        present = np.maximum(np.asarray(counts, np.float64), 1.0)
+        return (present.sum() / (len(counts) * present)).astype(np.float32)
+    if len(scheme) != len(counts):
+        raise ConfigError(
+            109,
+            f"{len(scheme)} class weights for {len(counts)} labels",
+            where="task.class_weights",
+            fix="one weight a label in the order of the label names, or 'balanced'",
+        )
+    return np.asarray(scheme, np.float32)
+
+
+def cross_entropy(
+    logits: Float[Array, "b v"], labels: Int[Array, "b"], *, label_smoothing: float
+) -> Float[Array, "b"]:
+    """Cross-entropy in float32; smoothing mixes in the uniform one (Szegedy et al. 2016)."""
+    log_p = jax.nn.log_softmax(logits.astype(jnp.float32))
+    chosen = jnp.take_along_axis(log_p, labels[:, None], axis=-1)[:, 0]
+    return -(1.0 - label_smoothing) * chosen - label_smoothing * log_p.mean(axis=-1)
+
+
+class Classification(nn.Module, kw_only=True):
+    """One label of `num_labels`: dropout and a dense layer on `Fused.pooled`.
+
+    The loss is the mean cross-entropy under the class weights. Predictions are `probabilities`
+    `[b num_labels]`, float32.
+    """
+
+    target: str = "label"
+    label_smoothing: float = 0.0
+    class_weights: Literal["none", "balanced"] | tuple[float, ...] = "none"
+    dropout: float = 0.0
+    num_labels: int = fact()
+    label_names: tuple[str, ...] = fact(())
+    label_counts: tuple[int, ...] = fact(())
+    dtype: Dtype = fact(jnp.float32)
+    param_dtype: Dtype = fact(jnp.float32)
+
+    @nn.compact
+    def __call__(self, fused: Fused, batch: Batch, *, train: bool) -> TaskOutput:
+        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        pooled = nn.Dropout(self.dropout, deterministic=not train)(fused.pooled)
+        logits = dense(self.num_labels, ("embed", "labels"), name="head", **types)(pooled)
+        return self.output(logits, batch)
+
+    def output(self, logits: Float[Array, "b v"], batch: Batch) -> TaskOutput:
+        """Loss, sums and predictions of logits, wherever they came from."""
+        logits = logits.astype(jnp.float32)
+        predictions = {"probabilities": jax.nn.softmax(logits)}
+        if self.target not in batch.targets:
+            zero = jnp.zeros((), jnp.float32)
+            return TaskOutput(zero, zero, {}, predictions)
+        labels = jnp.asarray(batch.targets[self.target])
+        rows = jnp.asarray(batch.row_mask).astype(jnp.float32)
+        labels = jnp.where(rows > 0, labels, 0)
+        counts = self.label_counts or (1,) * self.num_labels
+        weights = rows * jnp.asarray(class_weights(self.class_weights, counts))[labels]
+        losses = cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+        weight = weights.sum()
+        loss = jnp.sum(losses * weights) / jnp.maximum(weight, 1e-9)
+        sums = classification_sums(logits, labels, rows)
+        return TaskOutput(loss, weight, sums, predictions)
+
+    def compute(self, sums: Mapping[str, Any]) -> dict[str, float]:
+        """Accuracy, F1 and the rest, from metrics summed over batches."""
+        return classification_from_sums(sums, self.label_names)
+
+    def evaluate(
+        self, predictions: Mapping[str, np.ndarray], targets: Mapping[str, np.ndarray]
+    ) -> dict[str, float]:
+        """Every metric of `mmjax.metrics.classification` over all rows."""
+        return classification(
+            predictions["probabilities"], targets[self.target], label_names=self.label_names
+        )
+
+    def decode(self, predictions: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
+        """`{"label", "probability", "probabilities": {label: p}}` for each row."""
+        names = self.label_names or tuple(map(str, range(self.num_labels)))
+        rows = []
+        for probabilities in np.asarray(predictions["probabilities"], np.float64):
+            best = int(probabilities.argmax())
+            shares = {n: float(p) for n, p in zip(names, probabilities, strict=True)}
+            rows.append(
+                {"label": names[best], "probability": shares[names[best]], "probabilities": shares}
+            )
+        return rows

@@ -1,0 +1,8 @@
+"""The one trainer.
+
+`config.py` the whole config, `state.py` what a step carries, `optim.py` the update rule, `step.py`
+the compiled step, `evaluate.py` a pass over a split, `loop.py` the loop with its hooks,
+`signals.py` orderly stops, `trainer.py` one run from config to run folder.
+
+Everything periodic is a hook (`hooks.py`): a new one is a class there and a line in `trainer.py`.
+"""

@@ -1,0 +1,75 @@
+"""The whole of an experiment in one frozen dataclass."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Literal
+
+from mmjax.core.registry import Spec
+from mmjax.data.config import DataConfig
+from mmjax.models.config import ModelConfig
+from mmjax.parallel.mesh import MeshConfig
+from mmjax.tasks import TaskSpec
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerConfig:
+    """The update rule, its schedule, and what it leaves alone."""
+
+    name: Literal["adamw", "lion", "sgd"] = "adamw"
+    learning_rate: float = 1e-3
+    schedule: Literal["constant", "linear", "cosine"] = "cosine"
+    warmup: str = "5%"
+    """Linear from 0; a length such as "200 steps", "1 epoch" or "5%" of the run."""
+    end_fraction: float = 0.0
+    """The learning rate at the end, as a share of the peak."""
+    weight_decay: float = 0.01
+    no_decay: tuple[str, ...] = (r"/(bias|scale|class_token|positions|weights|logits)$",)
+    """Parameters whose path ("/encoders_text/words/embedding") one of these finds do not decay."""
+    multipliers: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    """Learning-rate factors by pattern; the first that finds the path holds, 0 freezes."""
+    b1: float = 0.9
+    b2: float = 0.999
+    eps: float = 1e-8
+    momentum: float = 0.9
+    """For sgd."""
+    max_grad_norm: float | None = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """How long, how often, and what is kept. Lengths: "20 epochs", "500 steps", "1000 examples"."""
+
+    duration: str = "10 epochs"
+    gradient_accumulation_steps: int = 1
+    ema_decay: float = 0.0
+    """Evaluates and keeps an exponential average of the parameters; 0 keeps none."""
+    evaluate_every: str = "1 epoch"
+    save_every: str = "1 epoch"
+    log_every: str = "20 steps"
+    best_metric: str = "accuracy"
+    """The validation metric that chooses the checkpoint; "loss" is minimised, others maximised."""
+    early_stopping_patience: int | None = None
+    """Stops after this many evaluations without an improvement of `early_stopping_threshold`."""
+    early_stopping_threshold: float = 0.0
+    keep_last: int = 2
+    keep_best: int = 1
+    max_skipped: int = 3
+    """Steps with a non-finite loss or gradient in a row that are skipped before giving up."""
+    single_modality_baselines: bool = False
+    """Also trains each modality alone, with the same budget, and reports them beside the whole."""
+    writers: tuple[str, ...] = ("jsonl",)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Everything that a run depends on."""
+
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
+    task: TaskSpec = Spec("classification")
+    optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
+    mesh: MeshConfig = dataclasses.field(default_factory=MeshConfig)
+    train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
+    seed: int = 0

@@ -1,0 +1,85 @@
+"""Schedules, masks and the update rule, from Optax."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from mmjax.train.config import OptimizerConfig
+
+
+def path_of(path: tuple) -> str:
+    """A tree path as "/encoders_text/words/embedding"."""
+    return "/" + "/".join(str(getattr(key, "key", getattr(key, "name", key))) for key in path)
+
+
+def decay_mask(params: Any, patterns: tuple[str, ...]) -> Any:
+    """True for the parameters that decay: those whose path no pattern finds."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, _: not any(re.search(pattern, path_of(path)) for pattern in patterns), params
+    )
+
+
+def learning_rate_factors(params: Any, multipliers: Mapping[str, float]) -> Any:
+    """The factor of each parameter: that of the first pattern that finds its path, else 1."""
+
+    def factor(path: tuple, _: Any) -> float:
+        name = path_of(path)
+        return next((f for pattern, f in multipliers.items() if re.search(pattern, name)), 1.0)
+
+    return jax.tree_util.tree_map_with_path(factor, params)
+
+
+def make_schedule(config: OptimizerConfig, total_steps: int, warmup_steps: int) -> optax.Schedule:
+    """Learning rate by step: linear warm-up from 0, then the schedule down to its end."""
+    peak, end = config.learning_rate, config.learning_rate * config.end_fraction
+    decay_steps = max(total_steps - warmup_steps, 1)
+    after: optax.Schedule = {
+        "constant": lambda: optax.constant_schedule(peak),
+        "linear": lambda: optax.linear_schedule(peak, end, decay_steps),
+        "cosine": lambda: optax.cosine_decay_schedule(peak, decay_steps, config.end_fraction),
+    }[config.schedule]()
+    if not warmup_steps:
+        return after
+    return optax.join_schedules(
+        [optax.linear_schedule(0.0, peak, warmup_steps), after], [warmup_steps]
+    )
+
+
+def make_optimizer(
+    config: OptimizerConfig, schedule: optax.Schedule
+) -> optax.GradientTransformation:
+    """Clipping by the global norm, the update rule, decoupled decay, factors, learning rate."""
+    rules = {
+        "adamw": lambda: optax.scale_by_adam(config.b1, config.b2, config.eps),
+        "lion": lambda: optax.scale_by_lion(config.b1, config.b2),
+        "sgd": lambda: optax.trace(config.momentum),
+    }
+
+    def scale(updates: Any, params: Any = None) -> Any:
+        factors = learning_rate_factors(updates, config.multipliers)
+        return jax.tree.map(lambda update, factor: update * factor, updates, factors)
+
+    parts = [rules[config.name]()]
+    if config.max_grad_norm is not None:
+        parts.insert(0, optax.clip_by_global_norm(config.max_grad_norm))
+    if config.weight_decay:
+        parts.append(
+            optax.add_decayed_weights(
+                config.weight_decay, mask=lambda params: decay_mask(params, config.no_decay)
+            )
+        )
+    if config.multipliers:
+        parts.append(optax.stateless(scale))
+    parts.append(optax.scale_by_learning_rate(schedule))
+    return optax.chain(*parts)
+
+
+def global_norm(tree: Any) -> jax.Array:
+    """The 2-norm of all leaves together, in float32."""
+    return optax.global_norm(jax.tree.map(lambda leaf: leaf.astype(jnp.float32), tree))

@@ -1,0 +1,84 @@
+"""What a training step carries, and where it lives."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+from flax import struct
+from jax.sharding import Mesh
+
+from mmjax.core import rng
+from mmjax.core.types import Batch
+from mmjax.core.typing import Array
+from mmjax.parallel.sharding import unbox, variable_shardings
+
+
+@struct.dataclass
+class TrainState:
+    """Everything that a resume needs besides the data's position."""
+
+    step: Array
+    """Updates tried so far, int32."""
+    params: Any
+    collections: Any
+    """The module's other variables, such as batch statistics."""
+    opt_state: Any
+    ema: Any
+    """The averaged parameters, or an empty dict."""
+    key: Array
+    """Data of the run's random key; each step's streams are folded from it and `step`."""
+    skipped: Array
+    """Steps left out because loss or gradients were not finite, int32."""
+    skipped_in_a_row: Array
+
+    @property
+    def best_params(self) -> Any:
+        """What evaluation uses: the average where one is kept."""
+        return self.ema or self.params
+
+
+def make_state(
+    module: nn.Module,
+    optimizer: optax.GradientTransformation,
+    example: Batch,
+    mesh: Mesh,
+    *,
+    seed: int,
+    ema: bool,
+) -> tuple[TrainState, TrainState]:
+    """A fresh state, made in place on the mesh, and the tree of its shardings.
+
+    `example` gives the shapes of a batch. The values depend on `seed` alone, not on the mesh.
+    """
+
+    def boxed(key: Array) -> TrainState:
+        variables = dict(module.init({"params": rng.stream(key, "params")}, example, train=False))
+        params = variables.pop("params")
+        return TrainState(
+            step=jnp.zeros((), jnp.int32),
+            params=params,
+            collections=variables,
+            opt_state=optimizer.init(params),
+            ema=jax.tree.map(jnp.copy, params) if ema else {},
+            key=jax.random.key_data(key),
+            skipped=jnp.zeros((), jnp.int32),
+            skipped_in_a_row=jnp.zeros((), jnp.int32),
+        )
+
+    key = jax.random.key(seed, impl=rng.IMPLEMENTATION)
+    shardings = variable_shardings(jax.eval_shape(boxed, key), mesh)
+    state = jax.jit(lambda key: unbox(boxed(key)), out_shardings=shardings)(key)
+    return state, shardings
+
+
+def abstract(state: TrainState, shardings: TrainState) -> TrainState:
+    """Shapes, dtypes and shardings of a state, as a checkpoint's restore wants them."""
+    return jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        state,
+        shardings,
+    )
