@@ -15,7 +15,7 @@ from mmjax.data.numbers import parse_number
 from mmjax.data.table import Table
 
 Kind = Literal["text", "image", "number", "category", "identifier", "ignored"]
-KINDS = ("text", "image", "number", "category", "identifier", "ignored")
+KINDS: tuple[Kind, ...] = ("text", "image", "number", "category", "identifier", "ignored")
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 _OTHER_MEDIA: Mapping[str, tuple[str, ...]] = {

@@ -10,6 +10,7 @@ import stat
 import time
 import unicodedata
 from pathlib import Path
+from typing import Any
 
 from mmjax.core.errors import DataError, TransientError, nearest
 
@@ -23,7 +24,7 @@ _MOST_NAMES = 4096
 _LONGEST_SHOWN = 200
 
 
-def resolve_media(root: Path | None, cell: str, *, where: str, max_bytes: int = MAX_BYTES) -> Path:
+def resolve_media(root: Path | None, cell: Any, *, where: str, max_bytes: int = MAX_BYTES) -> Path:
     """The regular file inside `root` that a cell names, with every symlink resolved.
 
     `cell` is relative to `root`, or absolute inside it. `where` is the cell's place, for errors.
@@ -51,7 +52,7 @@ def resolve_media(root: Path | None, cell: str, *, where: str, max_bytes: int = 
     raise DataError(306, f"no file '{named}'", where=where, fix=_nearest_file(base, cell))
 
 
-def read_media(root: Path | None, cell: str, *, where: str, max_bytes: int = MAX_BYTES) -> bytes:
+def read_media(root: Path | None, cell: Any, *, where: str, max_bytes: int = MAX_BYTES) -> bytes:
     """The bytes of the file that `resolve_media` finds.
 
     An input or output error is retried three times, then raised as TransientError. A file whose
@@ -86,7 +87,7 @@ def _read(path: Path, cell: str, where: str, max_bytes: int) -> bytes:
     return content
 
 
-def _base(root: Path | None, cell: str, where: str) -> Path:
+def _base(root: Path | None, cell: Any, where: str) -> Path:
     """The root without symlinks, once the cell is known to be a path that could lie below it."""
     if not isinstance(cell, str) or not cell:
         raise DataError(306, f"{cell!r} is no path", where=where, fix="give a file name")

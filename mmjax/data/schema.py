@@ -62,7 +62,7 @@ def infer(
     table: Table,
     label: str,
     *,
-    kinds: Mapping[str, Kind] | None = None,
+    kinds: Mapping[str, str] | None = None,
     split: SplitConfig | None = None,
     id_column: str | None = None,
     allow_bad_images: bool = False,
@@ -73,24 +73,18 @@ def infer(
     column, a label that no registered target fits, columns that are all ignored, and pictures that
     do not open: the first of a sample, or with `allow_bad_images` if most of the sample does not.
     """
-    kinds = dict(kinds or {})
     table.column(label)
-    for name, kind in kinds.items():
-        table.column(name)
-        if kind not in KINDS:
-            raise ConfigError(
-                106, f"kinds['{name}'] = '{kind}' is no kind", fix=nearest(kind, KINDS)
-            )
+    said = {name: _kind(table, name, kind) for name, kind in (kinds or {}).items()}
     columns = {
-        name: Column(name, kinds[name], "you said so") if name in kinds else column_of(table, name)
+        name: Column(name, said[name], "you said so") if name in said else column_of(table, name)
         for name in table.columns
     }
-    target, why = _target(table, label, kinds.get(label))
+    target, why = _target(table, label, said.get(label))
     label_kind: Kind = "number" if target.name == "number" else "category"
     columns[label] = Column(label, label_kind, f"the label: {why}")
     if split is None:
         found = split_column(table)
-        split = _split(table, None if found in (*kinds, label) else found, label)
+        split = _split(table, None if found in (*said, label) else found, label)
     if split.column is not None:
         table.column(split.column)
         columns[split.column] = Column(split.column, "ignored", "names the split of each row")
@@ -120,6 +114,15 @@ def infer(
         id_column=id_column,
         warnings=tuple(warnings),
     )
+
+
+def _kind(table: Table, name: str, kind: str) -> Kind:
+    """The kind that a user named for a column, once both are known to exist."""
+    table.column(name)
+    for known in KINDS:
+        if kind == known:
+            return known
+    raise ConfigError(106, f"kinds['{name}'] = '{kind}' is no kind", fix=nearest(kind, KINDS))
 
 
 def propose(columns: Sequence[Column]) -> dict[str, Spec]:

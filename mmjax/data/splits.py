@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 MADE = ("train", "validation", "test")
 """The splits that `SplitConfig.fractions` makes, in its order."""
 
-Splits = dict[str, Int[np.ndarray, "n"]]
+Splits = dict[str, Int[np.ndarray, "_"]]
 
 
 def make_splits(table: Table, config: SplitConfig, label_column: str | None = None) -> Splits:

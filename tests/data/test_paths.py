@@ -3,6 +3,7 @@ import os
 import socket
 import time
 import unicodedata
+from pathlib import Path
 
 import pytest
 
@@ -102,7 +103,7 @@ def test_what_is_no_regular_file_is_refused_at_once(root, monkeypatch):
         assert time.monotonic() - started < 1
     (root / "zero").symlink_to("/dev/zero")
     refused(root, "zero", 302)
-    refused("/dev", "zero", 304)
+    refused(Path("/dev"), "zero", 304)
 
 
 @pytest.mark.parametrize(
