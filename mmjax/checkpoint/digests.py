@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -33,7 +34,7 @@ class LeafRecord:
 
     @property
     def nbytes(self) -> int:
-        return int(np.prod(self.shape, dtype=np.int64)) * jax.numpy.dtype(self.dtype).itemsize
+        return math.prod(self.shape) * jax.numpy.dtype(self.dtype).itemsize
 
     def to_json(self) -> dict[str, Any]:
         found = {"shape": list(self.shape), "dtype": self.dtype, "shards": dict(self.shards)}
@@ -67,8 +68,8 @@ def digest_tree(
 ) -> dict[str, LeafRecord]:
     """The record of every leaf, from the shards that this process holds.
 
-    Raises CheckpointError if replicas of a shard differ. `keys` names the leaves that are the words
-    of typed random keys.
+    Raises CheckpointError if replicas of a shard differ; to know it, every replica is brought to
+    the host. `keys` names the leaves that are the words of typed random keys.
     """
     for leaf in leaves.values():
         if isinstance(leaf, jax.Array):

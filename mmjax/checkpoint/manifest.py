@@ -7,6 +7,7 @@ bits without a word, so this is what tells a good checkpoint from a damaged one.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib.metadata
 import math
 from collections.abc import Iterable, Mapping
@@ -27,6 +28,17 @@ LIBRARIES = ("mmjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "gra
 
 class DamagedError(Exception):
     """A checkpoint is not what was saved; the text says which part."""
+
+
+@functools.cache
+def library_versions() -> dict[str, str]:
+    found = {}
+    for name in LIBRARIES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +63,7 @@ class Manifest:
     mesh: Mapping[str, int] | None = None
     processes: int = 1
     saved_at: str = ""
-    versions: Mapping[str, str] = dataclasses.field(default_factory=lambda: library_versions())
+    versions: Mapping[str, str] = dataclasses.field(default_factory=library_versions)
 
     @property
     def architecture(self) -> str:
@@ -121,16 +133,6 @@ class Manifest:
             saved_at=body["saved_at"],
             versions=body["versions"],
         )
-
-
-def library_versions() -> dict[str, str]:
-    found = {}
-    for name in LIBRARIES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def mesh_shape(leaves: Iterable[Any]) -> dict[str, int] | None:

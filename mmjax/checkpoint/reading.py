@@ -6,6 +6,7 @@ Every restored array is compared with the digests of what was saved before anyon
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -119,11 +120,13 @@ def hollow(record: LeafRecord) -> np.ndarray:
 
 def _chunks(records: Mapping[str, LeafRecord]) -> Iterator[dict[str, LeafRecord]]:
     chunk: dict[str, LeafRecord] = {}
+    size = 0
     for path, record in records.items():
-        if chunk and sum(r.nbytes for r in chunk.values()) + record.nbytes > CHUNK_BYTES:
+        if chunk and size + record.nbytes > CHUNK_BYTES:
             yield chunk
-            chunk = {}
+            chunk, size = {}, 0
         chunk[path] = record
+        size += record.nbytes
     if chunk:
         yield chunk
 
@@ -189,7 +192,7 @@ def require_divisible(path: str, target: Any) -> None:
         return
     for dimension, axes in enumerate(sharding.spec):
         names = (axes,) if isinstance(axes, str) else axes if isinstance(axes, tuple) else ()
-        parts = int(np.prod([sharding.mesh.shape[name] for name in names], dtype=np.int64))
+        parts = math.prod(sharding.mesh.shape[name] for name in names)
         size = target.shape[dimension]
         if size % parts:
             valid = [n for n in range(1, min(size, 4096) + 1) if size % n == 0]

@@ -78,15 +78,18 @@ class RunFolder:
         """This folder if it is a run; otherwise CheckpointError with the runs near it."""
         if self.exists():
             return self
-        near = [str(run.path) for run in runs_in(self.path)]
-        near += [str(run.path) for run in runs_in(self.path.parent)]
+        parent = self.path.parent
+        near = [run.path for folder in (self.path, parent) for run in runs_in(folder)]
         what = "has no config.json" if self.path.is_dir() else "does not exist"
         raise CheckpointError(
-            601, f"'{self.path}' is not a run: it {what}", fix=nearest(str(self.path), near)
+            601,
+            f"'{self.path}' is not a run: it {what}",
+            where=f"runs below '{parent}'",
+            fix=nearest(self.path.name, (str(path.relative_to(parent)) for path in near)),
         )
 
     def lock(self) -> Lock:
-        """The lock that a training process holds; use as `with run.lock():`."""
+        """The lock of a training run, for its process 0; use as `with run.lock():`."""
         return Lock(self.lock_file)
 
     def write_config(self, config: Mapping[str, Any]) -> None:

@@ -31,7 +31,10 @@ _log = logging.getLogger(__name__)
 
 
 class Saver:
-    """Saves one state at a time. `announced` is called in the background after each."""
+    """Saves one state at a time.
+
+    `announced` is called in the background after each commit, before any process is told.
+    """
 
     def __init__(
         self,
@@ -148,14 +151,14 @@ class Saver:
                 manifest.write(layout.uncommitted(self.folder, step))
                 layout.commit(self.folder, step)
             failpoint("after-commit")
-            self._from_all(f"{step}-committed", None, None)
+            self.catalog.announce(manifest)
+            self._announced(manifest)
+            self._from_all(f"{step}-announced", None, None)
         except Exception as error:
             self._failure = self._failed(step, error)
             return
-        self.catalog.announce(manifest)
         seconds = time.monotonic() - started
         _log.info("saved step %d: %.1f MB in %.2f s", step, manifest.nbytes / 1e6, seconds)
-        self._announced(manifest)
 
     def _written(self, manifest: Manifest, writer: Writer) -> Manifest:
         """The manifest with its files, once they are on disk and read back equal to the state."""

@@ -11,7 +11,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
-import jax
 from jaxtyping import PyTree
 
 from mmjax.checkpoint import crashes, layout, processes
@@ -111,7 +110,7 @@ class Checkpoints:
     def save(
         self,
         step: int,
-        state: PyTree[jax.Array],
+        state: PyTree,
         *,
         data_state: Mapping[str, Any],
         metrics: Mapping[str, float] | None = None,
