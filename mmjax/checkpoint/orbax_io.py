@@ -86,5 +86,9 @@ def _restore_args(target: Any) -> ocp.RestoreArgs:
 
 
 def _told_by_us(record: logging.LogRecord) -> bool:
-    """False for Orbax's traceback of a failed save, which we raise as one line."""
-    return "Handler Commit operations or the Commit" not in str(record.msg)
+    """False for Orbax's tracebacks of a failed save, which we raise as one line."""
+    message = record.getMessage()
+    return not any(
+        sign in message
+        for sign in ("Handler Commit operations or the Commit", "_SignalingThread.run() raised")
+    )

@@ -187,7 +187,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def test_a_really_full_disk(small_disk, monkeypatch):
+def test_a_really_full_disk(small_disk, monkeypatch, caplog):
     rng = np.random.default_rng(0)
     megabyte = {"w": jnp.asarray(rng.standard_normal((512, 512)), jnp.float32)}
     folder = small_disk / "checkpoints"
@@ -205,6 +205,7 @@ def test_a_really_full_disk(small_disk, monkeypatch):
         assert names(folder) == ["1"]
         found = checkpoints.restore(megabyte).state["w"]
         assert np.array_equal(found, megabyte["w"])
+        assert "Traceback" not in caplog.text
         (small_disk / "filler").unlink()
         checkpoints.save(3, megabyte, data_state={})
         checkpoints.wait()
