@@ -1,8 +1,8 @@
 """From a manifest, a DataFrame or an embedded set to global batches.
 
-    source -> Table -> (join, align) -> split -> processors fitted on the training rows -> Grain -> Batch
+    source -> Table -> (join, align) -> split -> fitted processors -> Grain -> Batch
 
-- `sources/`: one file a source of rows (CSV, JSON Lines, Parquet, DataFrame, TFDS, an embedded set).
+- `sources/`: one file a source of rows (CSV, JSON Lines, Parquet, DataFrame, TFDS, embedded).
 - `modalities/`: one file a kind of input: settings, fitting, one example, padding a batch.
 - `targets/`: one file a kind of target column.
 - `embedded/`: the data that ships with the package, each with its NOTICE.

@@ -55,7 +55,7 @@ class Collator:
             first = step * len(rows) + mine.start
             examples = self._examples(name, source, rows[mine], first)
             length = self._length(name, source.processor, rows)
-            inputs[name] = source.processor.collate(examples, length)
+            inputs[name] = source.processor.collate(examples, length, train=self.seed is not None)
             present[name] = np.array([example is not None for example in examples], bool)
         return {
             "inputs": inputs,

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
+import einops
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from mmjax.core.types import Batch, Fused, TaskOutput, Tokens
-from mmjax.core.typing import Array, Bool, Float
+from mmjax.core.typing import Array, ArrayLike, Bool, Float
 
 
 def hide(tokens: Tokens, keep: Bool[Array, "b"]) -> Tokens:
@@ -19,6 +20,23 @@ def hide(tokens: Tokens, keep: Bool[Array, "b"]) -> Tokens:
         tokens.values,
         tokens.mask & keep[:, None],
         jnp.where(keep[:, None], tokens.pooled, 0),
+    )
+
+
+def encode_views(encoder: nn.Module, fields: Mapping[str, ArrayLike], *, train: bool) -> Tokens:
+    """The tokens of a modality, several pictures `b v h w c` of one thing taken together.
+
+    Their tokens follow each other, and `pooled` is the mean of theirs.
+    """
+    pixels = fields.get("pixel_values")
+    if pixels is None or pixels.ndim == 4:
+        return encoder(**fields, train=train)
+    views = pixels.shape[1]
+    flat = encoder(pixel_values=einops.rearrange(pixels, "b v ... -> (b v) ..."), train=train)
+    return Tokens(
+        einops.rearrange(flat.values, "(b v) n d -> b (v n) d", v=views),
+        einops.rearrange(flat.mask, "(b v) n -> b (v n)", v=views),
+        einops.reduce(flat.pooled, "(b v) d -> b d", "mean", v=views),
     )
 
 
@@ -60,7 +78,10 @@ class Multimodal(nn.Module, kw_only=True):
         if train and self.modality_dropout > 0.0 and len(names) > 1:
             present = keep_modalities(self.make_rng("dropout"), present, self.modality_dropout)
         return {
-            name: hide(self.encoders[name](**batch.inputs[name], train=train), present[:, index])
+            name: hide(
+                encode_views(self.encoders[name], batch.inputs[name], train=train),
+                present[:, index],
+            )
             for index, name in enumerate(names)
         }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -63,6 +63,9 @@ class Classification(nn.Module, kw_only=True):
     label_counts: tuple[int, ...] = fact(())
     dtype: Dtype = fact(jnp.float32)
     param_dtype: Dtype = fact(jnp.float32)
+
+    headline: ClassVar[tuple[str, ...]] = ("accuracy", "macro_f1")
+    """The metrics that the console and the curves show."""
 
     @nn.compact
     def __call__(self, fused: Fused, batch: Batch, *, train: bool) -> TaskOutput:

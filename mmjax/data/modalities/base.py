@@ -57,7 +57,7 @@ class Processor(Protocol):
         """The unpadded length of each row, 0 where it is missing; asked if `padded_lengths`."""
 
     def collate(
-        self, examples: Sequence[Example | None], length: int | None = None
+        self, examples: Sequence[Example | None], length: int | None = None, *, train: bool = True
     ) -> dict[str, np.ndarray]:
         """The batch's fields, [b ...]; zeros for None. `length` is one of `padded_lengths`."""
 

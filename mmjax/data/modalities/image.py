@@ -30,7 +30,8 @@ class Image:
     """Normalised pixels of one picture.
 
     Field: `pixel_values` float32 [b h w c], (x - mean) / std of x in [0, 1]. Several columns hold
-    views of the same thing, of which a row may lack some.
+    views of the same thing, of which a row may lack some. Evaluation with all of them has
+    `pixel_values` [b v h w c]; a view that the row lacks is another one again.
     """
 
     columns: tuple[str, ...]
@@ -45,7 +46,9 @@ class Image:
     augment: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """Training transforms by name, as `transforms.augment.Augment` takes them."""
     views: Literal["sample", "first"] = "sample"
-    """Which of several columns trains: one at random, or the first. Evaluation takes the first."""
+    """Which of several columns trains: one at random, or the first."""
+    evaluate_views: Literal["first", "all"] = "first"
+    """Which of several columns evaluation sees: the first, or all, whose features are averaged."""
     formats: tuple[str, ...] = decoding.FORMATS
     max_pixels: int = decoding.MAX_PIXELS
     draft: bool = True
@@ -124,6 +127,8 @@ class ImageProcessor:
         self._settings = settings
         self._theirs = theirs
         self._augment = Augment(settings.augment)
+        several = settings.evaluate_views == "all" and len(settings.columns) > 1
+        self._views = len(settings.columns) if several else 0
         self.random = bool(settings.augment) or (
             settings.views == "sample" and len(settings.columns) > 1
         )
@@ -147,6 +152,9 @@ class ImageProcessor:
         choice = rng.random() if rng is not None and settings.views == "sample" else 0.0
         if not present:
             return None
+        if rng is None and self._views:
+            columns = [present[i % len(present)] for i in range(self._views)]
+            return {"pixel_values": np.stack([self._pixels(cells[c], c, place) for c in columns])}
         column = present[int(choice * len(present))]
         example = {"pixel_values": self._pixels(cells[column], column, place)}
         if rng is not None and self._augment.draws:
@@ -170,10 +178,12 @@ class ImageProcessor:
         return np.ones(len(rows), np.int32)
 
     def collate(
-        self, examples: Sequence[Example | None], length: int | None = None
-    ) -> dict[str, Float[np.ndarray, "b h w c"]]:
+        self, examples: Sequence[Example | None], length: int | None = None, *, train: bool = True
+    ) -> dict[str, Float[np.ndarray, "b *v h w c"]]:
         """Augments and normalises the pictures."""
-        shape = (self._size, self._size, self._settings.channels)
+        shape: tuple[int, ...] = (self._size, self._size, self._settings.channels)
+        if not train and self._views:
+            shape = (self._views, *shape)
         batch = np.zeros((len(examples), *shape), np.float32)
         present = [i for i, example in enumerate(examples) if example is not None]
         step = max(1, _AT_ONCE // math.prod(shape))
@@ -183,7 +193,7 @@ class ImageProcessor:
             batch[rows] = self._normalised(chunk)
         return {"pixel_values": batch}
 
-    def _normalised(self, examples: Sequence[Example]) -> Float[np.ndarray, "b h w c"]:
+    def _normalised(self, examples: Sequence[Example]) -> Float[np.ndarray, "b *v h w c"]:
         images = np.stack([example["pixel_values"] for example in examples])
         if images.dtype == np.uint8:
             images = images * np.float32(1 / 255)

@@ -179,7 +179,7 @@ class TableProcessor:
         return np.full(len(rows), len(self._settings.reads()))
 
     def collate(
-        self, examples: Sequence[Example | None], length: int | None = None
+        self, examples: Sequence[Example | None], length: int | None = None, *, train: bool = True
     ) -> dict[str, np.ndarray]:
         """Stacks the rows."""
         numbers, categories = len(self._means), len(self._names)

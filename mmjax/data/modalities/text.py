@@ -184,7 +184,7 @@ class TextProcessor:
         return np.array(found, np.int32)
 
     def collate(
-        self, examples: Sequence[Example | None], length: int | None = None
+        self, examples: Sequence[Example | None], length: int | None = None, *, train: bool = True
     ) -> dict[str, np.ndarray]:
         """Padded on the right to `length`, `max_length` if None."""
         shape = (len(examples), length or self._settings.max_length)

@@ -1,0 +1,49 @@
+"""Whether a run may go on with these settings and this data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mmjax.core.config import differences
+from mmjax.core.errors import ConfigError, DataError
+
+_FREE = (
+    "mesh",
+    "data.threads",
+    "data.workers",
+    "data.prefetch",
+    "data.eval_batch_size",
+    "train.log_every",
+    "train.writers",
+    "train.keep_last",
+    "train.keep_best",
+)
+"""Settings that change neither the parameters nor the data order."""
+
+
+def require_same_config(stored: Mapping[str, Any], asked: Mapping[str, Any], run: str) -> None:
+    """Raises ConfigError naming every setting that would change the course of the run."""
+    changed = [
+        line
+        for line in differences(stored, asked)
+        if not any(line.startswith((f"{free}:", f"{free}.")) for free in _FREE)
+    ]
+    if changed:
+        raise ConfigError(
+            110,
+            f"the run was started with other settings: {'; '.join(changed[:8])}",
+            where=run,
+            fix="resume with its own settings, or start a new --workdir",
+        )
+
+
+def require_same_data(stored: str, found: str, run: str) -> None:
+    """Raises DataError if the rows, splits or their settings are not those of the run."""
+    if stored != found:
+        raise DataError(
+            223,
+            "the data has changed since the run was started",
+            where=run,
+            fix="restore the data, or start a new --workdir",
+        )
