@@ -83,6 +83,10 @@ class Join:
     prefix: str = ""
 
 
+FEW_ROWS = 200
+"""Below this many rows the fraction of bad ones is no reason to stop."""
+
+
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
     """Everything between a manifest and a global batch."""
@@ -105,6 +109,12 @@ class DataConfig:
     prefetch: int = 4
     """Batches made ahead."""
     on_bad_sample: Literal["raise", "quarantine"] = "raise"
+    """What a damaged row does: stop, or be left out. To know them before training, `quarantine`
+    decodes all media once at the start."""
     max_bad_fraction: float = 0.01
     """Quarantining more than this fraction (from 200 rows on) stops the run."""
     max_bad: int = 1000
+
+    def allows_bad(self, bad: int, rows: int) -> bool:
+        """Whether so many bad rows among so many may be left out."""
+        return bad <= self.max_bad and (rows < FEW_ROWS or bad <= self.max_bad_fraction * rows)

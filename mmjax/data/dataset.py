@@ -94,6 +94,18 @@ class Dataset:
         cells = self.table.column(self.config.id_column)
         return [cells[int(row)] for row in rows]
 
+    def only(self, *names: str) -> Dataset:
+        """The same rows, with some of the modalities."""
+        for name in names:
+            if name not in self.modalities:
+                raise ConfigError(109, f"no modality '{name}'", fix=nearest(name, self.modalities))
+        specs = {name: self.config.modalities[name] for name in names}
+        return dataclasses.replace(
+            self,
+            config=dataclasses.replace(self.config, modalities=specs),
+            modalities={name: self.modalities[name] for name in names},
+        )
+
     def steps_per_epoch(self, split: str, *, batch_size: int | None = None) -> int:
         """Batches that hold every row of a split at least once."""
         return -(-len(self.rows(split)) // (batch_size or self.config.batch_size))

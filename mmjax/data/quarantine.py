@@ -19,8 +19,7 @@ from mmjax.data.targets.base import Target
 
 logger = logging.getLogger(__name__)
 
-FEW_ROWS = 200
-"""Below this many rows the fraction of bad ones is no reason to stop."""
+_AT_ONCE = 1024
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,11 +37,11 @@ class Quarantined:
 class Quarantine:
     """Collects bad rows, or raises the first, as the config's policy says."""
 
-    def __init__(self, table: Table, config: DataConfig, found: Iterable[Quarantined] = ()):
+    def __init__(self, table: Table, config: DataConfig):
         self._table = table
         self._config = config
         self._ids = None if config.id_column is None else table.column(config.id_column)
-        self.found = list(found) or [
+        self.found = [
             Quarantined(None, None, f"{bad.name}:{bad.line}", bad.column, bad.code, bad.message)
             for bad in table.bad
         ]
@@ -54,11 +53,13 @@ class Quarantine:
 
     def check(self, rows: Sequence[int], check: Callable[[int], None], *, threads: int = 0) -> None:
         """Calls `check` for each row; those for which it raises DataError are left out."""
-        if threads and len(rows) > 1:
-            with ThreadPoolExecutor(threads) as pool:
-                self._collect(zip(rows, pool.map(_outcome(check), rows), strict=True))
-        else:
-            self._collect(zip(rows, map(_outcome(check), rows), strict=True))
+        if not threads:
+            return self._collect(zip(rows, map(_outcome(check), rows), strict=True))
+        with ThreadPoolExecutor(threads) as pool:
+            # A pool takes all it is given at once, so it is given little at a time.
+            for start in range(0, len(rows), _AT_ONCE):
+                part = rows[start : start + _AT_ONCE]
+                self._collect(zip(part, pool.map(_outcome(check), part), strict=True))
 
     def _collect(self, outcomes: Iterable[tuple[int, DataError | None]]) -> None:
         for row, error in outcomes:
@@ -81,9 +82,8 @@ class Quarantine:
 
     def _limit(self, error: DataError) -> None:
         """Raises DataError once more rows are bad than the config allows."""
-        config, bad = self._config, len(self.found)
-        rows = len(self._table) + len(self._table.bad)
-        if bad > config.max_bad or (rows >= FEW_ROWS and bad > config.max_bad_fraction * rows):
+        bad, rows = len(self.found), len(self._table) + len(self._table.bad)
+        if not self._config.allows_bad(bad, rows):
             raise DataError(
                 219,
                 f"{bad} of {rows} rows are bad, the last: {error.what}",

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import difflib
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from mmjax.core.errors import ConfigError, nearest
 from mmjax.data.subwords import Encoded, Subwords
 
 TRAINED = ("wordpiece", "bpe")
+OURS = (*TRAINED, "subwords")
 _MOST_CHARACTERS = 1000
 
 
+@runtime_checkable
 class Tokenizer(Protocol):
     """What a text modality asks of a tokenizer."""
 
@@ -78,6 +81,8 @@ class HuggingFace:
         self.vocab_size = len(backend)
         self.pad_id = int(backend.pad_token_id or 0)
         self.segments = "token_type_ids" in backend.model_input_names
+        # The first call sets the truncation, which no two threads may do at once.
+        self.encode("")
 
     @classmethod
     def load(cls, name: str, max_length: int) -> HuggingFace:
@@ -87,12 +92,7 @@ class HuggingFace:
         try:
             return cls(AutoTokenizer.from_pretrained(name), max_length)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            known = (*TRAINED, "subwords")
-            raise ConfigError(
-                110,
-                f"no tokenizer '{name}': {str(error).splitlines()[0]}",
-                fix=f"{nearest(name, known)}, a folder with tokenizer files, or a hub id",
-            ) from error
+            raise _no_tokenizer(name, f": {str(error).splitlines()[0]}") from error
 
     def encode(self, text: str) -> Encoded:
         found = self._backend(text, truncation=True, max_length=self._max_length)
@@ -100,6 +100,20 @@ class HuggingFace:
 
     def save(self, folder: Path) -> None:
         self._backend.save_pretrained(str(folder))
+
+
+def check_name(name: str) -> None:
+    """Raises ConfigError for what is nearly one of our names: the hub would be asked for it."""
+    if name not in OURS and difflib.get_close_matches(name, OURS, cutoff=0.75):
+        raise _no_tokenizer(name)
+
+
+def _no_tokenizer(name: str, why: str = "") -> ConfigError:
+    return ConfigError(
+        110,
+        f"no tokenizer '{name}'{why}",
+        fix=f"{nearest(name, OURS)}, a folder with tokenizer files, or a hub id",
+    )
 
 
 def load(kind: str, folder: Path, max_length: int) -> Tokenizer:

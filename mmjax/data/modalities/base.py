@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -32,6 +32,7 @@ class Place:
         return self.table.root_of(column)
 
 
+@runtime_checkable
 class Processor(Protocol):
     """A fitted modality."""
 
@@ -62,6 +63,7 @@ class Processor(Protocol):
         """The batch's fields, [b ...]; zeros for None. `length` is one of `padded_lengths`."""
 
 
+@runtime_checkable
 class Modality(Protocol):
     """The settings of a modality."""
 

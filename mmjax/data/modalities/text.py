@@ -72,6 +72,7 @@ class Text:
                 where="text modality",
                 fix="lengths lie in 1 to max_length, word_dropout in [0, 1), ngrams ascend",
             )
+        tokenization.check_name(self.tokenizer)
 
     def reads(self) -> tuple[str, ...]:
         return (self.column,)

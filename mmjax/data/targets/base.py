@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from mmjax.data.modalities.base import Place
 from mmjax.data.table import Table
 
 
+@runtime_checkable
 class TargetProcessor(Protocol):
     """A fitted target."""
 
@@ -29,6 +30,7 @@ class TargetProcessor(Protocol):
         """The batch's targets; zeros for None, which is a row of padding."""
 
 
+@runtime_checkable
 class Target(Protocol):
     """The settings of a target."""
 
