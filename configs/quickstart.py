@@ -47,7 +47,9 @@ def get_config() -> Config:
                     dropout=0.3,
                 ),
             },
-            fusion=Spec("weighted_sum", width=128, weights="fixed", values=(1.0, 1.0)),
+            fusion=Spec(
+                "weighted_sum", width=128, weights="fixed", values={"text": 1.0, "image": 1.0}
+            ),
             auxiliary_loss=1.0,
         ),
         task=Spec("classification", label_smoothing=0.1),

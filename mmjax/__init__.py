@@ -1,3 +1,60 @@
-"""mmjax: multimodal learning in JAX."""
+"""mmjax: multimodal learning in JAX.
+
+    import mmjax
+    run = mmjax.fit("data.csv", label="group", workdir="runs/first")
+    run.evaluate() ; run.predict("new.csv") ; run.embed("new.csv")
+
+Names are imported when they are first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mmjax import encoders, fusion, metrics, tasks
+    from mmjax.api.fitting import fit
+    from mmjax.api.run import Run, load_run
+    from mmjax.api.training import train, train_seeds
+    from mmjax.core.registry import Spec
+    from mmjax.train.config import Config
 
 __version__ = "0.1.0"
+
+_PLACES = {
+    "Config": "mmjax.train.config",
+    "Run": "mmjax.api.run",
+    "Spec": "mmjax.core.registry",
+    "fit": "mmjax.api.fitting",
+    "load_run": "mmjax.api.run",
+    "train": "mmjax.api.training",
+    "train_seeds": "mmjax.api.training",
+}
+_ROOMS = ("encoders", "fusion", "metrics", "tasks")
+
+__all__ = [
+    "Config",
+    "Run",
+    "Spec",
+    "encoders",
+    "fit",
+    "fusion",
+    "load_run",
+    "metrics",
+    "tasks",
+    "train",
+    "train_seeds",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PLACES:
+        return getattr(importlib.import_module(_PLACES[name]), name)
+    if name in _ROOMS:
+        return importlib.import_module(f"mmjax.{name}")
+    raise AttributeError(f"module 'mmjax' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_PLACES, *_ROOMS})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from typing import Literal
 
 import jax
@@ -18,15 +20,15 @@ from mmjax.fusion.base import assemble, present, project
 class WeightedSum(nn.Module, kw_only=True):
     """alpha V_text + beta V_image + gamma V_audio.
 
-    `weights="fixed"` takes `values` (equal shares if empty) in the order of the modalities,
-    `"learned"` trains them freely from there, `"softmax"` trains their logits, so that they stay
+    `weights="fixed"` takes `values` by modality (equal shares if empty), `"learned"` trains them
+    freely from there, `"softmax"` trains their logits, so that they stay
     positive and sum to 1. With `renormalise`, the weights of a row's present modalities are
     divided by their sum.
     """
 
     width: int = 256
     weights: Literal["fixed", "learned", "softmax"] = "softmax"
-    values: tuple[float, ...] = ()
+    values: Mapping[str, float] = dataclasses.field(default_factory=dict)
     renormalise: bool = False
     dtype: Dtype = fact(jnp.float32)
     param_dtype: Dtype = fact(jnp.float32)
@@ -34,15 +36,15 @@ class WeightedSum(nn.Module, kw_only=True):
     @nn.compact
     def __call__(self, tokens: dict[str, Tokens], *, train: bool) -> Fused:
         names = list(tokens)
-        start = self.values or (1.0 / len(names),) * len(names)
-        if len(start) != len(names):
+        start = self.values or dict.fromkeys(names, 1.0 / len(names))
+        if set(start) != set(names):
             raise ConfigError(
                 109,
-                f"weighted_sum has {len(start)} values for {len(names)} modalities",
+                f"weighted_sum has values for {sorted(start)}",
                 where="model.fusion.values",
                 fix=f"one value each for {', '.join(names)}",
             )
-        weights = jnp.asarray(start, jnp.float32)
+        weights = jnp.asarray([start[name] for name in names], jnp.float32)
         if self.weights == "learned":
             weights = self.param("weights", lambda key: weights)
         elif self.weights == "softmax":

@@ -85,9 +85,11 @@ class Multimodal(nn.Module, kw_only=True):
             for index, name in enumerate(names)
         }
 
-    def fuse(self, batch: Batch, *, train: bool) -> Fused:
-        """The fused representation; `pooled` [b d] is what `mmjax embed` writes."""
-        return self.fusion(self.encode(batch, train=train), train=train)
+    def embed(self, batch: Batch) -> dict[str, Float[Array, "b d"]]:
+        """The summaries of a batch: `fused`, and each modality's own by its name."""
+        tokens = self.encode(batch, train=False)
+        own = {name: one.pooled for name, one in tokens.items()}
+        return {"fused": self.fusion(tokens, train=False).pooled, **own}
 
     def __call__(self, batch: Batch, *, train: bool) -> TaskOutput:
         tokens = self.encode(batch, train=train)
@@ -101,8 +103,3 @@ class Multimodal(nn.Module, kw_only=True):
             own = self.heads[name](alone, dataclasses.replace(batch, row_mask=rows), train=train)
             extra += own.loss * own.weight / jnp.maximum(output.weight, 1e-9)
         return dataclasses.replace(output, loss=output.loss + self.auxiliary_loss * extra)
-
-
-def embed(module: Multimodal, batch: Batch) -> Float[Array, "b d"]:
-    """`Fused.pooled` of a batch, as `module.apply(variables, batch, method=embed)` runs it."""
-    return module.fuse(batch, train=False).pooled

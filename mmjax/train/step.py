@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import einops
 import jax
@@ -20,7 +20,13 @@ from mmjax.parallel.sharding import batch_sharding, replicated
 from mmjax.train.optim import global_norm
 from mmjax.train.state import TrainState
 
-Step = Callable[[TrainState, Batch], tuple[TrainState, dict[str, Array]]]
+
+class Step(Protocol):
+    """A compiled step, as `jax.jit` returns it."""
+
+    def __call__(self, state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Any]]: ...
+
+    def lower(self, state: TrainState, batch: Batch) -> Any: ...
 
 
 def make_step(

@@ -181,6 +181,8 @@ def fit(
         if resuming:
             require_same_config(folder.read_config(), settings, str(folder.path))
             dataset = prepare(config.data, frame=frame, processors_folder=folder.processors)
+            stored = read_json(folder.processors / "data.json")["fingerprint"]
+            require_same_data(stored, dataset.fingerprint, str(folder.path))
         else:
             dataset = prepare(config.data, frame=frame)
         require_rows(dataset, config)
@@ -239,7 +241,6 @@ def _train(
     start, extra = 0, {}
     if resuming and checkpoints.latest() is not None:
         restored = checkpoints.restore(abstract(trainer.state, trainer.shardings))
-        require_same_data(restored.data_state["fingerprint"], dataset.fingerprint, str(folder.path))
         trainer.state, start, extra = restored.state, restored.step, restored.extra
         log.info("resuming after step %d of %d", start, trainer.periods.total)
     loader = stack.enter_context(load(dataset, "train", train=True, seed=config.seed, start=start))

@@ -55,6 +55,12 @@ def write_now(stream: IO[str], line: str) -> bool:
     return True
 
 
+def say(text: object) -> None:
+    """Prints a line of text that may come from data to standard output."""
+    sys.stdout.write(printable(text) + "\n")
+    sys.stdout.flush()
+
+
 def number(value: Any) -> str:
     """A table cell: floats to three decimals, a dash for nothing, text made printable."""
     if value is None or (isinstance(value, float) and math.isnan(value)):

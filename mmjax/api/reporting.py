@@ -1,0 +1,147 @@
+"""What goes on a run's report page."""
+
+from __future__ import annotations
+
+import datetime
+import platform
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from mmjax.api.run import Run
+from mmjax.core import config as config_lib
+from mmjax.core.files import read_json
+from mmjax.data.config import modalities as modality_registry
+from mmjax.data.dataset import Dataset
+from mmjax.data.modalities.base import Place
+from mmjax.metrics import bootstrap_interval, calibration_bins
+from mmjax.report import Example, ReportContents, choose_examples, write_report
+from mmjax.train.evaluate import Evaluation
+from mmjax.writers import read_records
+
+_VERSIONS = ("mmjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain")
+
+
+def environment() -> dict[str, Any]:
+    """Where this process runs: versions, device, time."""
+    device = jax.devices()[0]
+    versions = {name: metadata.version(name) for name in _VERSIONS}
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    return {
+        "device": f"{jax.device_count()} x {device.platform} ({device.device_kind})",
+        "python": platform.python_version(),
+        "time": now,
+        **versions,
+    }
+
+
+def usage(run: Run) -> list[str]:
+    """The lines that load and use a run."""
+    path = run.folder.path
+    inputs = " ".join(
+        f'--{name} "..."' if spec.name == "text" else f"--{name} FILE"
+        for name, spec in run.config.data.modalities.items()
+        if spec.name in ("text", "image")
+    )
+    return [
+        f'run = mmjax.load_run("{path}"); run.predict("new.csv")',
+        f"mmjax predict {path} --data new.csv --out predictions.jsonl",
+        f"mmjax predict {path} {inputs}",
+    ]
+
+
+def write_run_report(
+    run: Run,
+    evaluation: Evaluation,
+    dataset: Dataset,
+    *,
+    split: str,
+    others: Mapping[str, Evaluation],
+    folder: Path | None = None,
+) -> Path:
+    """`report.html` of a run, in its folder or another; `others` are evaluations of other models
+    on the same rows.
+    """
+    names = tuple(run.facts["targets"][_target(run)].get("label_names", ()))
+    evaluations = {**others, _title(run): evaluation}
+    target = _target(run)
+    intervals = {}
+    for name, one in evaluations.items():
+        hits = one.predictions["probabilities"].argmax(axis=1) == one.targets[target]
+        intervals[name] = bootstrap_interval(hits)
+    probabilities, labels = evaluation.predictions["probabilities"], evaluation.targets[target]
+    records = read_records(run.folder.metrics) if run.folder.metrics.is_file() else []
+    contents = ReportContents(
+        title=run.folder.path.resolve().name,
+        results={name: one.metrics for name, one in evaluations.items()},
+        model=_title(run),
+        split=split,
+        rows=len(labels),
+        intervals=intervals,
+        run_folder=str(run.folder.path),
+        usage=usage(run),
+        curves=records,
+        label_names=names,
+        confusion=np.asarray(evaluation.sums["confusion"]),
+        calibration=calibration_bins(probabilities, labels),
+        examples=examples(run, evaluation, dataset),
+        data_summary=read_json(run.folder.path / "data_summary.json"),
+        config=config_lib.to_json(run.config),
+        environment={**environment(), "seed": run.config.seed},
+    )
+    return write_report(folder or run.folder.path, contents)
+
+
+def examples(run: Run, evaluation: Evaluation, dataset: Dataset) -> list[Example]:
+    """Rows to look at: sure mistakes, and right ones drawn at random."""
+    target = _target(run)
+    names = run.facts["targets"][target]["label_names"]
+    probabilities, labels = evaluation.predictions["probabilities"], evaluation.targets[target]
+    shown = []
+    for index in choose_examples(probabilities, labels):
+        row, chances = int(evaluation.rows[index]), probabilities[index]
+        fields, images = _inputs(run, dataset, row)
+        order = np.argsort(-chances)[:3]
+        shown.append(
+            Example(
+                row=row,
+                id=str(dataset.ids([row])[0]),
+                prediction=names[order[0]],
+                probability=float(chances[order[0]]),
+                label=names[labels[index]],
+                fields=fields,
+                images=images,
+                top=[(names[i], float(chances[i])) for i in order],
+            )
+        )
+    return shown
+
+
+def _inputs(run: Run, dataset: Dataset, row: int) -> tuple[dict[str, str], dict[str, np.ndarray]]:
+    """The cells of a row as a person reads them, and its pictures."""
+    fields, images = {}, {}
+    cells = dataset.table.row(row)
+    for spec in run.config.data.modalities.values():
+        modality = modality_registry.build(spec)
+        for column in modality.reads():
+            if cells[column] is None:
+                continue
+            if spec.name == "image":
+                picture = modality.decode(cells[column], column, Place(dataset.table, row))
+                images[column] = np.asarray(picture)
+            else:
+                fields[column] = str(cells[column])
+    return fields, images
+
+
+def _target(run: Run) -> str:
+    return run.module.task.target
+
+
+def _title(run: Run) -> str:
+    modalities = list(run.config.model.encoders)
+    return "fused" if len(modalities) > 1 else f"{modalities[0]} alone"

@@ -1,0 +1,222 @@
+"""A run folder put to use: evaluate, predict, embed."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from mmjax.checkpoint.load import load_arrays
+from mmjax.checkpoint.run_folder import RunFolder
+from mmjax.core import config as config_lib
+from mmjax.core.errors import DataError, nearest
+from mmjax.core.files import read_json
+from mmjax.core.types import Batch
+from mmjax.data import manifest
+from mmjax.data.config import modalities as modality_registry
+from mmjax.data.dataset import ALL, Dataset
+from mmjax.data.pipeline import prepare
+from mmjax.models.build import build_model
+from mmjax.models.multimodal import Multimodal
+from mmjax.parallel.mesh import MeshConfig, make_mesh
+from mmjax.parallel.sharding import batch_sharding, put_batch, replicated, variable_shardings
+from mmjax.train.config import Config
+from mmjax.train.evaluate import Evaluation, evaluate
+from mmjax.train.step import make_evaluate
+from mmjax.train.trainer import example_batch, load
+
+
+class Run:
+    """A trained run, loaded from its folder alone; arrays are read when first needed.
+
+    `step` is "best" (the best validation metric, the newest checkpoint where none was measured),
+    "latest" or a number.
+    """
+
+    def __init__(self, folder: str | os.PathLike, *, step: str | int = "best"):
+        self.folder = RunFolder(Path(folder)).open()
+        self.step = step
+        self._loaded: tuple[Any, Any] | None = None
+        self._function: Callable[..., Any] | None = None
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder.path)!r})"
+
+    @functools.cached_property
+    def config(self) -> Config:
+        return config_lib.from_json(Config, self.folder.read_config())
+
+    @functools.cached_property
+    def facts(self) -> dict[str, Any]:
+        """What the data gave, such as `facts["targets"]["label"]["label_names"]`."""
+        return self.folder.read_facts()
+
+    @functools.cached_property
+    def module(self) -> Multimodal:
+        return build_model(self.config.model, self.config.task, self.facts)
+
+    @functools.cached_property
+    def mesh(self) -> Mesh:
+        return make_mesh(MeshConfig())
+
+    @property
+    def metrics(self) -> dict[str, dict[str, float]]:
+        """`{split: metrics}` as the last evaluation wrote them."""
+        path = self.folder.path / "metrics.json"
+        return read_json(path) if path.is_file() else {}
+
+    def dataset(
+        self, data: Any = None, *, root: str | None = None, labels: bool = False
+    ) -> Dataset:
+        """The run's own data, or other data through the run's processors.
+
+        `data` is a manifest's path, a DataFrame, a mapping of columns or an embedded set's name.
+        With `labels`, every row must have a known one.
+        """
+        config, frame = self.config.data, None
+        if data is not None:
+            config = dataclasses.replace(config, source=manifest.source_for(data, root))
+            frame = None if isinstance(data, (str, os.PathLike)) else data
+        return prepare(
+            self._sized(config),
+            frame=frame,
+            processors_folder=self.folder.processors,
+            targets="required" if labels else "optional",
+        )
+
+    def evaluate(
+        self, data: Any = None, *, split: str | None = None, root: str | None = None
+    ) -> dict[str, float]:
+        """The task's metrics on a split: of the run's data the test rows, of other data all rows.
+
+        Raises DataError for a label that the run does not know, or a row without one.
+        """
+        return self.evaluation(data, split=split, root=root).metrics
+
+    def evaluation(
+        self, data: Any = None, *, split: str | None = None, root: str | None = None
+    ) -> Evaluation:
+        """As `evaluate`, with predictions, targets and sums."""
+        dataset = self.dataset(data, root=root, labels=True)
+        return self.evaluate_dataset(dataset, split or ("test" if data is None else ALL))
+
+    def predict(
+        self, data: Any = None, *, split: str | None = None, root: str | None = None
+    ) -> list[dict[str, Any]]:
+        """One dictionary a row: its `row` and `id`, and what the task decodes (label, ...)."""
+        dataset = self.dataset(data, root=root)
+        if not any(len(rows) for rows in dataset.splits.values()):
+            return []
+        found = self.evaluate_dataset(dataset, split or ALL)
+        decoded = self.module.task.decode(found.predictions)
+        named = zip(found.rows.tolist(), dataset.ids(found.rows), decoded, strict=True)
+        return [{"row": row, "id": one, **answer} for row, one, answer in named]
+
+    def predict_one(self, **inputs: Any) -> dict[str, Any]:
+        """The prediction for a single example, given by modality or by column.
+
+        `run.predict_one(text="red apple", image="a.png")`: a path or bytes for an image. What is
+        not given is missing. Raises DataError for a name that is neither modality nor column.
+        """
+        columns = self.columns_of(inputs)
+        answer = self.predict(columns)[0]
+        return {key: value for key, value in answer.items() if key not in ("row", "id")}
+
+    def columns_of(self, inputs: Mapping[str, Any]) -> dict[str, list[Any]]:
+        """A table of one row from values by modality or column."""
+        reads = {
+            name: (spec.name, modality_registry.build(spec).reads())
+            for name, spec in self.config.data.modalities.items()
+        }
+        columns: dict[str, list[Any]] = {c: [None] for _, cs in reads.values() for c in cs}
+        if self.config.data.id_column is not None:
+            columns.setdefault(self.config.data.id_column, ["0"])
+        media = {column for kind, cs in reads.values() if kind == "image" for column in cs}
+        for name, value in inputs.items():
+            column = reads[name][1][0] if name in reads and name not in columns else name
+            if column not in columns:
+                raise DataError(
+                    214,
+                    f"the run reads no '{name}'",
+                    where=str(self.folder.path),
+                    fix=nearest(name, (*reads, *columns)),
+                )
+            is_path = column in media and isinstance(value, (str, os.PathLike))
+            columns[column] = [_read_file(value) if is_path else value]
+        return columns
+
+    def embed(
+        self, data: Any = None, *, split: str | None = None, root: str | None = None
+    ) -> dict[str, np.ndarray]:
+        """`fused` [n d], one array [n d] a modality, and `ids` [n]."""
+        dataset = self.dataset(data, root=root)
+        variables, shardings = self._ready(dataset)
+        function = jax.jit(
+            lambda variables, batch: self.module.apply(
+                variables, batch, method=type(self.module).embed
+            ),
+            in_shardings=(shardings, batch_sharding(self.mesh)),
+            out_shardings=replicated(self.mesh),
+        )
+        parts: list[dict[str, np.ndarray]] = []
+        rows: list[np.ndarray] = []
+        for batch in self._batches(dataset, split or ALL):
+            found = jax.device_get(function(variables, put_batch(batch, self.mesh)))
+            kept = np.asarray(batch.row_mask)
+            parts.append({name: value[kept] for name, value in found.items()})
+            rows.append(np.asarray(batch.row)[kept])
+        ids = np.array(dataset.ids(np.concatenate(rows)))
+        return {"ids": ids, **{k: np.concatenate([p[k] for p in parts]) for k in parts[0]}}
+
+    def _sized(self, config: Any) -> Any:
+        """The data settings with an evaluation batch that splits over this run's devices."""
+        size, devices = config.eval_batch_size or config.batch_size, self.mesh.size
+        return dataclasses.replace(config, eval_batch_size=-(-size // devices) * devices)
+
+    def _batches(self, dataset: Dataset, split: str) -> Iterator[Batch]:
+        with load(dataset, split, train=False) as batches:
+            yield from batches
+
+    def _abstract(self, dataset: Dataset) -> Any:
+        example = example_batch(dataset, self.mesh.size)
+        key = jax.random.key(0)
+        return jax.eval_shape(lambda: self.module.init(key, example, train=False))
+
+    def _ready(self, dataset: Dataset) -> tuple[Any, Any]:
+        """The variables on the devices and their shardings, loaded once."""
+        if self._loaded is None:
+            shardings = variable_shardings(self._abstract(dataset), self.mesh)
+            arrays = load_arrays(
+                self.folder.path, self.step, prefixes=("params", "ema", "collections")
+            )
+            params = arrays.get("ema") or arrays["params"]
+            variables = {"params": params, **arrays.get("collections", {})}
+            self._loaded = jax.device_put(variables, shardings), shardings
+        return self._loaded
+
+    def evaluate_dataset(self, dataset: Dataset, split: str) -> Evaluation:
+        """A pass over a split of a data set that `dataset` made."""
+        variables, shardings = self._ready(dataset)
+        if self._function is None:
+            self._function = make_evaluate(self.module, self.mesh, shardings)
+        batches = self._batches(dataset, split)
+        return evaluate(self._function, variables, batches, self.module.task, self.mesh)
+
+
+def _read_file(path: str | os.PathLike) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise DataError(301, f"'{path}' cannot be read: {error.strerror}") from error
+
+
+def load_run(folder: str | os.PathLike, *, step: str | int = "best") -> Run:
+    """The run in `folder`. Raises CheckpointError, naming the runs near it, if there is none."""
+    return Run(folder, step=step)

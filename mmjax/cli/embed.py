@@ -1,0 +1,35 @@
+"""Write the fused and the single modalities' representations of a manifest's rows as .npz.
+
+The arrays are `ids`, `fused` [n d], and one [n d] for each modality.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run_folder", metavar="RUN")
+    parser.add_argument("--data", help="a manifest; the run's own data if left out")
+    parser.add_argument("--out", required=True, help="the .npz file")
+    parser.add_argument("--root", help="the folder that media paths are relative to")
+    parser.add_argument("--split", help="only the rows of this split")
+
+
+def run(args: argparse.Namespace) -> int:
+    from typing import Any
+
+    import numpy as np
+
+    from mmjax.api.run import load_run
+    from mmjax.core.files import atomic
+    from mmjax.writers.console import say
+
+    arrays: dict[str, Any] = load_run(args.run_folder).embed(
+        args.data, root=args.root, split=args.split
+    )
+    with atomic(args.out, "wb") as file:
+        np.savez(file, **arrays)
+    shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in arrays.items())
+    say(f"{args.out}: {shapes}")
+    return 0

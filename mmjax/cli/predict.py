@@ -1,0 +1,59 @@
+"""Predict the rows of a manifest, or one example given by modality.
+
+mmjax predict RUN --data new.csv --out predictions.jsonl
+mmjax predict RUN --text "red apple" --image apple.png
+"""
+
+from __future__ import annotations
+
+import argparse
+
+_KINDS = ("text", "image", "audio", "video")
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("run_folder", metavar="RUN")
+    parser.add_argument("--data", help="a manifest")
+    parser.add_argument("--out", help="where predictions go, as JSON Lines; needed with --data")
+    parser.add_argument("--root", help="the folder that media paths are relative to")
+    parser.add_argument("--split", help="only the rows of this split")
+    for kind in _KINDS:
+        parser.add_argument(f"--{kind}", help=f"the {kind} of a single example")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="the value of a column or modality of a single example",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    import json
+
+    from mmjax.api.run import load_run
+    from mmjax.core.errors import ConfigError
+    from mmjax.core.files import atomic
+    from mmjax.writers.console import say
+
+    found = load_run(args.run_folder)
+    single = {kind: getattr(args, kind) for kind in _KINDS if getattr(args, kind) is not None}
+    for one in args.set:
+        name, equals, value = one.partition("=")
+        if not equals:
+            raise ConfigError(105, f"--set {one}", fix="write --set NAME=VALUE")
+        single[name] = value
+    if bool(single) == bool(args.data):
+        raise ConfigError(105, "predict needs --data, or one example", fix="--data new.csv")
+    if single:
+        say(json.dumps(found.predict_one(**single), ensure_ascii=False))
+        return 0
+    if args.out is None:
+        raise ConfigError(105, "--data without --out", fix="--out predictions.jsonl")
+    rows = found.predict(args.data, root=args.root, split=args.split)
+    with atomic(args.out) as file:
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    say(f"{len(rows)} predictions  {args.out}")
+    return 0

@@ -1,0 +1,64 @@
+"""What a finished run shows: one table, and where everything is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from mmjax.api.reporting import usage
+from mmjax.api.run import Run
+from mmjax.api.training import comparison, spread
+from mmjax.writers.console import say, table
+
+
+def _cells(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def results(models: Mapping[str, Mapping[str, float]], title: str) -> None:
+    """Accuracy and macro-F1 of each model, then precision / recall / F1 of each class."""
+    names = list(models)
+    rows = [
+        [shown, *(_cells(models[name].get(metric)) for name in names)]
+        for shown, metric in (("accuracy", "accuracy"), ("macro-F1", "macro_f1"))
+    ]
+    classes = [k.removeprefix("f1/") for k in models[names[-1]] if k.startswith("f1/")]
+    for one in classes:
+        cells = [
+            " / ".join(_cells(models[n].get(f"{m}/{one}")) for m in ("precision", "recall", "f1"))
+            for n in names
+        ]
+        rows.append([f"{one}  P / R / F1", *cells])
+    table(rows, ["", *names], title)
+
+
+def finished(run: Run) -> None:
+    """The end of a training command."""
+    split = list(run.metrics)[-1]
+    results(comparison(run), f"{run.folder.path.name}, {split} rows")
+    say(f"run folder  {run.folder.path}")
+    say(f"report      {run.folder.report}")
+    say(f"plots       {run.folder.path / 'plots'}")
+    say("use it:")
+    for line in usage(run):
+        say(f"  {line}")
+
+
+def seeds(runs: Sequence[Run], workdir: str) -> None:
+    """Mean and sample standard deviation of several seeds."""
+    summary = spread(runs)
+    metrics = ("accuracy", "macro_f1", "weighted_f1", "log_loss", "ece")
+    rows = []
+    for metric in metrics:
+        cells = []
+        for model in summary:
+            found = summary[model].get(metric)
+            if found is None:
+                cells.append("-")
+            elif found["spread"] is None:
+                cells.append(f"{found['mean']:.4f}")
+            else:
+                cells.append(f"{found['mean']:.4f} ± {found['spread']:.4f}")
+        rows.append([metric, *cells])
+    table(rows, ["mean ± sd", *summary], f"{len(runs)} seeds")
+    say(f"runs        {', '.join(str(run.folder.path) for run in runs)}")
+    say(f"summary     {workdir}/seeds.json")
