@@ -319,7 +319,22 @@ def test_one_view_trains_and_the_first_evaluates():
     assert _example(fitted, table, 2) is None
     assert _example(fitted, table, 3, np.random.default_rng(0)) is None
     first = _fitted(Image(("a", "b"), size=8, views="first"), table)
-    assert not first.random
+    for i in range(20):
+        got = _example(first, table, 0, np.random.default_rng(i))["pixel_values"]
+        assert np.array_equal(got, _pixels(0))
+
+
+@pytest.mark.parametrize("views", ["sample", "first"])
+def test_evaluation_may_see_all_views(views):
+    table = _table(a=[_pixels(0), None, None], b=[_pixels(1), _pixels(2), None])
+    fitted = _fitted(Image(("a", "b"), size=8, views=views, evaluate_views="all"), table)
+    assert fitted.random
+    batch = fitted.collate([_example(fitted, table, i) for i in range(3)], train=False)
+    want = np.stack([[_pixels(0), _pixels(1)], [_pixels(2), _pixels(2)]]) / 127.5 - 1
+    np.testing.assert_allclose(batch["pixel_values"][:2], want, atol=1e-6)
+    assert not batch["pixel_values"][2].any()
+    trained = fitted.collate([_example(fitted, table, 0, np.random.default_rng(0))], train=True)
+    assert trained["pixel_values"].shape == (1, 8, 8, 3)
 
 
 def test_augmentation_is_a_function_of_the_generator():

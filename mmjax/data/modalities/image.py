@@ -129,9 +129,8 @@ class ImageProcessor:
         self._augment = Augment(settings.augment)
         several = settings.evaluate_views == "all" and len(settings.columns) > 1
         self._views = len(settings.columns) if several else 0
-        self.random = bool(settings.augment) or (
-            settings.views == "sample" and len(settings.columns) > 1
-        )
+        # Also where the first of several views trains: that is not what evaluation may see.
+        self.random = bool(settings.augment) or len(settings.columns) > 1
         mean, std = (settings.mean, settings.std) if theirs is None else (theirs.mean, theirs.std)
         self._size = settings.size if theirs is None else theirs.size
         self._mean, self._std = np.array(mean, np.float32), np.array(std, np.float32)
