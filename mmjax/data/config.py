@@ -105,7 +105,8 @@ class DataConfig:
     threads: int = 4
     """Decoding threads of one process."""
     workers: int = 0
-    """Decoding processes of one host; 0 decodes in this process."""
+    """Decoding processes of one host; 0 decodes in this process. They are spawned, so a script that
+    asks for some must start its work under `if __name__ == "__main__":`."""
     prefetch: int = 4
     """Batches made ahead."""
     on_bad_sample: Literal["raise", "quarantine"] = "raise"
