@@ -17,13 +17,6 @@ from mmjax.data.modalities.table import TableRow
 from mmjax.data.table import Table
 from mmjax.data.targets.category import Category
 
-    "grinning face",
-    "face with tears of joy",
-    "red heart",
-    "flag: Japan",
-    "people hugging",
-] * 5
-
 
 def _table(root=None, **columns) -> Table:
     return Table(columns=columns, name="m.csv", fingerprint="f", root=root)
