@@ -27,8 +27,9 @@ def load_arrays(
     `folder` is a run or its `checkpoints`. Typed random keys come as their uint32 words. Every
     array is verified; a damaged step is passed over with an error in the log, and not renamed.
     """
+    folder = Path(folder).absolute()
     inner = RunFolder(folder).checkpoints
-    catalog = Catalog(inner if inner.is_dir() else Path(folder), selection=None, readonly=True)
+    catalog = Catalog(inner if inner.is_dir() else folder, selection=None, readonly=True)
 
     def read(where: Path, manifest: Manifest) -> dict[str, Any]:
         records = {p: r for p, r in manifest.leaves.items() if below(p, prefixes)}

@@ -185,6 +185,13 @@ def test_arrays_load_without_target_code_or_devices(tmp_path):
         load_arrays(tmp_path, prefixes=("ema",))
 
 
+def test_a_relative_folder_loads(tmp_path, monkeypatch):
+    with Checkpoints(tmp_path / "run" / "checkpoints") as checkpoints:
+        checkpoints.save(1, {"params": {"w": jnp.ones(3)}}, data_state={})
+    monkeypatch.chdir(tmp_path)
+    assert load_params("run")["w"].tolist() == [1.0, 1.0, 1.0]
+
+
 def test_plain_orbax_reads_it_too(tmp_path):
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(5, {"w": jnp.arange(6.0).reshape(2, 3)}, data_state={})
