@@ -1,0 +1,65 @@
+"""The package's source as the house tests read it."""
+
+from __future__ import annotations
+
+import ast
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / "mmjax"
+
+ROOMS = (
+    "core",
+    "kernels",
+    "parallel",
+    "nn",
+    "data",
+    "metrics",
+    "generate",
+    "encoders",
+    "fusion",
+    "adapt",
+    "objectives",
+    "tasks",
+    "models",
+    "pretrained",
+    "checkpoint",
+    "writers",
+    "train",
+    "explain",
+    "report",
+    "export",
+    "serve",
+    "api",
+    "cli",
+)
+"""A file may import only from its own room and from rooms before it."""
+
+
+def files() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def room_of(path: Path) -> str:
+    """The room that a file of the package lies in; empty for the package's own `__init__`."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return "" if parts == ("__init__",) else parts[0]
+
+
+def place(path: Path, node: ast.AST) -> str:
+    """`mmjax/core/config.py:12`, as editors open it."""
+    return f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 1)}"
+
+
+@functools.cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+def nodes() -> Iterator[tuple[Path, ast.AST]]:
+    """Every syntax node of the package, with its file."""
+    for path in files():
+        for node in ast.walk(tree(path)):
+            yield path, node

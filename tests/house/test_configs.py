@@ -1,0 +1,68 @@
+"""Every file in configs/ is checked, means what it meant, builds, and trains two shrunken steps.
+
+When a config or a default was changed on purpose, write the expected values anew and read the diff:
+
+    MMJAX_UPDATE_GOLDEN=1 pytest tests/house/test_configs.py
+"""
+
+from __future__ import annotations
+
+import json
+import os
+
+import numpy as np
+import pytest
+from package_files import ROOT
+
+from mmjax.core import config as config_lib
+from mmjax.core.files import read_json, write_json
+from mmjax.train.config import Config
+from mmjax.train.trainer import finished, fit
+from mmjax.writers import read_records
+
+CONFIGS = sorted((ROOT / "configs").glob("*.py"))
+GOLDEN = ROOT / "tests" / "golden"
+SHRUNKEN = [
+    "data.batch_size=8",
+    "data.eval_batch_size=64",
+    "train.duration=2 steps",
+    "train.log_every=1 steps",
+    "train.evaluate_every=2 steps",
+    "train.save_every=2 steps",
+]
+
+each_config = pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+
+
+def test_there_are_configs():
+    assert CONFIGS
+    stale = {path.stem for path in GOLDEN.glob("*.json")} - {path.stem for path in CONFIGS}
+    assert not stale, f"tests/golden holds values of configs that are gone: {sorted(stale)}"
+
+
+@each_config
+def test_config_means_what_it_meant(path):
+    config = config_lib.check(config_lib.load(path))
+    assert isinstance(config, Config)
+    # Through text, since JSON has lists for tuples.
+    values = json.loads(json.dumps(config_lib.to_json(config)))
+    assert config_lib.to_json(config_lib.from_json(Config, values)) == config_lib.to_json(config)
+    golden = GOLDEN / f"{path.stem}.json"
+    if os.environ.get("MMJAX_UPDATE_GOLDEN"):
+        write_json(golden, values)
+    assert golden.exists(), f"no {golden.relative_to(ROOT)}; {__doc__}"
+    changed = config_lib.differences(read_json(golden), values)
+    assert not changed, "\n".join([f"\n{path.name} (expected -> found):", *changed, __doc__])
+
+
+@each_config
+def test_config_trains_two_steps(path, tmp_path):
+    config = config_lib.override(config_lib.load(path), SHRUNKEN)
+    folder = fit(config, tmp_path / path.stem)
+    assert finished(folder)
+    records = read_records(folder.metrics)
+    losses = [record["train/loss"] for record in records if "train/loss" in record]
+    assert len(losses) == 2
+    assert np.isfinite(losses).all()
+    measured = records[-1][f"validation/{config.train.best_metric}"]
+    assert 0.0 <= measured <= 1.0 or config.train.best_metric == "loss"
