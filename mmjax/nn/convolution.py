@@ -8,6 +8,7 @@ from flax import linen as nn
 
 from mmjax.core.typing import Array, Dtype, Float
 from mmjax.nn.dense import Initializer
+from mmjax.nn.pooling import max_over
 
 he_normal: Initializer = nn.initializers.he_normal()
 
@@ -44,7 +45,10 @@ def space_to_depth(pixels: Float[Array, "b h w c"], block: int) -> Float[Array, 
 def max_pool(values: Float[Array, "b h w c"]) -> Float[Array, "b y x c"]:
     """The maximum of each 2 x 2 square; an odd border row or column is cut."""
     rows, columns = values.shape[1] // 2 * 2, values.shape[2] // 2 * 2
-    return einops.reduce(values[:, :rows, :columns], "b (y p) (x q) c -> b y x c", "max", p=2, q=2)
+    squares = einops.rearrange(
+        values[:, :rows, :columns], "b (y p) (x q) c -> b y x (p q) c", p=2, q=2
+    )
+    return max_over(squares, axis=-2)
 
 
 def grid_mean(values: Float[Array, "b h w c"], cells: int) -> Float[Array, "b d"]:

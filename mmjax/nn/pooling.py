@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 
 from mmjax.core.typing import Array, Bool, Float
@@ -17,5 +18,16 @@ def masked_mean(values: Float[Array, "b n d"], mask: Bool[Array, "b n"]) -> Floa
 def masked_max(values: Float[Array, "b n d"], mask: Bool[Array, "b n"]) -> Float[Array, "b d"]:
     """The largest value of each channel among the valid tokens."""
     lowest = jnp.finfo(values.dtype).min
-    highest = jnp.max(jnp.where(mask[..., None], values, lowest), axis=1)
+    highest = max_over(jnp.where(mask[..., None], values, lowest), axis=1)
     return jnp.where(mask.any(axis=1)[:, None], highest, 0)
+
+
+def max_over(values: Float[Array, "..."], axis: int) -> Float[Array, "..."]:
+    """The maximum along one axis; its gradient goes to the first position that has it.
+
+    The gradient of `jnp.max` finds that position again by equality, which divides by 0 where XLA
+    computes `values` a second time with another rounding (jax issues 13600 and 40564).
+    """
+    first = jnp.argmax(values, axis=axis, keepdims=True)
+    chosen = jax.lax.broadcasted_iota(first.dtype, values.shape, axis % values.ndim) == first
+    return jnp.sum(jnp.where(chosen, values, 0), axis=axis)
