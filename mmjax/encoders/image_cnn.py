@@ -10,10 +10,11 @@ from flax import linen as nn
 
 from mmjax.core.registry import fact
 from mmjax.core.types import Tokens
-from mmjax.core.typing import Array, Dtype, Float
+from mmjax.core.typing import Array, ArrayLike, Dtype, Float
 from mmjax.nn.convolution import conv, grid_mean, max_pool, space_to_depth
 from mmjax.nn.dense import dense, parameter
 from mmjax.nn.norms import group_norm, layer_norm
+from mmjax.nn.pooling import max_over
 
 Pool = Literal["mean", "max", "quadrants", "early_mean"]
 
@@ -38,14 +39,14 @@ class ImageCNN(nn.Module, kw_only=True):
     param_dtype: Dtype = fact(jnp.float32)
 
     @nn.compact
-    def __call__(self, pixel_values: Float[Array, "b h w c"], *, train: bool) -> Tokens:
+    def __call__(self, pixel_values: Float[ArrayLike, "b h w c"], *, train: bool) -> Tokens:
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
 
         def activated(values: Array, channels: int, name: str) -> Array:
             values = conv(channels, name=name, **types)(values)
             return nn.gelu(group_norm(name=f"{name}_norm", groups=self.groups, **types)(values))
 
-        values = space_to_depth(pixel_values.astype(self.dtype), self.stem)
+        values = space_to_depth(jnp.asarray(pixel_values, self.dtype), self.stem)
         early = values
         for stage, (channels, blocks) in enumerate(zip(self.channels, self.blocks, strict=True)):
             if stage:
@@ -69,7 +70,7 @@ class ImageCNN(nn.Module, kw_only=True):
     def _pool(self, values: Array, early: Array) -> Array:
         found = {
             "mean": lambda: grid_mean(values, 1),
-            "max": lambda: values.max(axis=(1, 2)),
+            "max": lambda: max_over(einops.rearrange(values, "b h w c -> b (h w) c"), axis=1),
             "quadrants": lambda: grid_mean(values, 2),
             "early_mean": lambda: grid_mean(early, 1),
         }

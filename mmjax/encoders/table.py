@@ -7,7 +7,7 @@ from flax import linen as nn
 
 from mmjax.core.registry import fact
 from mmjax.core.types import Tokens
-from mmjax.core.typing import Array, Bool, Dtype, Float, Int
+from mmjax.core.typing import Array, ArrayLike, Bool, Dtype, Float, Int
 from mmjax.nn.dense import Initializer, embedding, fan_in, parameter
 from mmjax.nn.pooling import masked_mean
 from mmjax.nn.transformer import Transformer
@@ -34,9 +34,9 @@ class TableEncoder(nn.Module, kw_only=True):
     @nn.compact
     def __call__(
         self,
-        numbers: Float[Array, "b c"] | None = None,
-        number_mask: Bool[Array, "b c"] | None = None,
-        categories: Int[Array, "b c"] | None = None,
+        numbers: Float[ArrayLike, "b numbers"] | None = None,
+        number_mask: Bool[ArrayLike, "b numbers"] | None = None,
+        categories: Int[ArrayLike, "b categories"] | None = None,
         *,
         train: bool,
     ) -> Tokens:
@@ -63,7 +63,7 @@ class TableEncoder(nn.Module, kw_only=True):
             )(values, mask, train=train)
         return Tokens(values, mask, masked_mean(values, mask))
 
-    def _number_tokens(self, numbers: Array, number_mask: Array | None) -> Array:
+    def _number_tokens(self, numbers: ArrayLike, number_mask: ArrayLike | None) -> Array:
         def vectors(name: str, init: Initializer) -> Array:
             types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
             shape = (self.numbers, self.width)
@@ -72,7 +72,7 @@ class TableEncoder(nn.Module, kw_only=True):
         kernel = vectors("number_kernel", fan_in)
         bias = vectors("number_bias", nn.initializers.normal(0.02))
         missing = vectors("number_missing", nn.initializers.normal(0.02))
-        values = numbers.astype(self.dtype)[..., None] * kernel + bias
+        values = jnp.asarray(numbers, self.dtype)[..., None] * kernel + bias
         if number_mask is None:
             return values
         return jnp.where(number_mask[..., None], values, bias + missing)

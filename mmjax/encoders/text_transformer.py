@@ -9,7 +9,7 @@ from flax import linen as nn
 
 from mmjax.core.registry import fact
 from mmjax.core.types import Tokens
-from mmjax.core.typing import Array, Bool, Dtype, Float, Int
+from mmjax.core.typing import Array, ArrayLike, Bool, Dtype, Float, Int
 from mmjax.nn.dense import dense, embedding
 from mmjax.nn.norms import layer_norm
 from mmjax.nn.pooling import masked_mean
@@ -46,21 +46,21 @@ class TextTransformer(nn.Module, kw_only=True):
     @nn.compact
     def __call__(
         self,
-        input_ids: Int[Array, "b n"],
-        attention_mask: Bool[Array, "b n"],
-        token_type_ids: Int[Array, "b n"] | None = None,
-        position_ids: Int[Array, "b n"] | None = None,
+        input_ids: Int[ArrayLike, "b n"],
+        attention_mask: Bool[ArrayLike, "b n"] | Int[ArrayLike, "b n"],
+        token_type_ids: Int[ArrayLike, "b n"] | None = None,
+        position_ids: Int[ArrayLike, "b n"] | None = None,
         *,
         train: bool,
     ) -> Tokens:
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        mask = attention_mask.astype(bool)
+        mask = jnp.asarray(attention_mask, bool)
         if position_ids is None:
             position_ids = jnp.arange(input_ids.shape[1])[None]
         if token_type_ids is None:
             token_type_ids = jnp.zeros_like(input_ids)
 
-        def table(count: int, name: str, ids: Array) -> Float[Array, "b n d"]:
+        def table(count: int, name: str, ids: ArrayLike) -> Float[Array, "b n d"]:
             axes = ("vocab" if name == "words" else "tokens", "embed")
             return embedding(count, self.width, axes=axes, name=name, **types)(ids)
 

@@ -9,7 +9,7 @@ from flax import linen as nn
 
 from mmjax.core.registry import fact
 from mmjax.core.types import Tokens
-from mmjax.core.typing import Array, Dtype, Float
+from mmjax.core.typing import Array, ArrayLike, Dtype, Float
 from mmjax.nn.dense import parameter
 from mmjax.nn.patches import PatchEmbed
 from mmjax.nn.pooling import masked_mean
@@ -41,10 +41,10 @@ class ViT(nn.Module, kw_only=True):
     param_dtype: Dtype = fact(jnp.float32)
 
     @nn.compact
-    def __call__(self, pixel_values: Float[Array, "b h w c"], *, train: bool) -> Tokens:
+    def __call__(self, pixel_values: Float[ArrayLike, "b h w c"], *, train: bool) -> Tokens:
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         values = PatchEmbed(patch=self.patch, width=self.width, name="patches", **types)(
-            pixel_values.astype(self.dtype)
+            jnp.asarray(pixel_values, self.dtype)
         )
         batch, patches, _ = values.shape
 
