@@ -82,7 +82,7 @@ def describe_run(folder: str | Path) -> list[Section]:
         ["task", config.task.name],
         ["rows", ", ".join(f"{k} {v}" for k, v in summary["splits"].items())],
         ["checkpoints", ", ".join(map(str, steps)) + (f" (best {best})" if best else "")],
-        ["seed", config.seed],
+        ["seed", str(config.seed)],
     ]
     sections: list[Section] = [(str(path), ["", ""], facts)]
     for split, metrics in run.metrics.items():

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from mmjax.core.registry import fact
 from mmjax.core.types import Tokens
-from mmjax.core.typing import Array, Bool, Dtype, Int
+from mmjax.core.typing import ArrayLike, Bool, Dtype, Int
 from mmjax.nn.dense import embedding
 from mmjax.nn.pooling import masked_mean
 
 
 class BagOfSubwords(nn.Module, kw_only=True):
-    """Word and subword vectors, averaged (fastText, Joulin et al. 2017).
+    """Word and subword vectors, pooled (fastText, Joulin et al. 2017).
 
-    `token_dropout` leaves out whole subwords during training, `dropout` single channels of the
-    mean. Tokens are the vectors themselves.
+    `combiner="mean"` averages them, `"sqrtn"` divides their sum by the square root of their number,
+    which keeps its variance whatever the length. `token_dropout` leaves out whole subwords during
+    training, `dropout` single channels of the pooled vector. Tokens are the vectors themselves.
     """
 
     vocab_size: int = fact()
     width: int = 256
     token_dropout: float = 0.0
     dropout: float = 0.0
+    combiner: Literal["mean", "sqrtn"] = "mean"
     init_stddev: float = 0.1
     dtype: Dtype = fact(jnp.float32)
     param_dtype: Dtype = fact(jnp.float32)
@@ -31,12 +35,12 @@ class BagOfSubwords(nn.Module, kw_only=True):
     @nn.compact
     def __call__(
         self,
-        input_ids: Int[Array, "b n"],
-        attention_mask: Bool[Array, "b n"],
+        input_ids: Int[ArrayLike, "b n"],
+        attention_mask: Bool[ArrayLike, "b n"] | Int[ArrayLike, "b n"],
         *,
         train: bool,
     ) -> Tokens:
-        mask = attention_mask.astype(bool)
+        mask = jnp.asarray(attention_mask, bool)
         values = embedding(
             self.vocab_size,
             self.width,
@@ -50,5 +54,7 @@ class BagOfSubwords(nn.Module, kw_only=True):
             key = self.make_rng("dropout")
             kept = mask & jax.random.bernoulli(key, 1.0 - self.token_dropout, mask.shape)
         pooled = masked_mean(values, kept)
+        if self.combiner == "sqrtn":
+            pooled *= jnp.sqrt(kept.sum(axis=1, keepdims=True)).astype(pooled.dtype)
         pooled = nn.Dropout(self.dropout, deterministic=not train)(pooled)
         return Tokens(values, mask, pooled)

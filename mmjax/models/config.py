@@ -22,7 +22,7 @@ class ModelConfig:
     modality_dropout: float = 0.0
     """Chance that a row's modality is hidden during training; one always stays."""
     auxiliary_loss: float = 0.0
-    """Weight of the losses of each modality's own head, which sees that modality alone."""
+    """Weight of the losses of each modality alone, the others hidden from the fusion."""
     dtype: FloatType = "float32"
     """What layers compute in; softmax, norms and losses stay in float32."""
     param_dtype: FloatType = "float32"

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from mmjax.core.types import Batch, Fused, TaskOutput, Tokens
+from mmjax.core.types import Batch, TaskOutput, Tokens
 from mmjax.core.typing import Array, ArrayLike, Bool, Float
 
 
@@ -57,8 +57,9 @@ def keep_modalities(
 class Multimodal(nn.Module, kw_only=True):
     """`{modality: arrays}` -> Tokens -> Fused -> TaskOutput.
 
-    With `auxiliary_loss`, each modality also has a head of its own, a copy of the task on its
-    tokens alone; their losses count only where the modality is present.
+    With `auxiliary_loss`, the loss gains that many times the losses of each modality alone: the
+    same fusion and head, all other modalities hidden. Otherwise the modality that is learnt first
+    leaves the others little to explain (Wang et al. 2020), and a row that lacks one is at a loss.
     """
 
     encoders: Mapping[str, nn.Module]
@@ -66,10 +67,6 @@ class Multimodal(nn.Module, kw_only=True):
     task: nn.Module
     modality_dropout: float = 0.0
     auxiliary_loss: float = 0.0
-
-    def setup(self) -> None:
-        if self.auxiliary_loss:
-            self.heads = {name: self.task.clone() for name in self.encoders}
 
     def encode(self, batch: Batch, *, train: bool) -> dict[str, Tokens]:
         """Each modality's tokens, with absent (and, in training, dropped) rows masked."""
@@ -94,12 +91,19 @@ class Multimodal(nn.Module, kw_only=True):
     def __call__(self, batch: Batch, *, train: bool) -> TaskOutput:
         tokens = self.encode(batch, train=train)
         output = self.task(self.fusion(tokens, train=train), batch, train=train)
-        if not self.auxiliary_loss or not (train or self.is_initializing()):
+        if not self.auxiliary_loss or not train or len(tokens) == 1:
             return output
         extra = jnp.zeros((), jnp.float32)
-        for name, one in tokens.items():
-            alone = Fused(one.values, one.mask, one.pooled, {name: (0, one.values.shape[1])})
-            rows = jnp.asarray(batch.row_mask) & one.mask.any(axis=1)
-            own = self.heads[name](alone, dataclasses.replace(batch, row_mask=rows), train=train)
+        for name in tokens:
+            rows = jnp.asarray(batch.row_mask) & tokens[name].mask.any(axis=1)
+            alone = {
+                other: one if other == name else hide(one, jnp.zeros_like(rows))
+                for other, one in tokens.items()
+            }
+            own = self.task(
+                self.fusion(alone, train=train),
+                dataclasses.replace(batch, row_mask=rows),
+                train=train,
+            )
             extra += own.loss * own.weight / jnp.maximum(output.weight, 1e-9)
         return dataclasses.replace(output, loss=output.loss + self.auxiliary_loss * extra)
