@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import functools
-from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -58,8 +57,7 @@ def tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), str(path))
 
 
-def nodes() -> Iterator[tuple[Path, ast.AST]]:
+@functools.cache
+def nodes() -> list[tuple[Path, ast.AST]]:
     """Every syntax node of the package, with its file."""
-    for path in files():
-        for node in ast.walk(tree(path)):
-            yield path, node
+    return [(path, node) for path in files() for node in ast.walk(tree(path))]

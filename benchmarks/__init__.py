@@ -1,0 +1,8 @@
+"""What was measured, by programs that can be run again; `results/` holds what they wrote.
+
+- `python -m benchmarks.quickstart`: how good the quickstart's models are over seeds, at what cost.
+- `python -m benchmarks.checkpoint`: what verified checkpoints cost beside plain ones.
+
+Each result says when, on what device and with which versions it was taken. A figure in the README
+comes from here, or is not there.
+"""
