@@ -1,0 +1,46 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import reference
+
+from mmjax.nn.convolution import conv, grid_mean, max_pool, space_to_depth
+
+PIXELS = np.random.default_rng(0).standard_normal((2, 7, 5, 3)).astype(np.float32)
+
+
+def test_conv_keeps_the_size_and_pads_with_zeros():
+    module = conv(4, name="conv")
+    variables = {
+        "params": reference.random_like(
+            {"kernel": np.ones((3, 3, 3, 4), np.float32), "bias": np.ones(4, np.float32)}
+        )
+    }
+    found = jax.jit(module.apply)(variables, PIXELS)
+    p = reference.double(variables["params"])
+    expected = reference.convolution(PIXELS, p["kernel"], pad=1) + p["bias"]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_space_to_depth_is_row_column_channel_and_cuts_the_border():
+    found = np.asarray(space_to_depth(jnp.asarray(PIXELS), 2))
+    assert found.shape == (2, 3, 2, 12)
+    for y, x, p, q, c in np.ndindex(3, 2, 2, 2, 3):
+        np.testing.assert_array_equal(
+            found[:, y, x, (p * 2 + q) * 3 + c], PIXELS[:, 2 * y + p, 2 * x + q, c]
+        )
+
+
+def test_max_pool_is_the_largest_of_each_square():
+    found = np.asarray(max_pool(jnp.asarray(PIXELS)))
+    assert found.shape == (2, 3, 2, 3)
+    for y, x in np.ndindex(3, 2):
+        square = PIXELS[:, 2 * y : 2 * y + 2, 2 * x : 2 * x + 2]
+        np.testing.assert_array_equal(found[:, y, x], square.max(axis=(1, 2)))
+
+
+def test_grid_mean():
+    np.testing.assert_allclose(grid_mean(jnp.asarray(PIXELS), 1), PIXELS.mean((1, 2)), atol=1e-6)
+    found = np.asarray(grid_mean(jnp.asarray(PIXELS), 2)).reshape(2, 2, 2, 3)
+    for y, x in np.ndindex(2, 2):
+        cell = PIXELS[:, 3 * y : 3 * y + 3, 2 * x : 2 * x + 2]
+        np.testing.assert_allclose(found[:, y, x], cell.mean((1, 2)), atol=1e-6)
