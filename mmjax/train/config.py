@@ -49,12 +49,15 @@ class TrainConfig:
     save_every: str = "1 epoch"
     log_every: str = "20 steps"
     best_metric: str = "accuracy"
-    """The validation metric that chooses the checkpoint; "loss" is minimised, others maximised."""
+    """The validation metric that chooses the checkpoint: the lowest of a loss or an error (such as
+    "loss", "log_loss", "ece"), the highest of any other."""
     early_stopping_patience: int | None = None
-    """Stops after this many evaluations without an improvement of `early_stopping_threshold`."""
+    """Stops after this many evaluations in a row that are not better by more than
+    `early_stopping_threshold`."""
     early_stopping_threshold: float = 0.0
     keep_last: int = 2
     keep_best: int = 1
+    """So many of the best checkpoints; a new best is saved whatever `save_every` says."""
     max_skipped: int = 3
     """Steps with a non-finite loss or gradient in a row that are skipped before giving up."""
     single_modality_baselines: bool = False

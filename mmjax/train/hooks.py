@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import collections
 import dataclasses
+import logging
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-import jax
 import numpy as np
 
 from mmjax.checkpoint.store import Checkpoints
@@ -16,8 +15,17 @@ from mmjax.core.errors import NumericError
 from mmjax.data.loader import Loader
 from mmjax.train.evaluate import Evaluation
 from mmjax.train.periods import Periods
+from mmjax.train.selection import mode_of
 from mmjax.train.state import TrainState
+from mmjax.train.window import Window
 from mmjax.writers import MultiWriter, Progress
+
+log = logging.getLogger(__name__)
+
+_UNREAD = 1000
+"""Steps whose values may wait on the devices where no line of metrics is due."""
+_NAMED = 12
+"""Rows that an error names."""
 
 
 @dataclasses.dataclass
@@ -32,6 +40,8 @@ class Moment:
     """The table rows of the step's batch, on this host."""
     metrics: dict[str, float] = dataclasses.field(default_factory=dict)
     """Validation metrics, if the model was evaluated at this border."""
+    improved: bool = False
+    """Whether they are the best so far."""
     stop: str = ""
     """Why training should end here; empty if it should not."""
 
@@ -40,10 +50,19 @@ class Hook(Protocol):
     def __call__(self, moment: Moment) -> None: ...
 
 
+class Resumable(Protocol):
+    """A hook with a memory."""
+
+    def state(self) -> dict[str, Any]: ...
+
+    def restore(self, state: Mapping[str, Any]) -> None: ...
+
+
 class Log:
     """Writes the mean loss and the other numbers of the steps since the last time.
 
-    Raises NumericError once `max_skipped` steps in a row were not finite, naming their rows.
+    Raises NumericError once `max_skipped` steps in a row were not finite, naming their rows;
+    `where(row)` is a row's place in its source.
     """
 
     def __init__(
@@ -56,6 +75,7 @@ class Log:
         *,
         examples: int,
         max_skipped: int,
+        where: Callable[[int], str] = str,
     ):
         self._periods = periods
         self._writer = writer
@@ -64,51 +84,86 @@ class Log:
         self._task = task
         self._examples = examples
         self._max_skipped = max_skipped
-        self._values: list[Mapping[str, Any]] = []
-        self._rows: collections.deque = collections.deque(maxlen=max(max_skipped, 1))
+        self._where = where
+        self._window = Window()
+        self._rows: list[tuple[int, np.ndarray]] = []
+        self._skipped: list[tuple[int, np.ndarray]] = []
+        self._steps = 0
         self._clock, self._waited = time.perf_counter(), loader.wait_seconds
 
     def __call__(self, moment: Moment) -> None:
-        self._values.append(moment.values)
+        self._window.add(moment.values)
         self._rows.append((moment.step, moment.rows))
-        if not self._periods.due(self._periods.log, moment.step):
-            return
-        values = jax.device_get(self._values)
-        steps = len(values)
-        self._values = []
+        self._steps += 1
+        if self._periods.due(self._periods.log, moment.step):
+            last = self._read()[-1]
+            self._write(moment.step, last)
+        elif len(self._window) >= _UNREAD:
+            self._read()
+
+    def _read(self) -> list[dict[str, Any]]:
+        """Reads what the steps returned, and raises if too many in a row were skipped."""
+        found = self._window.read()
+        rows, self._rows = self._rows, []
+        for values, (step, at) in zip(found, rows, strict=True):
+            if not values["skipped_in_a_row"]:
+                self._skipped = []
+                continue
+            self._skipped.append((step, at))
+            log.warning(
+                "step %d was skipped: loss %.4g, gradient norm %.4g",
+                step,
+                values["loss"],
+                values["grad_norm"],
+            )
+            if int(values["skipped_in_a_row"]) >= self._max_skipped:
+                raise self._error()
+        return found
+
+    def _error(self) -> NumericError:
+        skipped = self._skipped[-self._max_skipped :]
+        steps = ", ".join(str(step) for step, _ in skipped)
+        rows = list(dict.fromkeys(int(row) for _, at in skipped for row in at if row >= 0))
+        named = ", ".join(self._where(row) for row in rows[:_NAMED])
+        more = f" and {len(rows) - _NAMED} more" if len(rows) > _NAMED else ""
+        return NumericError(
+            701,
+            f"loss or gradients were not finite {self._max_skipped} times in a row",
+            where=f"step {steps}; rows {named}{more}",
+            fix="look at these rows, lower optimizer.learning_rate, or set max_grad_norm",
+        )
+
+    def _write(self, step: int, last: Mapping[str, Any]) -> None:
         now, waited = time.perf_counter(), self._loader.wait_seconds
-        seconds, waiting = now - self._clock, waited - self._waited
+        seconds, waiting = max(now - self._clock, 1e-9), waited - self._waited
         self._clock, self._waited = now, waited
-        finite = [float(v["loss"]) for v in values if np.isfinite(v["loss"])]
-        sums: dict[str, Any] = {}
-        for value in values:
-            for name, part in value["sums"].items():
-                sums[name] = sums.get(name, 0.0) + np.asarray(part, np.float64)
-        of_task = self._task.compute(sums) if sums else {}
+        steps, self._steps = self._steps, 0
+        window = self._window
+        of_task = self._task.compute(window.sums) if window.sums else {}
         numbers = {
-            "train/loss": float(np.mean(finite)) if finite else float("nan"),
+            "train/loss": float(np.mean(window.losses)) if window.losses else float("nan"),
             **{f"train/{k}": v for k, v in of_task.items() if k in self._task.headline},
-            "train/grad_norm": float(values[-1]["grad_norm"]),
-            "learning_rate": float(values[-1]["learning_rate"]),
+            "train/grad_norm": float(last["grad_norm"]),
+            "learning_rate": float(last["learning_rate"]),
             "examples_per_second": steps * self._examples / seconds,
             "input_wait": waiting / seconds,
         }
-        self._writer.scalars(moment.step, numbers)
+        window.clear()
+        self._writer.scalars(step, numbers)
         self._progress.update(
-            moment.step,
+            step,
             examples=steps * self._examples,
             wait_fraction=min(waiting / seconds, 1.0),
             values={"loss": numbers["train/loss"]},
         )
-        if any(int(value["skipped_in_a_row"]) >= self._max_skipped for value in values):
-            steps_seen = ", ".join(str(step) for step, _ in self._rows)
-            rows = sorted({int(row) for _, part in self._rows for row in part if row >= 0})
-            raise NumericError(
-                701,
-                f"loss or gradients were not finite {self._max_skipped} times in a row",
-                where=f"up to step {moment.step} (last steps {steps_seen}; rows {rows[:16]} ...)",
-                fix="look at these rows, lower optimizer.learning_rate, or set max_grad_norm",
-            )
+
+    def state(self) -> dict[str, Any]:
+        """JSON values for a resume: the line of metrics that is begun."""
+        self._read()
+        return self._window.state()
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self._window.restore(state)
 
 
 class Validate:
@@ -131,12 +186,13 @@ class Validate:
         self._writer = writer
         self._progress = progress
         self._metric = metric
-        self._sign = -1.0 if metric == "loss" else 1.0
+        self._sign = -1.0 if mode_of(metric) == "min" else 1.0
         self._patience = patience
         self._threshold = threshold
         self._headline = headline
-        self.best: float | None = None
-        self.without_progress = 0
+        self._best: float | None = None
+        self._reference: float | None = None
+        self._without_progress = 0
 
     def __call__(self, moment: Moment) -> None:
         if not self._periods.due(self._periods.evaluate, moment.step):
@@ -145,57 +201,91 @@ class Validate:
         moment.metrics = found
         shown = {k: v for k, v in found.items() if k in ("loss", self._metric, *self._headline)}
         self._writer.scalars(moment.step, {f"validation/{k}": v for k, v in shown.items()})
-        score = self._sign * found[self._metric]
-        if self.best is None or score > self.best + self._threshold:
-            self.best, self.without_progress = score, 0
-        else:
-            self.without_progress += 1
+        moment.improved = self._note(self._sign * found[self._metric])
         told = "  ".join(f"{name} {value:.4f}" for name, value in shown.items())
         self._progress.note(f"step {moment.step}  validation  {told}")
-        if self._patience is not None and self.without_progress >= self._patience:
-            moment.stop = (
-                f"no better {self._metric} in {self.without_progress} evaluations "
-                f"(train.early_stopping_patience={self._patience})"
-            )
+        moment.stop = self.why_stop()
+
+    def _note(self, score: float) -> bool:
+        """Counts an evaluation; whether it is the best so far."""
+        # Many steps that are each below the threshold add up to one that is above it.
+        if _above(score, self._reference, self._threshold):
+            self._reference, self._without_progress = score, 0
+        else:
+            self._without_progress += 1
+        improved = _above(score, self._best)
+        if improved:
+            self._best = score
+        return improved
+
+    def why_stop(self) -> str:
+        """Why training should end early; empty if it should not."""
+        if self._patience is None or self._without_progress < self._patience:
+            return ""
+        return (
+            f"no better {self._metric} in {self._without_progress} evaluations "
+            f"(train.early_stopping_patience={self._patience})"
+        )
 
     def state(self) -> dict[str, Any]:
         """JSON values for a resume."""
-        return {"best": self.best, "without_progress": self.without_progress}
+        return {
+            "best": self._best,
+            "reference": self._reference,
+            "without_progress": self._without_progress,
+        }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        self.best = state["best"]
-        self.without_progress = int(state["without_progress"])
+        self._best, self._reference = state["best"], state["reference"]
+        self._without_progress = int(state["without_progress"])
+
+
+def _above(score: float, known: float | None, by: float = 0.0) -> bool:
+    """Whether a score is a number, and above what is known."""
+    return bool(np.isfinite(score)) and (known is None or score > known + by)
 
 
 class Save:
-    """Saves a checkpoint in the background, and raises what an earlier save failed of."""
+    """Saves a checkpoint in the background, and raises what an earlier save failed of.
+
+    Besides every period, the best so far is saved if `keep_best`. `parts` are hooks whose state is
+    kept with it, by name.
+    """
 
     def __init__(
         self,
         periods: Periods,
         checkpoints: Checkpoints,
         loader: Loader,
-        validate: Validate | None,
+        parts: Mapping[str, Resumable],
+        *,
         metric: str,
+        keep_best: bool,
     ):
         self._periods = periods
         self._checkpoints = checkpoints
         self._loader = loader
-        self._validate = validate
+        self._parts = parts
         self._metric = metric
+        self._keep_best = keep_best
 
     def __call__(self, moment: Moment) -> None:
         self._checkpoints.check_errors()
-        if moment.stop or self._periods.due(self._periods.save, moment.step):
+        best = self._keep_best and moment.improved
+        if moment.stop or best or self._periods.due(self._periods.save, moment.step):
             self.now(moment)
 
     def now(self, moment: Moment) -> None:
         """Saves at this border whatever the period says."""
-        known = moment.metrics.get(self._metric)
+        score = moment.metrics.get(self._metric, np.nan)
         self._checkpoints.save(
             moment.step,
             moment.state,
             data_state=self._loader.state(),
-            metrics=None if known is None else {self._metric: known},
-            extra={} if self._validate is None else {"validate": self._validate.state()},
+            metrics={self._metric: score} if np.isfinite(score) else None,
+            extra={name: part.state() for name, part in self._parts.items()},
         )
+
+    def wait(self) -> None:
+        """Returns when what was saved is on disk; raises what the save failed of."""
+        self._checkpoints.wait()

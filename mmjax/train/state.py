@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -41,7 +43,18 @@ class TrainState:
         return self.ema or self.params
 
 
-def make_state(
+@dataclasses.dataclass(frozen=True)
+class StatePlan:
+    """A state that is not made yet."""
+
+    abstract: TrainState
+    """Shapes, dtypes and shardings, as a checkpoint's restore wants them."""
+    shardings: TrainState
+    make: Callable[[], TrainState]
+    """Makes it in place on the mesh."""
+
+
+def plan_state(
     module: nn.Module,
     optimizer: optax.GradientTransformation,
     example: Batch,
@@ -49,8 +62,8 @@ def make_state(
     *,
     seed: int,
     ema: bool,
-) -> tuple[TrainState, TrainState]:
-    """A fresh state, made in place on the mesh, and the tree of its shardings.
+) -> StatePlan:
+    """A fresh state; a run that is resumed needs its shapes only.
 
     `example` gives the shapes of a batch. The values depend on `seed` alone, not on the mesh.
     """
@@ -70,15 +83,12 @@ def make_state(
         )
 
     key = jax.random.key(seed, impl=rng.IMPLEMENTATION)
-    shardings = variable_shardings(jax.eval_shape(boxed, key), mesh)
-    state = jax.jit(lambda key: unbox(boxed(key)), out_shardings=shardings)(key)
-    return state, shardings
-
-
-def abstract(state: TrainState, shardings: TrainState) -> TrainState:
-    """Shapes, dtypes and shardings of a state, as a checkpoint's restore wants them."""
-    return jax.tree.map(
+    shapes = jax.eval_shape(boxed, key)
+    shardings = variable_shardings(shapes, mesh)
+    make = jax.jit(lambda key: unbox(boxed(key)), out_shardings=shardings)
+    abstract = jax.tree.map(
         lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
-        state,
+        unbox(shapes),
         shardings,
     )
+    return StatePlan(abstract, shardings, lambda: make(key))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from mmjax.checkpoint.run_folder import RunFolder
-from mmjax.checkpoint.store import Checkpoints
+from mmjax.checkpoint.store import Checkpoints, Restored
 from mmjax.core import config as config_lib
 from mmjax.core.errors import ConfigError, Preempted
 from mmjax.core.failpoints import failpoint
@@ -31,9 +33,11 @@ from mmjax.train.evaluate import Evaluation, evaluate
 from mmjax.train.hooks import Hook, Log, Moment, Save, Validate
 from mmjax.train.optim import make_optimizer, make_schedule
 from mmjax.train.periods import Periods
+from mmjax.train.ranges import require_ranges
 from mmjax.train.resume import require_same_config, require_same_data
+from mmjax.train.selection import mode_of, require_metric
 from mmjax.train.signals import StopSignals
-from mmjax.train.state import TrainState, abstract, make_state
+from mmjax.train.state import StatePlan, TrainState, plan_state
 from mmjax.train.step import Step, make_evaluate, make_step
 from mmjax.writers import Progress, build_writers
 
@@ -77,13 +81,15 @@ class Trainer:
     mesh: Mesh
     module: Multimodal
     periods: Periods
-    state: TrainState
-    shardings: TrainState
+    plan: StatePlan
     step: Step
+    state: TrainState
+    """Shapes only, until `begin` makes it or `restore` reads it."""
 
     @classmethod
     def build(cls, config: Config, dataset: Dataset) -> Trainer:
-        """Model, optimiser and a fresh state on the config's mesh."""
+        """Model and optimiser on the config's mesh."""
+        require_ranges(config)
         mesh = make_mesh(config.mesh)
         data, train = config.data, config.train
         accumulate = train.gradient_accumulation_steps
@@ -93,7 +99,7 @@ class Trainer:
         periods = Periods.of(config, len(dataset.rows("train")))
         schedule = make_schedule(config.optimizer, periods.total, periods.warmup)
         optimizer = make_optimizer(config.optimizer, schedule)
-        state, shardings = make_state(
+        plan = plan_state(
             module,
             optimizer,
             example_batch(dataset, data.batch_size),
@@ -106,28 +112,43 @@ class Trainer:
             optimizer,
             schedule,
             mesh,
-            shardings,
+            plan.shardings,
             accumulate=accumulate,
             ema_decay=train.ema_decay,
         )
-        return cls(config, dataset, mesh, module, periods, state, shardings, step)
+        return cls(config, dataset, mesh, module, periods, plan, step, plan.abstract)
 
-    def evaluator(self, split: str):
-        """`evaluate(state) -> Evaluation` on a split, compiled once."""
-        shardings = {"params": self.shardings.params, **self.shardings.collections}
+    def begin(self) -> None:
+        """Makes a fresh state."""
+        self.state = self.plan.make()
+
+    def restore(self, checkpoints: Checkpoints) -> Restored:
+        """Reads the state of the newest whole checkpoint."""
+        restored = checkpoints.restore(self.plan.abstract)
+        self.state = restored.state
+        return restored
+
+    def evaluator(self, split: str) -> Callable[..., Evaluation]:
+        """`evaluate(state, batches=None) -> Evaluation` on a split, compiled once.
+
+        With `batches`, only so many of the first.
+        """
+        planned = self.plan.shardings
+        shardings = {"params": planned.params, **planned.collections}
         function = make_evaluate(self.module, self.mesh, shardings)
 
-        def run(state: TrainState) -> Evaluation:
+        def run(state: TrainState, batches: int | None = None) -> Evaluation:
             variables = {"params": state.best_params, **state.collections}
-            with load(self.dataset, split, train=False) as batches:
-                return evaluate(function, variables, batches, self.module.task, self.mesh)
+            with load(self.dataset, split, train=False) as loader:
+                some = itertools.islice(loader, batches)
+                return evaluate(function, variables, some, self.module.task, self.mesh)
 
         return run
 
     def run(self, loader: Loader, hooks: list[Hook], save: Save) -> str:
         """Takes steps until the end, a hook's stop or a signal; returns why it stopped early.
 
-        Raises Preempted, after saving, when a signal asked to stop.
+        Raises Preempted, once saved, when a signal asked to stop.
         """
         start = int(jax.device_get(self.state.step))
         with StopSignals() as signals:
@@ -141,11 +162,13 @@ class Trainer:
                 moment = Moment(step, self.state, values, np.asarray(batch.row))
                 for hook in hooks:
                     hook(moment)
-                if signals.asked and step < self.periods.total:
+                asked = signals.agreed(self.periods.due(self.periods.log or 1, step))
+                if asked:
                     save.now(moment)
+                    save.wait()
                     raise Preempted(
                         702,
-                        f"{signals.asked}: saved after step {step} of {self.periods.total}",
+                        f"{asked}: saved after step {step} of {self.periods.total}",
                         fix="go on with --resume",
                     )
                 if moment.stop:
@@ -159,21 +182,27 @@ def fit(
     *,
     resume: bool = False,
     frame: Any = None,
+    dataset: Dataset | None = None,
     title: str = "train",
 ) -> RunFolder:
     """Trains into `workdir`; with `resume`, goes on where the run there stopped, or starts it.
 
-    The folder is a run, loadable without code or data, from the first checkpoint on. A run that
-    was resumed ends with the same bits as one that was never stopped. Raises ConfigError,
+    The folder is a run, loadable without code or data, from the first checkpoint on; what stops the
+    run before it began leaves no folder. A run that was resumed ends with the same bits as one that
+    was never stopped. `dataset` is the config's data if it is prepared already. Raises ConfigError,
     DataError, CheckpointError, NumericError, or Preempted after an orderly stop.
     """
     config = config_lib.check(config)
+    require_ranges(config)
     folder = RunFolder(workdir)
     resuming = resume and folder.exists()
-    if not resuming:
-        folder.create()
     first = jax.process_index() == 0
     with contextlib.ExitStack() as stack:
+        if not resuming:
+            inner = (folder.processors, folder.checkpoints)
+            new = [p for p in (*inner, folder.path, *folder.path.parents) if not p.exists()]
+            folder.create()
+            stack.callback(_remove_unused, folder, new)
         if first:
             stack.enter_context(folder.lock())
         failpoint("start-up")
@@ -183,32 +212,51 @@ def fit(
             dataset = prepare(config.data, frame=frame, processors_folder=folder.processors)
             stored = read_json(folder.processors / "data.json")["fingerprint"]
             require_same_data(stored, dataset.fingerprint, str(folder.path))
-        else:
+        elif dataset is None:
             dataset = prepare(config.data, frame=frame)
         require_rows(dataset, config)
+        if resuming and finished(folder):
+            log.info("%s is finished already", folder.path)
+            return folder
         trainer = Trainer.build(config, dataset)
+        evaluator = trainer.evaluator("validation") if has_validation(dataset) else None
+        if not resuming:
+            trainer.begin()
+            if evaluator is not None:
+                # What is wrong with validation shows now, and not after hours of training.
+                require_metric(config.train.best_metric, evaluator(trainer.state, 1).metrics)
         if first and not resuming:
             dataset.save(folder.processors)
             folder.write_facts(dataset.facts)
             write_json(folder.path / "data_summary.json", dataset.summary())
             folder.write_config(settings)
-        if resuming and finished(folder):
-            log.info("%s is finished already", folder.path)
-            return folder
-        _train(trainer, folder, stack, resuming=resuming, title=title)
+        _train(trainer, evaluator, folder, stack, resuming=resuming, title=title)
     return folder
+
+
+def _remove_unused(folder: RunFolder, new: list[Path]) -> None:
+    """Removes the new folders of a run that did not begin, as far as they are empty."""
+    if folder.exists():
+        return
+    for path in new:
+        with contextlib.suppress(OSError):
+            path.rmdir()
 
 
 def require_rows(dataset: Dataset, config: Config) -> None:
     """Raises where training or choosing has no rows."""
     dataset.rows("train")
-    if not len(dataset.splits.get("validation", ())) and config.train.early_stopping_patience:
+    if not has_validation(dataset) and config.train.early_stopping_patience:
         raise ConfigError(
             109,
             "early stopping without validation rows",
             where="train.early_stopping_patience",
             fix="give a validation split, or none",
         )
+
+
+def has_validation(dataset: Dataset) -> bool:
+    return len(dataset.splits.get("validation", ())) > 0
 
 
 def finished(folder: RunFolder) -> bool:
@@ -219,6 +267,7 @@ def finished(folder: RunFolder) -> bool:
 
 def _train(
     trainer: Trainer,
+    evaluator: Callable[..., Evaluation] | None,
     folder: RunFolder,
     stack: contextlib.ExitStack,
     *,
@@ -233,16 +282,18 @@ def _train(
             keep_last=train.keep_last,
             keep_best=train.keep_best,
             best_metric=train.best_metric,
-            best_mode="min" if train.best_metric == "loss" else "max",
+            best_mode=mode_of(train.best_metric),
             config_hash=folder.config_hash() if first else "",
             global_batch=config.data.batch_size,
         )
     )
     start, extra = 0, {}
     if resuming and checkpoints.latest() is not None:
-        restored = checkpoints.restore(abstract(trainer.state, trainer.shardings))
-        trainer.state, start, extra = restored.state, restored.step, restored.extra
+        restored = trainer.restore(checkpoints)
+        start, extra = restored.step, restored.extra
         log.info("resuming after step %d of %d", start, trainer.periods.total)
+    elif resuming:
+        trainer.begin()
     loader = stack.enter_context(load(dataset, "train", train=True, seed=config.seed, start=start))
     writer = build_writers(
         train.writers if first else (),
@@ -253,8 +304,8 @@ def _train(
     stack.callback(writer.close)
     progress = stack.enter_context(Progress(trainer.periods.total, start, title, enabled=first))
     task = trainer.module.task
-    hooks: list[Hook] = [
-        Log(
+    parts: dict[str, Any] = {
+        "log": Log(
             trainer.periods,
             writer,
             progress,
@@ -262,13 +313,13 @@ def _train(
             task,
             examples=config.data.batch_size,
             max_skipped=train.max_skipped,
+            where=dataset.table.where,
         )
-    ]
-    validate = None
-    if len(dataset.splits.get("validation", ())):
-        validate = Validate(
+    }
+    if evaluator is not None:
+        parts["validate"] = Validate(
             trainer.periods,
-            trainer.evaluator("validation"),
+            evaluator,
             writer,
             progress,
             metric=train.best_metric,
@@ -276,12 +327,21 @@ def _train(
             threshold=train.early_stopping_threshold,
             headline=task.headline,
         )
-        if "validate" in extra:
-            validate.restore(extra["validate"])
-        hooks.append(validate)
-    save = Save(trainer.periods, checkpoints, loader, validate, train.best_metric)
-    hooks.append(save)
-    stopped = trainer.run(loader, hooks, save)
+    for name, part in parts.items():
+        if name in extra:
+            part.restore(extra[name])
+    save = Save(
+        trainer.periods,
+        checkpoints,
+        loader,
+        parts,
+        metric=train.best_metric,
+        keep_best=bool(train.keep_best),
+    )
+    # A run may have been stopped between its last checkpoint and the note that it is finished.
+    stopped = parts["validate"].why_stop() if "validate" in parts else ""
+    if not stopped:
+        stopped = trainer.run(loader, [*parts.values(), save], save)
     if stopped:
         progress.note(f"stopped early: {stopped}")
     checkpoints.wait()

@@ -1,0 +1,64 @@
+"""Settings whose type is right and whose value makes no sense."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+from mmjax.core.errors import ConfigError, nearest
+from mmjax.train.config import Config
+from mmjax.writers.config import writers
+
+_Rule = tuple[Callable[[Any], bool], str]
+
+_COUNT: _Rule = (lambda value: value >= 1, "1 or more")
+_NOT_NEGATIVE: _Rule = (lambda value: 0 <= value < math.inf, "0 or more")
+_POSITIVE: _Rule = (lambda value: 0 < value < math.inf, "more than 0")
+_SHARE: _Rule = (lambda value: 0 <= value <= 1, "0 to 1")
+_BELOW_ONE: _Rule = (lambda value: 0 <= value < 1, "0 or more, less than 1")
+
+_RULES: dict[str, _Rule] = {
+    "data.batch_size": _COUNT,
+    "data.eval_batch_size": _COUNT,
+    "data.threads": _NOT_NEGATIVE,
+    "data.workers": _NOT_NEGATIVE,
+    "data.prefetch": _COUNT,
+    "model.modality_dropout": _BELOW_ONE,
+    "model.auxiliary_loss": _NOT_NEGATIVE,
+    "optimizer.learning_rate": _POSITIVE,
+    "optimizer.end_fraction": _SHARE,
+    "optimizer.weight_decay": _NOT_NEGATIVE,
+    "optimizer.b1": _BELOW_ONE,
+    "optimizer.b2": _BELOW_ONE,
+    "optimizer.eps": _POSITIVE,
+    "optimizer.momentum": _BELOW_ONE,
+    "optimizer.max_grad_norm": _POSITIVE,
+    "train.gradient_accumulation_steps": _COUNT,
+    "train.ema_decay": _BELOW_ONE,
+    "train.early_stopping_patience": _COUNT,
+    "train.early_stopping_threshold": _NOT_NEGATIVE,
+    "train.keep_last": _COUNT,
+    "train.keep_best": _NOT_NEGATIVE,
+    "train.max_skipped": _COUNT,
+}
+
+
+def require_ranges(config: Config) -> None:
+    """Raises ConfigError for the first setting out of its range, or an unknown writer.
+
+    None is in the range of every setting that may be None.
+    """
+    for path, (allowed, range_) in _RULES.items():
+        value = functools.reduce(getattr, path.split("."), config)
+        if value is not None and not allowed(value):
+            raise ConfigError(106, f"{path} = {value} is out of range", fix=f"expected {range_}")
+    for name in config.train.writers:
+        if name not in writers:
+            raise ConfigError(
+                102,
+                f"unknown writer '{name}'",
+                where="train.writers",
+                fix=nearest(name, writers),
+            )

@@ -1,0 +1,70 @@
+"""What the steps since the last line of metrics returned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+
+class Window:
+    """Losses and sums of the steps since the last line; they stay on the devices until `read`.
+
+    Its `state` is kept with a checkpoint, so that a run stopped between two lines of metrics writes
+    the same lines as one that was not.
+    """
+
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+        self.sums: dict[str, np.ndarray] = {}
+        """The task's, float64. Skipped steps are in neither."""
+        self._pending: list[Mapping[str, Any]] = []
+
+    def add(self, values: Mapping[str, Any]) -> None:
+        """What one step returned."""
+        self._pending.append(values)
+
+    def __len__(self) -> int:
+        """Steps that were added and not read yet."""
+        return len(self._pending)
+
+    def read(self) -> list[dict[str, Any]]:
+        """What was added since the last `read`, on the host, in order."""
+        found = jax.device_get(self._pending)
+        self._pending = []
+        for values in found:
+            if values["skipped_in_a_row"]:
+                continue
+            self.losses.append(float(values["loss"]))
+            for name, part in values["sums"].items():
+                self.sums[name] = np.asarray(self.sums.get(name, 0.0) + np.float64(part))
+        return found
+
+    def clear(self) -> None:
+        """Begins the next line; everything must have been read."""
+        self.losses, self.sums = [], {}
+
+    def state(self) -> dict[str, Any]:
+        """JSON values; of the sums only what is not zero, since few entries of large ones are."""
+        return {
+            "losses": list(self.losses),
+            "sums": {name: _sparse(value) for name, value in self.sums.items()},
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self.losses = [float(loss) for loss in state["losses"]]
+        self.sums = {name: _dense(stored) for name, stored in state["sums"].items()}
+
+
+def _sparse(array: np.ndarray) -> dict[str, list]:
+    flat = array.reshape(-1)
+    at = np.flatnonzero(flat)
+    return {"shape": list(array.shape), "at": at.tolist(), "values": flat[at].tolist()}
+
+
+def _dense(stored: Mapping[str, list]) -> np.ndarray:
+    array = np.zeros(stored["shape"], np.float64)
+    array.reshape(-1)[stored["at"]] = stored["values"]
+    return array
