@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import einops
 import jax.numpy as jnp
 from flax import linen as nn
 
+from mmjax.core.errors import ConfigError
 from mmjax.core.registry import fact
 from mmjax.core.types import Tokens
 from mmjax.core.typing import Array, ArrayLike, Dtype, Float
@@ -25,7 +27,8 @@ class ImageCNN(nn.Module, kw_only=True):
     A stage is a convolution, group norm and GELU, then `blocks` residual convolutions whose
     branches start at half weight (as in LayerScale, Touvron et al. 2021). Tokens are the positions
     of the last stage, row by row. `pooled` projects the concatenated `pools`: the mean, the maximum
-    and the quadrants' means of the last stage, and the mean of the second.
+    and the quadrants' means of the last stage, and the mean of the second. Raises ConfigError for
+    pictures that are too small to be halved so often, and where the settings contradict each other.
     """
 
     channels: tuple[int, ...] = (32, 64, 128)
@@ -40,6 +43,7 @@ class ImageCNN(nn.Module, kw_only=True):
 
     @nn.compact
     def __call__(self, pixel_values: Float[ArrayLike, "b h w c"], *, train: bool) -> Tokens:
+        self._check(pixel_values.shape[1], pixel_values.shape[2])
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
 
         def activated(values: Array, channels: int, name: str) -> Array:
@@ -66,6 +70,28 @@ class ImageCNN(nn.Module, kw_only=True):
         tokens = einops.rearrange(values, "b h w c -> b (h w) c")
         tokens = dense(self.width, ("embed", "joined"), name="tokens", **types)(tokens)
         return Tokens(tokens, jnp.ones(tokens.shape[:2], bool), pooled)
+
+    def _check(self, height: int, width: int) -> None:
+        if len(self.blocks) != len(self.channels):
+            raise ConfigError(
+                109,
+                f"image_cnn has {len(self.blocks)} blocks for {len(self.channels)} channels",
+                fix="one number each a stage, such as channels=(32, 64) blocks=(0, 1)",
+            )
+        for channels in self.channels:
+            if channels % self.groups:
+                raise ConfigError(
+                    109,
+                    f"image_cnn cannot split {channels} channels into groups={self.groups}",
+                    fix=f"the nearest valid: {math.gcd(channels, self.groups)}",
+                )
+        least = self.stem * 2 ** (len(self.channels) - 1) * (1 + ("quadrants" in self.pools))
+        if min(height, width) < least:
+            raise ConfigError(
+                109,
+                f"pictures of {height} x {width} are too small for the image_cnn",
+                fix=f"at least {least} x {least}, fewer stages, a smaller stem or other pools",
+            )
 
     def _pool(self, values: Array, early: Array) -> Array:
         found = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 from flax import linen as nn
 
+from mmjax.core.errors import ConfigError
 from mmjax.core.typing import Array, Bool, Dtype, Float
 from mmjax.kernels.attention import attention
 from mmjax.nn.dense import dense
@@ -15,7 +16,7 @@ class Attention(nn.Module, kw_only=True):
 
     Returns the width of the queries. A row whose context has no valid token gets exactly 0, output
     bias included, so a missing modality adds nothing. The weights `b k n m` are sown as
-    `intermediates/weights`.
+    `intermediates/weights`. Raises ConfigError if the heads do not divide the width.
     """
 
     heads: int
@@ -36,6 +37,14 @@ class Attention(nn.Module, kw_only=True):
     ) -> Float[Array, "b n d"]:
         width = queries.shape[-1]
         context = queries if context is None else context
+        if self.head_dim is None and width % self.heads:
+            valid = [heads for heads in range(1, width + 1) if width % heads == 0]
+            near = sorted(valid, key=lambda heads: abs(heads - self.heads))[:2]
+            raise ConfigError(
+                109,
+                f"heads={self.heads} do not divide the width {width}",
+                fix=f"the nearest valid: {' or '.join(map(str, sorted(near)))}",
+            )
         head_dim = self.head_dim or width // self.heads
 
         def project(inputs: Array, name: str) -> Array:
