@@ -72,7 +72,7 @@ class TableEncoder(nn.Module, kw_only=True):
         kernel = vectors("number_kernel", fan_in)
         bias = vectors("number_bias", nn.initializers.normal(0.02))
         missing = vectors("number_missing", nn.initializers.normal(0.02))
-        values = jnp.asarray(numbers, self.dtype)[..., None] * kernel + bias
         if number_mask is None:
-            return values
-        return jnp.where(number_mask[..., None], values, bias + missing)
+            return jnp.asarray(numbers, self.dtype)[..., None] * kernel + bias
+        known = jnp.where(number_mask, numbers, 0).astype(self.dtype)[..., None]
+        return known * kernel + bias + jnp.where(number_mask[..., None], 0, missing)
