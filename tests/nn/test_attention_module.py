@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import reference
 
+from mmjax.core.errors import ConfigError
 from mmjax.nn.attention import Attention
 
 RNG = np.random.default_rng(0)
@@ -83,3 +84,8 @@ def test_the_bias_of_the_keys_is_without_effect(cross):
     sizes = jax.tree.map(lambda g: float(jnp.abs(g).max()), grads)
     assert sizes["key"].pop("bias") < 1e-6
     assert min(jax.tree.leaves(sizes)) > 1e-2
+
+
+def test_heads_that_do_not_divide_the_width_are_refused():
+    with pytest.raises(ConfigError, match=r"heads=3 do not divide the width 8.*2 or 4"):
+        reference.shapes(Attention(heads=3), OWN, train=False)

@@ -1,0 +1,118 @@
+"""Every registered encoder: presets at their real sizes by shape alone, all of them run tiny."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import reference
+
+from mmjax import encoders
+from mmjax.core.types import Tokens
+
+RNG = np.random.default_rng(0)
+
+TEXT = {
+    "input_ids": RNG.integers(0, 13, (3, 6)).astype(np.int32),
+    "attention_mask": np.arange(6) < np.array([[6], [2], [1]]),
+}
+IMAGE = {"pixel_values": RNG.standard_normal((3, 8, 8, 3)).astype(np.float32)}
+TABLE = {
+    "numbers": RNG.standard_normal((3, 2)).astype(np.float32),
+    "number_mask": np.array([[1, 1], [1, 0], [0, 0]], bool),
+    "categories": np.array([[0, 1], [2, 0], [1, 3]], np.int32),
+}
+BLOCKS = {"width": 8, "depth": 1, "heads": 2, "mlp_dim": 16}
+WORDS = {"vocab_size": 13, "max_length": 8}
+
+TINY = {
+    "text_transformer": (TEXT, {**BLOCKS, **WORDS}),
+    "bert_base": (TEXT, {**BLOCKS, **WORDS}),
+    "bag_of_subwords": (TEXT, {"width": 8, "vocab_size": 13}),
+    "vit": (IMAGE, {**BLOCKS, "image_size": 8}),
+    "vit_base": (IMAGE, {**BLOCKS, "image_size": 8, "patch": 4}),
+    "image_cnn": (IMAGE, {"width": 8, "channels": (8, 16), "blocks": (0, 1), "groups": 4}),
+    "table": (TABLE, {**BLOCKS, "numbers": 2, "cardinalities": (3, 4)}),
+}
+"""Inputs, and options that make the encoder small. A new encoder is one line here."""
+
+PRESETS = {
+    "bert_base": (
+        {"vocab_size": 30522, "max_length": 512},
+        {
+            "input_ids": jax.ShapeDtypeStruct((2, 512), np.int32),
+            "attention_mask": jax.ShapeDtypeStruct((2, 512), bool),
+        },
+        109_482_240,
+    ),
+    "vit_base": (
+        {"image_size": 224},
+        {"pixel_values": jax.ShapeDtypeStruct((2, 224, 224, 3), np.float32)},
+        85_798_656,
+    ),
+}
+"""Facts, inputs and the published number of parameters: with BERT's pooler, without ViT's."""
+
+
+def test_none_is_left_out():
+    assert set(TINY) == set(encoders.registry)
+    assert {name for name in encoders.registry if name.endswith("_base")} == set(PRESETS)
+
+
+@pytest.mark.parametrize("name", sorted(TINY))
+def test_runs(name):
+    inputs, options = TINY[name]
+    module = encoders.build(name, **options)
+    variables = reference.random_variables(module, **inputs, train=False)
+    tokens = jax.jit(functools.partial(module.apply, train=False))(variables, **inputs)
+    assert isinstance(tokens, Tokens)
+    batch, length, width = tokens.values.shape
+    assert (batch, width) == (3, 8)
+    assert tokens.mask.shape == (3, length)
+    assert tokens.mask.dtype == bool
+    assert tokens.pooled.shape == (3, 8)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(tokens))
+    if "attention_mask" in inputs:
+        np.testing.assert_array_equal(tokens.mask, inputs["attention_mask"])
+    else:
+        assert tokens.mask.all()
+
+
+@pytest.mark.parametrize("name", sorted(TINY))
+def test_computes_in_one_type_and_stores_in_another(name):
+    inputs, options = TINY[name]
+    types = {"dtype": jnp.bfloat16, "param_dtype": jnp.float32}
+    module = encoders.registry.build(name, facts=types, **options)
+    tokens, variables = jax.eval_shape(
+        lambda: module.init_with_output(jax.random.key(0), **inputs, train=False)
+    )
+    assert tokens.values.dtype == tokens.pooled.dtype == jnp.bfloat16
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
+
+
+@pytest.mark.parametrize("name", sorted(TINY))
+def test_every_axis_of_every_parameter_has_a_rule(name):
+    from mmjax.parallel.sharding import RULES
+
+    inputs, options = TINY[name]
+    module = encoders.build(name, **options)
+    boxed = jax.eval_shape(lambda: module.init(jax.random.key(0), **inputs, train=False))
+    for path, leaf in jax.tree_util.tree_leaves_with_path(
+        boxed, is_leaf=lambda leaf: hasattr(leaf, "names")
+    ):
+        assert hasattr(leaf, "names"), f"{jax.tree_util.keystr(path)} names no axes"
+        assert {axis for axis in leaf.names if axis is not None} <= set(RULES)
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_presets_have_the_published_number_of_parameters(name):
+    facts, inputs, parameters = PRESETS[name]
+    module = encoders.registry.build(name, facts=facts)
+    tokens, variables = jax.eval_shape(
+        lambda inputs: module.init_with_output(jax.random.key(0), **inputs, train=False), inputs
+    )
+    assert reference.count(variables["params"]) == parameters
+    length = {"bert_base": 512, "vit_base": 14 * 14 + 1}[name]
+    assert tokens.values.shape == (2, length, 768)
+    assert tokens.pooled.shape == (2, 768)
