@@ -30,7 +30,15 @@ class _Stderr(logging.Handler):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; returns its exit code (see `mmjax.core.errors`)."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    args = _parser(arguments).parse_args(arguments)
+    parser = _parser(arguments)
+    args, rest = parser.parse_known_args(arguments)
+    # argparse ends a list of positional arguments at the first option; settings may stand anywhere.
+    takes = hasattr(args, "settings")
+    unknown = [one for one in rest if not takes or one.startswith("-") or "=" not in one]
+    if unknown:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    if rest:
+        args.settings = [*args.settings, *rest]
     _log(args.verbose)
     _compilation_cache()
     try:
