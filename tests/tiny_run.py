@@ -20,6 +20,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from mmjax.api.training import single_modality
 from mmjax.cli import main
 from mmjax.core import config as config_lib
 from mmjax.core.registry import Spec
@@ -182,3 +183,17 @@ def trained(factory: pytest.TempPathFactory) -> Path:
         assert code == 0
         _made["trained"] = folder / "run"
     return _made["trained"]
+
+
+def plain(data: Path, modality: str, *changes: str) -> Config:
+    """`config` with one modality, nothing random, and a learning rate that stays as it is."""
+    still = (
+        "optimizer.schedule=constant",
+        "optimizer.warmup=0 steps",
+        "model.encoders.text.token_dropout=0",
+        "model.encoders.text.dropout=0",
+        "model.encoders.image.dropout=0",
+        "model.modality_dropout=0",
+        "data.modalities.image.augment={}",
+    )
+    return config_lib.override(single_modality(config(data, *still), modality), changes)

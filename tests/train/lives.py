@@ -22,8 +22,8 @@ from pathlib import Path
 import numpy as np
 import orbax.checkpoint  # noqa: F401
 
-import mmjax.api.training  # noqa: F401
-import mmjax.cli.summary  # noqa: F401
+import mmjax.api.training
+import mmjax.cli.summary
 import mmjax.cli.train  # noqa: F401
 from mmjax.checkpoint.layout import step_folders
 from mmjax.cli import main
