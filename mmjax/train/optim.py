@@ -82,4 +82,4 @@ def make_optimizer(
 
 def global_norm(tree: Any) -> jax.Array:
     """The 2-norm of all leaves together, in float32."""
-    return optax.global_norm(jax.tree.map(lambda leaf: leaf.astype(jnp.float32), tree))
+    return optax.tree.norm(jax.tree.map(lambda leaf: leaf.astype(jnp.float32), tree))
