@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import jax.numpy as jnp
 
@@ -14,6 +14,15 @@ from mmjax.nn.dense import dense
 def present(tokens: Tokens) -> Bool[Array, "b"]:
     """Which rows have the modality at all."""
     return tokens.mask.any(axis=1)
+
+
+def by_name(names: Iterable[str]) -> list[str]:
+    """The order in which parameters meet the modalities.
+
+    A dictionary that passes through `jax.jit` comes out in this order, so a fusion whose parameters
+    followed the dictionary's own would compute something else inside than outside.
+    """
+    return sorted(names)
 
 
 def project(

@@ -8,7 +8,7 @@ from flax import linen as nn
 from mmjax.core.registry import fact
 from mmjax.core.types import Fused, Tokens
 from mmjax.core.typing import Dtype
-from mmjax.fusion.base import assemble, project
+from mmjax.fusion.base import assemble, by_name, project
 from mmjax.nn.dense import ACTIVATIONS, dense
 from mmjax.nn.transformer import Activation
 
@@ -16,7 +16,7 @@ from mmjax.nn.transformer import Activation
 class Concat(nn.Module, kw_only=True):
     """[V_text; V_image; ...] W, then `depth - 1` further dense layers, an activation before each.
 
-    An absent modality enters as zeros.
+    The modalities enter in the order of their names, an absent one as zeros.
     """
 
     width: int = 256
@@ -30,7 +30,7 @@ class Concat(nn.Module, kw_only=True):
     def __call__(self, tokens: dict[str, Tokens], *, train: bool) -> Fused:
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         projected = project(tokens, self.width, **types)
-        pooled = jnp.concatenate([one.pooled for one in projected.values()], axis=-1)
+        pooled = jnp.concatenate([projected[name].pooled for name in by_name(projected)], axis=-1)
         for layer in range(self.depth):
             if layer:
                 pooled = ACTIVATIONS[self.activation](pooled)

@@ -11,7 +11,7 @@ from mmjax.core.errors import ConfigError, nearest
 from mmjax.core.registry import fact
 from mmjax.core.types import Fused, Tokens
 from mmjax.core.typing import Dtype
-from mmjax.fusion.base import assemble, present, project
+from mmjax.fusion.base import assemble, by_name, present, project
 from mmjax.nn.dense import dense
 from mmjax.nn.pooling import masked_mean
 from mmjax.nn.transformer import Activation, Transformer
@@ -23,7 +23,8 @@ class CrossAttention(nn.Module, kw_only=True):
     `queries` names the modalities that query; all of them if empty. A block is cross-attention and
     an MLP, both with a pre-norm residual (the cross-attention layers of ViLBERT, Lu et al. 2019,
     and LXMERT, Tan and Bansal 2019, normalise after). Each modality's own summary is its projected
-    `pooled` plus the mean of its attended tokens; `pooled` projects the concatenated summaries.
+    `pooled` plus the mean of its attended tokens; `pooled` projects the concatenated summaries, in
+    the order of the modalities' names.
     """
 
     width: int = 256
@@ -76,7 +77,7 @@ class CrossAttention(nn.Module, kw_only=True):
             )
         summaries = [
             jnp.where(present(one)[:, None], one.pooled + masked_mean(one.values, one.mask), 0)
-            for one in attended.values()
+            for one in map(attended.__getitem__, by_name(attended))
         ]
         pooled = jnp.concatenate(summaries, axis=-1)
         pooled = nn.Dropout(self.dropout, deterministic=not train)(pooled)

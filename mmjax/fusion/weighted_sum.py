@@ -14,16 +14,16 @@ from mmjax.core.errors import ConfigError
 from mmjax.core.registry import fact
 from mmjax.core.types import Fused, Tokens
 from mmjax.core.typing import Dtype
-from mmjax.fusion.base import assemble, present, project
+from mmjax.fusion.base import assemble, by_name, present, project
 
 
 class WeightedSum(nn.Module, kw_only=True):
     """alpha V_text + beta V_image + gamma V_audio.
 
     `weights="fixed"` takes `values` by modality (equal shares if empty), `"learned"` trains them
-    freely from there, `"softmax"` trains their logits, so that they stay
-    positive and sum to 1. With `renormalise`, the weights of a row's present modalities are
-    divided by their sum.
+    freely from there, `"softmax"` trains their logits, so that they stay positive and sum to 1;
+    parameters are in the order of the modalities' names. With `renormalise`, the weights of a
+    row's present modalities are divided by their sum.
     """
 
     width: int = 256
@@ -44,11 +44,20 @@ class WeightedSum(nn.Module, kw_only=True):
                 where="model.fusion.values",
                 fix=f"one value each for {', '.join(names)}",
             )
-        weights = jnp.asarray([start[name] for name in names], jnp.float32)
+        if self.weights == "softmax" and min(start.values()) <= 0:
+            raise ConfigError(
+                109,
+                f"softmax weights cannot start from {min(start.values())}",
+                where="model.fusion.values",
+                fix="positive values, or weights='learned' or 'fixed'",
+            )
+        ordered = by_name(names)
+        weights = jnp.asarray([start[name] for name in ordered], jnp.float32)
         if self.weights == "learned":
             weights = self.param("weights", lambda key: weights)
         elif self.weights == "softmax":
             weights = jax.nn.softmax(self.param("logits", lambda key: jnp.log(weights)))
+        weights = jnp.stack([weights[ordered.index(name)] for name in names])
         projected = project(tokens, self.width, dtype=self.dtype, param_dtype=self.param_dtype)
         here = jnp.stack([present(one) for one in projected.values()], axis=1)
         applied = jnp.where(here, weights[None], 0.0)
