@@ -20,7 +20,13 @@ mmjax() {
   "$environment/bin/mmjax" "$@"
 }
 
-mmjax train configs/quickstart.py "$@" --workdir "$workdir" --resume
+mmjax train configs/quickstart.py "$@" --workdir "$workdir" --resume || {
+  status=$?
+  if ((status == 42)); then # stopped by a signal, and saved
+    echo "the same command again goes on from there"
+  fi
+  exit "$status"
+}
 
 run=$workdir
 if [[ ! -e $run/config.json ]]; then # several seeds: a folder each
