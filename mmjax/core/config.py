@@ -13,13 +13,14 @@ import dataclasses
 import json
 import re
 import runpy
+import traceback
 import types
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union
 
-from mmjax.core.errors import ConfigError, nearest
+from mmjax.core.errors import ConfigError, MMJaxError, nearest
 from mmjax.core.registry import Registry, Spec
 
 T = TypeVar("T")
@@ -34,10 +35,29 @@ def load(path: str | Path) -> Any:
     if not path.is_file():
         siblings = [str(p) for p in path.parent.glob("*.py")] if path.parent.is_dir() else []
         raise ConfigError(104, f"no config file '{path}'", fix=nearest(str(path), siblings))
-    get_config = runpy.run_path(str(path)).get("get_config")
-    if get_config is None:
-        raise ConfigError(104, f"'{path}' has no function get_config()", fix="define it")
-    return get_config()
+    try:
+        get_config = runpy.run_path(str(path)).get("get_config")
+        if get_config is None:
+            raise ConfigError(104, f"'{path}' has no function get_config()", fix="define it")
+        return get_config()
+    except MMJaxError:
+        raise
+    except Exception as error:
+        raise ConfigError(
+            104,
+            f"the config file fails: {type(error).__name__}: {error}",
+            where=_line_of(path, error),
+            fix="correct that line",
+        ) from error
+
+
+def _line_of(path: Path, error: Exception) -> str:
+    """`file:line` of an error, the last line of the file itself that led to it."""
+    if isinstance(error, SyntaxError) and error.filename == str(path):
+        return f"{path}:{error.lineno}"
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if frame.filename == str(path)]
+    return f"{path}:{lines[-1]}" if lines else str(path)
 
 
 def check(config: T) -> T:
