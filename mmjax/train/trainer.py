@@ -230,6 +230,10 @@ def fit(
             folder.write_facts(dataset.facts)
             write_json(folder.path / "data_summary.json", dataset.summary())
             folder.write_config(settings)
+            if dataset.quarantine.found:
+                log.warning(
+                    "rows left out are listed in %s", folder.processors / "quarantine.jsonl"
+                )
         _train(trainer, evaluator, folder, stack, resuming=resuming, title=title)
     return folder
 
