@@ -8,13 +8,23 @@ from typing import Any
 
 from mmjax.api.reporting import write_run_report
 from mmjax.api.run import Run
+from mmjax.checkpoint.run_folder import RunFolder
 from mmjax.core.files import write_json
-from mmjax.data.dataset import ALL
+from mmjax.data.dataset import ALL, Dataset
+
+ALONE = "alone"
+"""The folder, in a run's, of the runs of its single modalities."""
 
 
 def strict(metrics: dict[str, float]) -> dict[str, float | None]:
     """Metrics as JSON: what is not defined is null."""
     return {name: None if value != value else value for name, value in metrics.items()}
+
+
+def baselines(run: Run) -> dict[str, Run]:
+    """The runs of single modalities that were trained with a run, by modality."""
+    folders = {name: run.folder.path / ALONE / name for name in run.config.model.encoders}
+    return {name: Run(path) for name, path in folders.items() if RunFolder(path).exists()}
 
 
 def evaluate_into(
@@ -27,21 +37,47 @@ def evaluate_into(
 ) -> tuple[dict[str, float], str, Path]:
     """Metrics on a split, and `metrics.json` and `report.html` about them.
 
-    They go to `out`; by default to the run folder itself for the test rows of its own data, and to
-    `RUN/evaluations/<data>-<split>` otherwise. Returns the metrics, the split and the folder.
+    They go to `out`; by default to the run folder itself for the best checkpoint on the test rows
+    of its own data, and to `RUN/evaluations/<data>-<split>` otherwise. Returns the metrics, the
+    split and the folder.
     """
     dataset = run.dataset(data, root=root, labels=True)
     split = split or ("test" if data is None else ALL)
     evaluation = run.evaluate_dataset(dataset, split)
-    own = data is None and split == "test"
-    if out is not None:
-        folder = Path(out)
-    elif own:
+    own = data is None and split == "test" and run.step == "best" and out is None
+    others = {}
+    if own:
         folder = run.folder.path
+        for name, one in baselines(run).items():
+            others[f"{name} alone"] = one.evaluation(split=split)
+    elif out is not None:
+        folder = Path(out)
     else:
-        name = "own" if data is None else Path(str(data)).stem
-        folder = run.folder.path / "evaluations" / f"{name}-{split}"
-    known = run.metrics if own and out is None else {}
+        name = "own" if data is None else manifest_name(data)
+        step = "" if run.step == "best" else f"-step-{run.step}"
+        folder = run.folder.path / "evaluations" / f"{name}-{split}{step}"
+    known = run.metrics if own else {}
+    if not own:
+        list_left_out(dataset, folder / "metrics.json")
     write_json(folder / "metrics.json", {**known, split: strict(evaluation.metrics)})
-    write_run_report(run, evaluation, dataset, split=split, others={}, folder=folder)
+    write_run_report(run, evaluation, dataset, split=split, others=others, folder=folder)
     return evaluation.metrics, split, folder
+
+
+def manifest_name(data: Any) -> str:
+    """What a manifest is called in the name of a folder."""
+    return Path(data).stem if isinstance(data, (str, os.PathLike)) else "frame"
+
+
+def list_left_out(dataset: Dataset, beside: str | os.PathLike) -> list[str]:
+    """Writes the rows that policy `quarantine` left out to `<name>.quarantine.jsonl`, by a file.
+
+    Returns a line that says so; none, and no file, if every row was used.
+    """
+    beside = Path(beside)
+    path = beside.with_name(f"{beside.stem}.quarantine.jsonl")
+    if not dataset.quarantine.found:
+        path.unlink(missing_ok=True)
+        return []
+    dataset.quarantine.save(path)
+    return [f"{len(dataset.quarantine.found)} rows left out  {path}"]

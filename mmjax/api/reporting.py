@@ -20,6 +20,7 @@ from mmjax.data.dataset import Dataset
 from mmjax.data.modalities.base import Place
 from mmjax.metrics import bootstrap_interval, calibration_bins
 from mmjax.report import Example, ReportContents, choose_examples, write_report
+from mmjax.train.config import Config
 from mmjax.train.evaluate import Evaluation
 from mmjax.writers import read_records
 
@@ -37,6 +38,12 @@ def environment() -> dict[str, Any]:
         "time": now,
         **versions,
     }
+
+
+def title_of(config: Config) -> str:
+    """What a run's model is called beside others: "fused", or "text alone"."""
+    names = list(config.model.encoders)
+    return "fused" if len(names) > 1 else f"{names[0]} alone"
 
 
 def usage(run: Run) -> list[str]:
@@ -67,7 +74,8 @@ def write_run_report(
     on the same rows.
     """
     names = tuple(run.facts["targets"][_target(run)].get("label_names", ()))
-    evaluations = {**others, _title(run): evaluation}
+    title = title_of(run.config)
+    evaluations = {**others, title: evaluation}
     target = _target(run)
     intervals = {}
     for name, one in evaluations.items():
@@ -78,7 +86,7 @@ def write_run_report(
     contents = ReportContents(
         title=run.folder.path.resolve().name,
         results={name: one.metrics for name, one in evaluations.items()},
-        model=_title(run),
+        model=title,
         split=split,
         rows=len(labels),
         intervals=intervals,
@@ -140,8 +148,3 @@ def _inputs(run: Run, dataset: Dataset, row: int) -> tuple[dict[str, str], dict[
 
 def _target(run: Run) -> str:
     return run.module.task.target
-
-
-def _title(run: Run) -> str:
-    modalities = list(run.config.model.encoders)
-    return "fused" if len(modalities) > 1 else f"{modalities[0]} alone"

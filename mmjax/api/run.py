@@ -111,7 +111,10 @@ class Run:
         self, data: Any = None, *, split: str | None = None, root: str | None = None
     ) -> list[dict[str, Any]]:
         """One dictionary a row: its `row` and `id`, and what the task decodes (label, ...)."""
-        dataset = self.dataset(data, root=root)
+        return self.predict_dataset(self.dataset(data, root=root), split)
+
+    def predict_dataset(self, dataset: Dataset, split: str | None = None) -> list[dict[str, Any]]:
+        """As `predict`, for a data set that `dataset` made."""
         if not any(len(rows) for rows in dataset.splits.values()):
             return []
         found = self.evaluate_dataset(dataset, split or ALL)
@@ -156,7 +159,10 @@ class Run:
         self, data: Any = None, *, split: str | None = None, root: str | None = None
     ) -> dict[str, np.ndarray]:
         """`fused` [n d], one array [n d] a modality, and `ids` [n]."""
-        dataset = self.dataset(data, root=root)
+        return self.embed_dataset(self.dataset(data, root=root), split)
+
+    def embed_dataset(self, dataset: Dataset, split: str | None = None) -> dict[str, np.ndarray]:
+        """As `embed`, for a data set that `dataset` made."""
         variables, shardings = self._ready(dataset)
         function = jax.jit(
             lambda variables, batch: self.module.apply(

@@ -9,19 +9,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
-
-from mmjax.api.evaluating import strict
-from mmjax.api.reporting import write_run_report
+from mmjax.api.evaluating import ALONE, baselines, strict
+from mmjax.api.reporting import title_of, write_run_report
 from mmjax.api.run import Run
 from mmjax.checkpoint.run_folder import RunFolder
-from mmjax.core.errors import ConfigError
-from mmjax.core.files import read_json, write_json
+from mmjax.core.errors import CheckpointError, ConfigError
+from mmjax.core.files import write_json
 from mmjax.core.registry import Spec
+from mmjax.data.pipeline import prepare
 from mmjax.metrics import mean_and_spread
 from mmjax.parallel.distributed import initialize
 from mmjax.train.config import Config
 from mmjax.train.evaluate import Evaluation
+from mmjax.train.ranges import require_ranges
 from mmjax.train.trainer import fit as fit_run
 
 log = logging.getLogger(__name__)
@@ -44,25 +44,31 @@ def train(
     path = Path(workdir)
     if not resume and RunFolder(path).exists():
         RunFolder(path).create()  # raises, before the baselines are trained
-    names = list(config.model.encoders)
-    alone: dict[str, Run] = {}
-    if config.train.single_modality_baselines and len(names) > 1:
-        for name in names:
-            where = path / "alone" / name
-            fit_run(
-                single_modality(config, name),
-                where,
-                resume=resume or RunFolder(where).exists(),
-                frame=frame,
-                title=f"{name} alone",
-            )
-            alone[name] = Run(where)
-    title = "fused" if len(names) > 1 else f"{names[0]} alone" if names else "train"
-    fit_run(config, path, resume=resume, frame=frame, title=title)
+    if config.train.single_modality_baselines and len(config.model.encoders) > 1:
+        _train_alone(config, path, resume=resume, frame=frame)
+    fit_run(config, path, resume=resume, frame=frame, title=title_of(config))
     run = Run(path)
-    if jax.process_index() == 0 or jax.process_count() > 1:
-        complete(run, alone, frame)
+    complete(run, frame)
     return run
+
+
+def _train_alone(config: Config, path: Path, *, resume: bool, frame: Any) -> None:
+    dataset = None
+    for name in config.model.encoders:
+        folder = RunFolder(path / ALONE / name)
+        begun = folder.exists()
+        if not begun and dataset is None:
+            # Every model sees the same rows, also those without its modality.
+            require_ranges(config)
+            dataset = prepare(config.data, frame=frame)
+        fit_run(
+            single_modality(config, name),
+            folder.path,
+            resume=resume or begun,
+            frame=frame,
+            dataset=None if begun or dataset is None else dataset.only(name),
+            title=f"{name} alone",
+        )
 
 
 def single_modality(config: Config, name: str) -> Config:
@@ -92,24 +98,22 @@ def single_modality(config: Config, name: str) -> Config:
     )
 
 
-def complete(run: Run, alone: Mapping[str, Run], frame: Any = None) -> dict[str, Evaluation]:
+def complete(run: Run, frame: Any = None) -> dict[str, Evaluation]:
     """Evaluates a trained run and its baselines; writes their metrics.json and the report.
 
     Returns the evaluations by model on the split that the report shows.
     """
-    shown: dict[str, Evaluation] = {}
-    for name, one in alone.items():
-        shown[f"{name} alone"] = _measure(one, frame)[0]
+    shown = {f"{name} alone": _measure(one, frame)[0] for name, one in baselines(run).items()}
     evaluation, split, dataset = _measure(run, frame)
     write_run_report(run, evaluation, dataset, split=split, others=shown)
-    title = "fused" if len(run.config.model.encoders) > 1 else "model"
-    return {**shown, title: evaluation}
+    return {**shown, title_of(run.config): evaluation}
 
 
 def _measure(run: Run, frame: Any) -> tuple[Evaluation, str, Any]:
     """Metrics of every held-out split; the evaluation on the one that counts, and the data."""
-    config = run.config.data
-    dataset = run.dataset(frame if config.source.name == "frame" else None, labels=True)
+    source = run.config.data.source
+    frame = frame if source.name == "frame" else None
+    dataset = run.dataset(frame, root=source.options.get("root"), labels=True)
     held_out = [s for s in ("validation", "test") if len(dataset.splits.get(s, ()))]
     found = {split: run.evaluate_dataset(dataset, split) for split in held_out or ["train"]}
     write_json(
@@ -128,8 +132,11 @@ def train_seeds(
     frame: Any = None,
 ) -> list[Run]:
     """`seeds` runs in `workdir/seed_<n>`, n from `config.seed`; `workdir/seeds.json` sums up."""
-    if seeds < 1:
-        raise ConfigError(106, f"seeds = {seeds}", fix="expected 1 or more")
+    require_seeds(seeds)
+    if RunFolder(Path(workdir)).exists():
+        raise CheckpointError(
+            601, f"'{workdir}' holds a single run", fix="name another --workdir for several seeds"
+        )
     runs = []
     for seed in range(config.seed, config.seed + seeds):
         where = Path(workdir) / f"seed_{seed}"
@@ -137,6 +144,12 @@ def train_seeds(
         runs.append(train(changed, where, resume=resume, frame=frame))
     write_json(Path(workdir) / "seeds.json", spread(runs))
     return runs
+
+
+def require_seeds(seeds: int) -> None:
+    """Raises ConfigError unless there is one seed or more."""
+    if seeds < 1:
+        raise ConfigError(106, f"seeds = {seeds}", fix="expected 1 or more")
 
 
 def spread(runs: Sequence[Run]) -> dict[str, dict[str, dict[str, Any]]]:
@@ -160,10 +173,7 @@ def spread(runs: Sequence[Run]) -> dict[str, dict[str, dict[str, Any]]]:
 
 def comparison(run: Run) -> dict[str, dict[str, float]]:
     """`{"text alone": metrics, ..., "fused": metrics}` on the split that counts."""
-    found = {}
-    for folder in sorted((run.folder.path / "alone").glob("*/metrics.json")):
-        found[f"{folder.parent.name} alone"] = list(read_json(folder).values())[-1]
-    order = [f"{name} alone" for name in run.config.model.encoders]
-    ordered = {name: found[name] for name in order if name in found}
-    title = "fused" if len(order) > 1 else order[0]
-    return {**ordered, title: list(run.metrics.values())[-1]}
+    alone = {f"{name} alone": one.metrics for name, one in baselines(run).items()}
+    split = list(run.metrics)[-1]
+    found = {name: metrics[split] for name, metrics in alone.items() if split in metrics}
+    return {**found, title_of(run.config): run.metrics[split]}
