@@ -6,6 +6,7 @@ To add one: a file whose docstring's first line is its help, and its name below.
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import logging
 import os
@@ -13,9 +14,12 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from mmjax import __version__
-from mmjax.core.errors import MMJaxError
+from mmjax.core.errors import ConfigError, DataError, MMJaxError, TransientError, nearest
+
+_MAY_PASS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN)
 
 COMMANDS = ("fit", "train", "evaluate", "predict", "embed", "describe", "list")
 
@@ -27,33 +31,35 @@ class _Stderr(logging.Handler):
         print(self.format(record), file=sys.stderr)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Refuses in one line, as every other error is told."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(100, message, fix=f"see {self.prog} --help")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; returns its exit code (see `mmjax.core.errors`)."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    parser = _parser(arguments)
-    args, rest = parser.parse_known_args(arguments)
-    # argparse ends a list of positional arguments at the first option; settings may stand anywhere.
-    takes = hasattr(args, "settings")
-    unknown = [one for one in rest if not takes or one.startswith("-") or "=" not in one]
-    if unknown:
-        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
-    if rest:
-        args.settings = [*args.settings, *rest]
-    _log(args.verbose)
-    _compilation_cache()
+    verbose = False
     try:
+        args = _parse(sys.argv[1:] if arguments is None else [*arguments])
+        verbose = args.verbose
+        _log(verbose)
+        _compilation_cache()
         return args.run(args) or 0
     except MMJaxError as error:
         print(error, file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        print("mmjax: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        return _told(error, verbose)
     except Exception as error:
-        if args.verbose:
+        if verbose:
             traceback.print_exc()
         told = " ".join(str(error).split())[:500]
         print(
@@ -63,15 +69,53 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
-def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="mmjax", description="Multimodal learning in JAX.")
+def _told(error: OSError, verbose: bool) -> int:
+    """One line about a file or folder that the system refuses; 75 where a retry may help."""
+    if verbose:
+        traceback.print_exc()
+    what = (error.strerror or type(error).__name__).lower()
+    where = str(error.filename or "")
+    known: MMJaxError
+    if error.errno in _MAY_PASS:
+        known = TransientError(710, what, where=where, fix="free space or restore it, then retry")
+    else:
+        known = DataError(310, what, where=where, fix="name a path that can be read or written")
+    print(known, file=sys.stderr)
+    return known.exit_code
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    asked = next((one for one in arguments if not one.startswith("-")), None)
+    if asked is not None and asked not in COMMANDS:
+        raise ConfigError(100, f"no command '{asked}'", fix=nearest(asked, COMMANDS))
+    parser = _parser(asked)
+    args, rest = parser.parse_known_args(arguments)
+    # Settings may also stand behind options; argparse takes those of one place only.
+    settings = [one for one in rest if "=" in one and not one.startswith("-")]
+    if len(settings) < len(rest) or (settings and not hasattr(args, "settings")):
+        unknown = " ".join(one for one in rest if one not in settings) or " ".join(rest)
+        raise ConfigError(
+            100, f"'{unknown}' was not understood", fix=f"see mmjax {args.command} --help"
+        )
+    if settings:
+        args.settings = [*args.settings, *settings]
+    return args
+
+
+def _parser(asked: str | None) -> argparse.ArgumentParser:
+    parser = _Parser(prog="mmjax", description="Multimodal learning in JAX.")
     parser.add_argument("--version", action="version", version=f"mmjax {__version__}")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    asked = next((a for a in arguments if a in COMMANDS), None)
     for name in COMMANDS:
         module = importlib.import_module(f"mmjax.cli.{name}")
         first = (module.__doc__ or "").strip().splitlines()[0]
-        sub = subparsers.add_parser(name, help=first, description=module.__doc__)
+        sub = subparsers.add_parser(
+            name,
+            help=first,
+            description=module.__doc__,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
         sub.add_argument("-v", "--verbose", action="store_true", help="log more, show tracebacks")
         if name == asked:
             module.configure(sub)

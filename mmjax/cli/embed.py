@@ -21,15 +21,18 @@ def run(args: argparse.Namespace) -> int:
 
     import numpy as np
 
+    from mmjax.api.evaluating import list_left_out
     from mmjax.api.run import load_run
     from mmjax.core.files import atomic
     from mmjax.writers.console import say
 
-    arrays: dict[str, Any] = load_run(args.run_folder).embed(
-        args.data, root=args.root, split=args.split
-    )
+    found = load_run(args.run_folder)
+    dataset = found.dataset(args.data, root=args.root)
+    arrays: dict[str, Any] = found.embed_dataset(dataset, args.split)
     with atomic(args.out, "wb") as file:
         np.savez(file, **arrays)
     shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in arrays.items())
     say(f"{args.out}: {shapes}")
+    for line in list_left_out(dataset, args.out):
+        say(line)
     return 0

@@ -10,7 +10,7 @@ import argparse
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("manifest")
-    parser.add_argument("settings", nargs="*", metavar="dotted.key=value")
+    parser.add_argument("settings", nargs="*", default=[], metavar="dotted.key=value")
     parser.add_argument("--label", required=True, help="the column to predict")
     parser.add_argument("--workdir", required=True, help="the run folder")
     parser.add_argument("--root", help="the folder that media paths are relative to")

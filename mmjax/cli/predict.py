@@ -12,7 +12,6 @@ _KINDS = ("text", "image", "audio", "video")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("run_folder", metavar="RUN")
     parser.add_argument("--data", help="a manifest")
     parser.add_argument("--out", help="where predictions go, as JSON Lines; needed with --data")
@@ -32,12 +31,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     import json
 
+    from mmjax.api.evaluating import list_left_out
     from mmjax.api.run import load_run
     from mmjax.core.errors import ConfigError
     from mmjax.core.files import atomic
     from mmjax.writers.console import say
 
-    found = load_run(args.run_folder)
     single = {kind: getattr(args, kind) for kind in _KINDS if getattr(args, kind) is not None}
     for one in args.set:
         name, equals, value = one.partition("=")
@@ -46,14 +45,18 @@ def run(args: argparse.Namespace) -> int:
         single[name] = value
     if bool(single) == bool(args.data):
         raise ConfigError(105, "predict needs --data, or one example", fix="--data new.csv")
+    if args.data and args.out is None:
+        raise ConfigError(105, "--data without --out", fix="--out predictions.jsonl")
+    found = load_run(args.run_folder)
     if single:
         say(json.dumps(found.predict_one(**single), ensure_ascii=False))
         return 0
-    if args.out is None:
-        raise ConfigError(105, "--data without --out", fix="--out predictions.jsonl")
-    rows = found.predict(args.data, root=args.root, split=args.split)
+    dataset = found.dataset(args.data, root=args.root)
+    rows = found.predict_dataset(dataset, args.split)
     with atomic(args.out) as file:
         for row in rows:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
     say(f"{len(rows)} predictions  {args.out}")
+    for line in list_left_out(dataset, args.out):
+        say(line)
     return 0

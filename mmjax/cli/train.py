@@ -10,7 +10,7 @@ import argparse
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", help="a Python file with get_config()")
-    parser.add_argument("settings", nargs="*", metavar="dotted.key=value")
+    parser.add_argument("settings", nargs="*", default=[], metavar="dotted.key=value")
     parser.add_argument("--workdir", required=True, help="the run folder")
     parser.add_argument("--resume", action="store_true", help="go on where the run there stopped")
     parser.add_argument("--seeds", type=int, default=1, help="so many runs: mean and spread")
