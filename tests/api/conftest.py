@@ -1,0 +1,15 @@
+from pathlib import Path
+
+import pytest
+import tiny_run
+
+
+@pytest.fixture(autouse=True)
+def one_device():
+    with tiny_run.one_device():
+        yield
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory) -> Path:
+    return tiny_run.trained(tmp_path_factory)
