@@ -10,6 +10,8 @@ Names are imported when they are first used.
 from __future__ import annotations
 
 import importlib
+import sys
+import types
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -28,10 +30,9 @@ _PLACES = {
     "Spec": "mmjax.core.registry",
     "fit": "mmjax.api.fitting",
     "load_run": "mmjax.api.run",
-    "train": "mmjax.api.training",
     "train_seeds": "mmjax.api.training",
 }
-_ROOMS = ("encoders", "fusion", "metrics", "tasks")
+_ROOMS = ("encoders", "fusion", "metrics", "tasks", "train")
 
 __all__ = [
     "Config",
@@ -58,3 +59,22 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *_PLACES, *_ROOMS})
+
+
+class _TrainRoom(types.ModuleType):
+    """The room `mmjax.train`, which is the function of that name as well."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return importlib.import_module("mmjax.api.training").train(*args, **kwargs)
+
+
+class _Package(types.ModuleType):
+    """Python binds a package's name in its parent whenever anything in it is first imported."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "train" and isinstance(value, types.ModuleType):
+            value.__class__ = _TrainRoom
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
