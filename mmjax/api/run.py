@@ -81,6 +81,13 @@ class Run:
         With `labels`, every row must have a known one.
         """
         config, frame = self.config.data, None
+        if data is None and config.source.name == "frame":
+            raise DataError(
+                201,
+                "the run was trained on a DataFrame, which it does not keep",
+                where=str(self.folder.path),
+                fix="pass the DataFrame, or a manifest",
+            )
         if data is not None:
             config = dataclasses.replace(config, source=manifest.source_for(data, root))
             frame = None if isinstance(data, (str, os.PathLike)) else data
