@@ -47,7 +47,7 @@ def test_predictions_have_ids_labels_and_probabilities_that_add_up(run, moved):
 def test_a_run_needs_neither_its_data_nor_its_place(run, moved):
     folder, other = moved
     assert mmjax.load_run(folder).predict(other) == run.predict(other)
-    with pytest.raises(DataError, match="deleted.csv"):
+    with pytest.raises(DataError, match=r"deleted\.csv"):
         mmjax.load_run(folder).evaluate()
 
 

@@ -83,7 +83,7 @@ def test_lengths_in_every_unit(length, steps):
 
 @pytest.mark.parametrize("length", ["", "ten steps", "-1 steps", "5 hours", "1e3 steps", "5%"])
 def test_what_is_no_length_is_refused(length):
-    with pytest.raises(ConfigError, match="train.duration"):
+    with pytest.raises(ConfigError, match=r"train\.duration"):
         to_steps(length, name="train.duration", batch_size=8, epoch_examples=80)
 
 
