@@ -42,9 +42,28 @@ def decode_image(
     [h w 4], or a Pillow picture. EXIF orientation is applied. Alpha is composited on white, 16 bits
     a channel are scaled to 8, palettes and CMYK are converted by Pillow, and of an animation or a
     multi-page file the first frame is taken. With `draft`, a JPEG may be decoded at 1/2, 1/4 or 1/8
-    of its size as long as its shortest side stays at least so long. Raises DataError for a format
-    outside `formats`, more than `max_pixels` (by the header), and damage.
+    of its size as long as its shortest side stays at least so long. Raises DataError, which names
+    the path, for a format outside `formats`, more than `max_pixels` (by the header), and damage.
     """
+    try:
+        return _decode(cell, root, where, channels, max_pixels, formats, draft)
+    except DataError as error:
+        if not isinstance(cell, str) or shown(cell) in error.what:
+            raise
+        raise DataError(
+            error.code, f"'{shown(cell)}': {error.what}", where=error.where, fix=error.fix
+        ) from error
+
+
+def _decode(
+    cell: Any,
+    root: Path | None,
+    where: str,
+    channels: int,
+    max_pixels: int,
+    formats: tuple[str, ...],
+    draft: int | None,
+) -> PIL.Image.Image:
     opened = not isinstance(cell, (np.ndarray, PIL.Image.Image))
     if isinstance(cell, np.ndarray):
         picture = _from_array(cell, where)
