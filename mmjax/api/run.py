@@ -78,7 +78,8 @@ class Run:
         """The run's own data, or other data through the run's processors.
 
         `data` is a manifest's path, a DataFrame, a mapping of columns or an embedded set's name.
-        With `labels`, every row must have a known one.
+        With `labels`, every row must have a known one. Raises DataError if the run's own data is
+        not what it was.
         """
         config, frame = self.config.data, None
         if data is None and config.source.name == "frame":
@@ -91,12 +92,22 @@ class Run:
         if data is not None:
             config = dataclasses.replace(config, source=manifest.source_for(data, root))
             frame = None if isinstance(data, (str, os.PathLike)) else data
-        return prepare(
+        dataset = prepare(
             self._sized(config),
             frame=frame,
             processors_folder=self.folder.processors,
             targets="required" if labels else "optional",
         )
+        if data is None:
+            stored = read_json(self.folder.processors / "data.json")["table"]
+            if stored != dataset.table.fingerprint:
+                raise DataError(
+                    223,
+                    "the data has changed since the run was trained, its splits are unknown",
+                    where=dataset.table.name,
+                    fix="restore it, or pass it as other data",
+                )
+        return dataset
 
     def evaluate(
         self, data: Any = None, *, split: str | None = None, root: str | None = None
