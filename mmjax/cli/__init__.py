@@ -74,7 +74,8 @@ def _told(error: OSError, verbose: bool) -> int:
     if verbose:
         traceback.print_exc()
     what = (error.strerror or type(error).__name__).lower()
-    where = str(error.filename or "")
+    # Of a renaming the second name is the one that was asked for.
+    where = str(error.filename2 or error.filename or "")
     known: MMJaxError
     if error.errno in _MAY_PASS:
         known = TransientError(710, what, where=where, fix="free space or restore it, then retry")
@@ -91,14 +92,14 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = _parser(asked)
     args, rest = parser.parse_known_args(arguments)
     # Settings may also stand behind options; argparse takes those of one place only.
-    settings = [one for one in rest if "=" in one and not one.startswith("-")]
-    if len(settings) < len(rest) or (settings and not hasattr(args, "settings")):
-        unknown = " ".join(one for one in rest if one not in settings) or " ".join(rest)
+    if any(one.startswith("-") for one in rest) or (rest and not hasattr(args, "settings")):
         raise ConfigError(
-            100, f"'{unknown}' was not understood", fix=f"see mmjax {args.command} --help"
+            100,
+            f"'{' '.join(rest)}' was not understood",
+            fix=f"see mmjax {args.command} --help",
         )
-    if settings:
-        args.settings = [*args.settings, *settings]
+    if rest:
+        args.settings = [*args.settings, *rest]
     return args
 
 

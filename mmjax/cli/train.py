@@ -17,10 +17,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from mmjax.api.training import train, train_seeds
+    from mmjax.api.training import require_seeds, train, train_seeds
     from mmjax.cli import summary
     from mmjax.core import config as config_lib
 
+    require_seeds(args.seeds)
     config = config_lib.override(config_lib.load(args.config), args.settings)
     if args.seeds > 1:
         runs = train_seeds(config, args.workdir, seeds=args.seeds, resume=args.resume)
