@@ -1,4 +1,4 @@
-"""What must be set before jax is imported: eight virtual CPU devices, and what makes compiling cheap.
+"""What must be set before jax is imported: eight virtual CPU devices, and cheap compilation.
 
 `JAX_PLATFORMS` is respected, so `JAX_PLATFORMS=cuda pytest -m gpu` runs on the accelerator.
 """
