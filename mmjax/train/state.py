@@ -30,7 +30,7 @@ class TrainState:
     """The module's other variables, such as batch statistics."""
     opt_state: Any
     ema: Any
-    """The averaged parameters, or an empty dict."""
+    """The averaged parameters, at least in float32, or an empty dict."""
     key: Array
     """Data of the run's random key; each step's streams are folded from it and `step`."""
     skipped: Array
@@ -76,7 +76,7 @@ def plan_state(
             params=params,
             collections=variables,
             opt_state=optimizer.init(params),
-            ema=jax.tree.map(jnp.copy, params) if ema else {},
+            ema=jax.tree.map(_averaged, params) if ema else {},
             key=jax.random.key_data(key),
             skipped=jnp.zeros((), jnp.int32),
             skipped_in_a_row=jnp.zeros((), jnp.int32),
@@ -92,3 +92,8 @@ def plan_state(
         shardings,
     )
     return StatePlan(abstract, shardings, lambda: make(key))
+
+
+def _averaged(param: Array) -> Array:
+    """The start of an average. In bfloat16 it would stand still: each step moves it too little."""
+    return jnp.array(param, jnp.promote_types(param.dtype, jnp.float32), copy=True)

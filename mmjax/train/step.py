@@ -83,14 +83,20 @@ def make_step(
             loss, weight = loss + output.loss * output.weight, weight + output.weight
             return (collections, grads, loss, weight, sums), None
 
-        zeros = lambda tree: jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), tree)  # noqa: E731
+        def zeros(tree: Any) -> Any:
+            # Sums are in float32 whatever the parameters are stored in.
+            return jax.tree.map(
+                lambda x: jnp.zeros(x.shape, jnp.promote_types(x.dtype, jnp.float32)), tree
+            )
+
         first = jax.tree.map(lambda x: x[0], micro)
         output = jax.eval_shape(lambda: loss_of(state.params, state.collections, first, rngs)[1][0])
         start = (state.collections, zeros(state.params), 0.0, 0.0, zeros(output.metrics))
         carry, _ = jax.lax.scan(one, start, (jnp.arange(accumulate), micro))
         collections, grads, loss, total, sums = carry
         weight = jnp.maximum(total, 1e-9)
-        return jax.tree.map(lambda g: g / weight, grads), loss / weight, sums, collections
+        grads = jax.tree.map(lambda g, p: (g / weight).astype(p.dtype), grads, state.params)
+        return grads, loss / weight, sums, collections
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
         grads, loss, sums, collections = gradients(
@@ -126,7 +132,8 @@ def make_step(
         values = {
             "loss": loss,
             "grad_norm": norm,
-            "learning_rate": jnp.asarray(schedule(state.step), jnp.float32),
+            # The optimiser counts the updates that it made, which is what moves the schedule.
+            "learning_rate": jnp.asarray(schedule(state.step - state.skipped), jnp.float32),
             "skipped_in_a_row": new.skipped_in_a_row,
             "sums": sums,
         }
