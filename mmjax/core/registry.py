@@ -64,8 +64,8 @@ class Registry:
         return name in self._entries
 
     def register(self, name: str, place: str) -> None:
-        """Adds a name from outside the package; an existing name is refused."""
-        if name in self._entries:
+        """Adds a name from outside the package; a name that means another class is refused."""
+        if self._entries.get(name, place) != place:
             raise ConfigError(
                 102,
                 f"{self.kind} '{name}' is registered already as {self._entries[name]}",

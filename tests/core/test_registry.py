@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from mmjax.core.errors import ConfigError
+from mmjax.core.registry import Registry, Spec, fact
+
+
+@dataclasses.dataclass(frozen=True)
+class Thing:
+    width: int
+    depth: int = 1
+    labels: int = fact(0)
+
+
+PLACE = f"{__name__}:Thing"
+
+
+def registry() -> Registry:
+    return Registry("thing", {"thing": PLACE})
+
+
+def test_facts_are_passed_only_to_who_wants_them():
+    made = registry().build(Spec("thing", width=3), facts={"labels": 9, "vocab_size": 5})
+    assert made == Thing(3, 1, 9)
+    assert registry().build("thing", width=3, facts={"labels": None}).labels == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "code", "told"),
+    [
+        ("thng", {}, 102, "did you mean 'thing'"),
+        ("thing", {"width": 1, "dpth": 2}, 101, "did you mean 'depth'"),
+        ("thing", {}, 103, "give width=..."),
+    ],
+)
+def test_what_cannot_be_built_is_named(name, options, code, told):
+    with pytest.raises(ConfigError) as caught:
+        registry().build(name, **options)
+    assert caught.value.code == code
+    assert told in caught.value.fix
+
+
+def test_registering_twice_is_harmless_and_another_meaning_is_refused():
+    """A config file that registers may be loaded more than once in a process."""
+    names = registry()
+    for _ in range(2):
+        names.register("other", PLACE)
+    assert names.load("other") is Thing
+    with pytest.raises(ConfigError, match="'thing' is registered already"):
+        names.register("thing", "somewhere:Else")
