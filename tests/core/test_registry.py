@@ -13,6 +13,8 @@ class Thing:
     width: int
     depth: int = 1
     labels: int = fact(0)
+    sizes: dict[str, int] = dataclasses.field(default_factory=dict)
+    made: int = dataclasses.field(default=0, init=False)
 
 
 PLACE = f"{__name__}:Thing"
@@ -20,6 +22,35 @@ PLACE = f"{__name__}:Thing"
 
 def registry() -> Registry:
     return Registry("thing", {"thing": PLACE})
+
+
+def test_names_are_sorted_and_nothing_is_imported_for_them():
+    names = Registry("thing", {"b": "no.such.module:B", "a": "no.such.module:A"})
+    assert list(names) == ["a", "b"]
+    assert "a" in names
+    assert "c" not in names
+    with pytest.raises(ModuleNotFoundError):
+        names.load("a")
+
+
+def test_settings_are_the_fields_that_a_config_may_give():
+    found = registry().settings("thing")
+    assert list(found) == ["width", "depth", "sizes"]
+    assert (found["width"].type, found["width"].default) == (int, dataclasses.MISSING)
+    assert (found["depth"].type, found["depth"].default) == (int, 1)
+    assert (found["sizes"].type, found["sizes"].default) == (dict[str, int], {})
+    assert registry().facts("thing") == ("labels",)
+
+
+def test_a_spec_is_a_value():
+    spec = Spec("thing", width=3)
+    assert spec == Spec("thing", width=3) != Spec("thing", width=4)
+    assert spec.replace(depth=2) == Spec("thing", width=3, depth=2)
+    assert spec == Spec("thing", width=3)
+    assert repr(spec) == "Spec('thing', width=3)"
+    assert registry().build(spec, depth=2) == Thing(3, 2)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        spec.name = "other"
 
 
 def test_facts_are_passed_only_to_who_wants_them():
