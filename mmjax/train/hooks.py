@@ -248,8 +248,8 @@ def _above(score: float, known: float | None, by: float = 0.0) -> bool:
 class Save:
     """Saves a checkpoint in the background, and raises what an earlier save failed of.
 
-    Besides every period, the best so far is saved if `keep_best`. `parts` are hooks whose state is
-    kept with it, by name.
+    Besides every period, the last step is saved, and the best so far if `keep_best`. `parts` are
+    hooks whose state is kept with it, by name.
     """
 
     def __init__(
@@ -272,7 +272,8 @@ class Save:
     def __call__(self, moment: Moment) -> None:
         self._checkpoints.check_errors()
         best = self._keep_best and moment.improved
-        if moment.stop or best or self._periods.due(self._periods.save, moment.step):
+        last = bool(moment.stop) or moment.step == self._periods.total
+        if last or best or self._periods.due(self._periods.save, moment.step):
             self.now(moment)
 
     def now(self, moment: Moment) -> None:

@@ -14,6 +14,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from mmjax.checkpoint import processes
 from mmjax.checkpoint.run_folder import RunFolder
 from mmjax.checkpoint.store import Checkpoints, Restored
 from mmjax.core import config as config_lib
@@ -156,8 +157,9 @@ class Trainer:
                 batch = next(loader)
                 if step == start + 1:
                     failpoint("compile")
+                placed = put_batch(batch, self.mesh)
                 with jax.transfer_guard("disallow"):
-                    self.state, values = self.step(self.state, put_batch(batch, self.mesh))
+                    self.state, values = self.step(self.state, placed)
                 failpoint("step")
                 moment = Moment(step, self.state, values, np.asarray(batch.row))
                 for hook in hooks:
@@ -195,10 +197,12 @@ def fit(
     config = config_lib.check(config)
     require_ranges(config)
     folder = RunFolder(workdir)
-    resuming = resume and folder.exists()
     first = jax.process_index() == 0
+    # What the first process finds: by the time another looks, it may have begun the run.
+    exists = bool(processes.first(int(folder.exists())))
+    resuming = resume and exists
     with contextlib.ExitStack() as stack:
-        if not resuming:
+        if not resuming and (first or exists):
             inner = (folder.processors, folder.checkpoints)
             new = [p for p in (*inner, folder.path, *folder.path.parents) if not p.exists()]
             folder.create()
