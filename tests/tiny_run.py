@@ -26,6 +26,7 @@ from mmjax.core import config as config_lib
 from mmjax.core.registry import Spec
 from mmjax.data.config import DataConfig
 from mmjax.models.config import ModelConfig
+from mmjax.report import figures
 from mmjax.train.config import Config, OptimizerConfig, TrainConfig
 
 LABELS = ("bird", "fish", "stone")
@@ -156,11 +157,17 @@ def one_device() -> Iterator[None]:
         jax.devices = devices
 
 
-def environment() -> dict[str, str]:
-    """What a subprocess needs to compile the very programs that this process does on one device."""
+def environment(devices: int = 1) -> dict[str, str]:
+    """What a subprocess needs to compile the very programs that this process does."""
     flags = os.environ["XLA_FLAGS"]
-    count = re.sub(r"(--xla_force_host_platform_device_count)=\d+", r"\1=1", flags)
+    count = re.sub(r"(--xla_force_host_platform_device_count)=\d+", rf"\1={devices}", flags)
     return {**os.environ, "XLA_FLAGS": count}
+
+
+def plain_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports get empty figures."""
+    monkeypatch.setattr(figures, "png", lambda *_: b"")
+    monkeypatch.setattr(figures, "svg", lambda *_: "<svg></svg>")
 
 
 LONG = ("train.duration=20 steps", "train.log_every=3 steps")

@@ -290,3 +290,18 @@ def test_other_data_is_refused_at_a_resume(tmp_path):
     tiny_run.write_rows(path, rows)
     with pytest.raises(DataError, match="the data has changed"):
         fit(config, folder.path, resume=True)
+
+
+def test_the_last_step_is_saved_whatever_the_period(data, tmp_path):
+    config = tiny_run.plain(data, "text", "train.save_every=0 steps", "train.keep_best=0")
+    folder = fit(config, tmp_path / "run")
+    assert [path.name for path in folder.checkpoints.iterdir()] == ["8"]
+
+
+def test_a_batch_of_one(data, tmp_path):
+    sizes = ("data.batch_size=1", "data.eval_batch_size=1", "train.duration=2 steps")
+    run = Run(fit(tiny_run.plain(data, "text", *sizes), tmp_path / "run").path)
+    found = run.predict(data)
+    (alone,) = run.predict({"id": ["x"], "words": [tiny_run.read_rows(data)[7]["words"]]})
+    assert len(found) == 40
+    assert alone["probabilities"] == pytest.approx(found[7]["probabilities"], abs=1e-6)

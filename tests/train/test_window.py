@@ -4,9 +4,7 @@ import numpy as np
 import pytest
 
 from mmjax.core.errors import ConfigError
-from mmjax.train.periods import Periods
 from mmjax.train.selection import mode_of, require_metric
-from mmjax.train.units import to_steps
 from mmjax.train.window import Window
 
 rng = np.random.default_rng(0)
@@ -61,34 +59,3 @@ def test_a_metric_that_is_not_there_is_named_with_the_nearest():
     require_metric("accuracy", ["accuracy", "loss"])
     with pytest.raises(ConfigError, match="did you mean 'macro_f1'"):
         require_metric("macrof1", ["accuracy", "macro_f1", "f1/bird"])
-
-
-@pytest.mark.parametrize(
-    ("length", "steps"),
-    [
-        ("7 steps", 7),
-        ("1 step", 1),
-        ("2 epochs", 20),
-        ("0.5 epochs", 5),
-        ("33 examples", 4),
-        ("1 example", 1),
-        ("25%", 50),
-        ("0 steps", 0),
-    ],
-)
-def test_lengths_in_every_unit(length, steps):
-    sizes = {"batch_size": 8, "epoch_examples": 80, "total_steps": 200}
-    assert to_steps(length, name="train.duration", **sizes) == steps
-
-
-@pytest.mark.parametrize("length", ["", "ten steps", "-1 steps", "5 hours", "1e3 steps", "5%"])
-def test_what_is_no_length_is_refused(length):
-    with pytest.raises(ConfigError, match=r"train\.duration"):
-        to_steps(length, name="train.duration", batch_size=8, epoch_examples=80)
-
-
-def test_periods_fall_due_on_their_multiples_and_at_the_end():
-    periods = Periods(total=10, warmup=0, log=4, evaluate=0, save=5)
-    assert [s for s in range(1, 11) if periods.due(periods.log, s)] == [4, 8, 10]
-    assert [s for s in range(1, 11) if periods.due(periods.save, s)] == [5, 10]
-    assert not any(periods.due(periods.evaluate, s) for s in range(1, 11))
