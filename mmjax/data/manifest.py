@@ -83,15 +83,12 @@ def load(config: DataConfig, *, frame: Any = None) -> tuple[Table, tuple[JoinRep
     return table, tuple(reports)
 
 
-_FEW_ROWS = 200
-
-
 def check_bad(table: Table, config: DataConfig) -> None:
     """Raises DataError if policy and limits of the config do not allow the table's bad rows."""
     bad, rows = len(table.bad), len(table) + len(table.bad)
     if config.on_bad_sample == "raise":
         table.require_good()
-    if bad > config.max_bad or (rows >= _FEW_ROWS and bad > config.max_bad_fraction * rows):
+    if not config.allows_bad(bad, rows):
         raise DataError(
             219,
             f"{bad} of {rows} rows are bad, the first: {table.bad[0].message}",
