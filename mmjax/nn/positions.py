@@ -1,0 +1,144 @@
+"""Where a token is: sinusoidal and Fourier features, and learned grids at another size."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mmjax.core.errors import ConfigError
+from mmjax.core.typing import Array, ArrayLike, Float, Int
+
+Layout = Literal["interleaved", "halves"]
+"""`sin cos sin cos ...` as in Vaswani et al., or all sines and then all cosines."""
+Method = Literal["bicubic", "linear"]
+
+
+def sinusoids(
+    positions: Float[ArrayLike, "*b"] | Int[ArrayLike, "*b"],
+    width: int,
+    *,
+    longest: float = 10000.0,
+    layout: Layout = "interleaved",
+) -> Float[Array, "*b d"]:
+    """Sine and cosine of positions (Vaswani et al. 2017, section 3.5), which need not be whole.
+
+    Frequency i is `longest ** (-2 i / width)` radians a unit. Float32. Raises ConfigError if
+    `width` is odd.
+    """
+    if width % 2:
+        raise ConfigError(109, f"sinusoids of the odd width {width}", fix=f"width={width + 1}")
+    frequencies = longest ** (-2 * np.arange(width // 2) / width)
+    angles = jnp.asarray(positions, jnp.float32)[..., None] * frequencies.astype(np.float32)
+    if layout == "halves":
+        return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
+    return jnp.stack([jnp.sin(angles), jnp.cos(angles)], axis=-1).reshape(*angles.shape[:-1], width)
+
+
+def sincos_grid(grid: Sequence[int], width: int, *, extra_tokens: int = 0) -> Float[Array, "1 n d"]:
+    """Fixed sine-cosine positions of the cells of a grid, row by row.
+
+    Every axis has an equal part of `width`, the last (fastest) axis first, each all sines and then
+    all cosines: for two axes those of MAE (He et al. 2022, `get_2d_sincos_pos_embed`).
+    `extra_tokens` zeros come first. Raises ConfigError unless `width` divides by twice the axes.
+    """
+    part, rest = divmod(width, len(grid))
+    if rest or part % 2:
+        unit = 2 * len(grid)
+        raise ConfigError(
+            109,
+            f"width={width} does not divide into sines and cosines of {len(grid)} axes",
+            fix=f"the nearest valid: {max(1, round(width / unit)) * unit}",
+        )
+    cells = np.indices(tuple(grid)).reshape(len(grid), -1)[::-1]
+    table = jnp.concatenate([sinusoids(axis, part, layout="halves") for axis in cells], axis=-1)
+    return jnp.pad(table, ((extra_tokens, 0), (0, 0)))[None]
+
+
+def fourier_features(
+    points: Float[ArrayLike, "*b c"], frequencies: Float[ArrayLike, "c f"]
+) -> Float[Array, "*b d"]:
+    """`[cos 2 pi x B, sin 2 pi x B]` (Tancik et al. 2020, equation 5), d = 2 f, float32.
+
+    `frequencies` B is in cycles per unit of `points`.
+    """
+    turns = jnp.einsum(
+        "...c,cf->...f",
+        jnp.asarray(points, jnp.float32),
+        jnp.asarray(frequencies, jnp.float32),
+        precision=jax.lax.Precision.HIGHEST,
+    )
+    return jnp.concatenate([jnp.cos(2 * math.pi * turns), jnp.sin(2 * math.pi * turns)], axis=-1)
+
+
+def resize_positions(
+    table: Float[Array, "1 n d"],
+    old: tuple[int, ...],
+    new: tuple[int, ...],
+    *,
+    method: Method = "bicubic",
+    extra_tokens: int = 0,
+) -> Float[Array, "1 m d"]:
+    """Learned positions of a grid of `old` cells, interpolated to a grid of `new` cells.
+
+    The first `extra_tokens` (class, distillation or register tokens) stay as they are. Grids have
+    one axis or more, the last fastest. Agrees with torch's `interpolate(size=new,
+    align_corners=False, antialias=False)`, cubic with a = -0.75; `jax.image.resize` has a = -0.5.
+    Computed in float32, returned in the table's type. Raises ConfigError if the table has another
+    length than the old grid.
+    """
+    count = math.prod(old) + extra_tokens
+    if table.shape[1] != count or len(old) != len(new):
+        raise ConfigError(
+            109,
+            f"{table.shape[1]} positions for a grid of {old} and {extra_tokens} more, to {new}",
+            fix=f"expected {count} positions, and grids with as many axes as each other",
+        )
+    if tuple(old) == tuple(new):
+        return table
+    cells = table[:, extra_tokens:].astype(jnp.float32).reshape(*old, table.shape[-1])
+    for axis, (before, after) in enumerate(zip(old, new, strict=True)):
+        if before != after:
+            weights = interpolation_weights(before, after, method)
+            cells = jnp.moveaxis(
+                jnp.tensordot(weights, cells, (1, axis), precision=jax.lax.Precision.HIGHEST),
+                0,
+                axis,
+            )
+    cells = cells.reshape(1, -1, table.shape[-1]).astype(table.dtype)
+    return jnp.concatenate([table[:, :extra_tokens], cells], axis=1)
+
+
+def interpolation_weights(before: int, after: int, method: Method) -> np.ndarray:
+    """The matrix `[after before]` that interpolates along one axis; rows sum to 1.
+
+    Pixel centres are aligned, and beyond the border the last value goes on.
+    """
+    source = (np.arange(after) + 0.5) * before / after - 0.5
+    if method == "linear":
+        source = np.maximum(source, 0.0)
+        reach, kernel = range(2), _triangle
+    else:
+        reach, kernel = range(-1, 3), _cubic
+    first = np.floor(source).astype(int)
+    weights = np.zeros((after, before))
+    for step in reach:
+        near = np.clip(first + step, 0, before - 1)
+        np.add.at(weights, (np.arange(after), near), kernel(source - (first + step)))
+    return weights.astype(np.float32)
+
+
+def _triangle(distance: np.ndarray) -> np.ndarray:
+    return 1.0 - np.abs(distance)
+
+
+def _cubic(distance: np.ndarray, a: float = -0.75) -> np.ndarray:
+    """Cubic convolution (Keys 1981)."""
+    x = np.abs(distance)
+    near = ((a + 2) * x - (a + 3)) * x * x + 1
+    far = a * (((x - 5) * x + 8) * x - 4)
+    return np.where(x <= 1, near, far)
