@@ -56,6 +56,10 @@ class CheckpointError(MMJaxError):
     """A run folder or checkpoint is missing, damaged, locked, or belongs to another run."""
 
 
+class WeightsError(MMJaxError):
+    """Pretrained weights are missing, damaged, refused, or belong to another architecture."""
+
+
 class NumericError(MMJaxError):
     """Loss or gradients stayed non-finite."""
 

@@ -41,6 +41,35 @@ class Tokens:
 
 
 @struct.dataclass
+class Embeddings:
+    """What a dual tower returns: one embedding a modality, in the joint space.
+
+    `values` are of unit length. `logit_scale` is the multiplier itself (the temperature's inverse,
+    not its logarithm); the logits of a pair are `logit_scale * a @ b.T + logit_bias`. `tokens` is
+    what each tower made before its projection.
+    """
+
+    values: Mapping[str, Float[Array, "b e"]]
+    logit_scale: Float[Array, ""]
+    logit_bias: Float[Array, ""] | None = None
+    tokens: Mapping[str, Tokens] = struct.field(default_factory=dict)
+
+
+@struct.dataclass
+class Decoded:
+    """What a decoder returns, with or without an encoder before it.
+
+    `tokens` are the decoder's last hidden states; `encoder` is None for a decoder alone. `cache`
+    holds what the next step of generation needs, None where it was not asked for.
+    """
+
+    logits: Float[Array, "b n v"]
+    tokens: Tokens
+    encoder: Tokens | None = None
+    cache: Any = None
+
+
+@struct.dataclass
 class Fused:
     """What every fusion returns, in the fusion's width.
 

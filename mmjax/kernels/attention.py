@@ -16,7 +16,7 @@ def attention(
     keys: Float[Array, "b m k h"],
     values: Float[Array, "b m k h"],
     *,
-    mask: Bool[Array, "b #k #n m"] | None = None,
+    mask: Bool[Array, "#b #k #n m"] | None = None,
     bias: Float[Array, "#b #k #n m"] | None = None,
     scale: float | None = None,
     dropout_rate: float = 0.0,

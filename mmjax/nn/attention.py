@@ -14,14 +14,17 @@ from mmjax.nn.dense import dense
 class Attention(nn.Module, kw_only=True):
     """Multi-head attention (Vaswani et al. 2017) of queries over a context.
 
-    Returns the width of the queries. A row whose context has no valid token gets exactly 0, output
-    bias included, so a missing modality adds nothing. The weights `b k n m` are sown as
-    `intermediates/weights`. Raises ConfigError if the heads do not divide the width.
+    Returns the width of the queries. `mask` says which keys are valid (`b m`), or which a query may
+    look at; a query without a valid key gets exactly 0, output bias included, so a missing modality
+    adds nothing. `bias` is added to the logits, which are scaled by `scale`, 1 / sqrt(head_dim) if
+    None. `use_bias` is True, False, or the projections that have one. The weights `b k n m` are
+    sown as `intermediates/weights`. Raises ConfigError if the heads do not divide the width.
     """
 
     heads: int
     head_dim: int | None = None
-    use_bias: bool = True
+    use_bias: bool | tuple[str, ...] = True
+    scale: float | None = None
     dropout: float = 0.0
     dtype: Dtype = jnp.float32
     param_dtype: Dtype = jnp.float32
@@ -32,7 +35,8 @@ class Attention(nn.Module, kw_only=True):
         queries: Float[Array, "b n d"],
         context: Float[Array, "b m c"] | None = None,
         *,
-        mask: Bool[Array, "b m"] | None = None,
+        mask: Bool[Array, "b m"] | Bool[Array, "#b #k #n m"] | None = None,
+        bias: Float[Array, "#b #k #n m"] | None = None,
         train: bool,
     ) -> Float[Array, "b n d"]:
         width = queries.shape[-1]
@@ -46,12 +50,14 @@ class Attention(nn.Module, kw_only=True):
                 fix=f"the nearest valid: {' or '.join(map(str, sorted(near)))}",
             )
         head_dim = self.head_dim or width // self.heads
+        if mask is not None and mask.ndim == 2:
+            mask = mask[:, None, None, :]
 
         def project(inputs: Array, name: str) -> Array:
             return dense(
                 (self.heads, head_dim),
                 ("embed", "heads", "head_dim"),
-                use_bias=self.use_bias,
+                use_bias=self._has_bias(name),
                 dtype=self.dtype,
                 param_dtype=self.param_dtype,
                 name=name,
@@ -62,7 +68,9 @@ class Attention(nn.Module, kw_only=True):
             project(queries, "query"),
             project(context, "key"),
             project(context, "value"),
-            mask=None if mask is None else mask[:, None, None, :],
+            mask=mask,
+            bias=bias,
+            scale=self.scale,
             dropout_rate=self.dropout,
             dropout_key=self.make_rng("dropout") if use_dropout else None,
         )
@@ -71,11 +79,14 @@ class Attention(nn.Module, kw_only=True):
             width,
             ("heads", "head_dim", "embed"),
             contract=(-2, -1),
-            use_bias=self.use_bias,
+            use_bias=self._has_bias("out"),
             dtype=self.dtype,
             param_dtype=self.param_dtype,
             name="out",
         )(output)
         if mask is None:
             return output
-        return jnp.where(mask.any(axis=-1)[:, None, None], output, 0)
+        return jnp.where(mask.any(axis=(1, 3))[..., None], output, 0)
+
+    def _has_bias(self, name: str) -> bool:
+        return self.use_bias if isinstance(self.use_bias, bool) else name in self.use_bias

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -78,11 +78,31 @@ def parameter(
     return value.astype(dtype)
 
 
+Activation = Literal[
+    "gelu",
+    "gelu_tanh",
+    "quick_gelu",
+    "relu",
+    "silu",
+    "tanh",
+    "sigmoid",
+    "mish",
+    "leaky_relu",
+    "relu_squared",
+    "linear",
+]
+
 ACTIVATIONS: dict[str, Callable] = {
     "gelu": lambda x: nn.gelu(x, approximate=False),
     "gelu_tanh": lambda x: nn.gelu(x, approximate=True),
+    "quick_gelu": lambda x: x * nn.sigmoid(1.702 * x),
     "relu": nn.relu,
     "silu": nn.silu,
     "tanh": jnp.tanh,
+    "sigmoid": nn.sigmoid,
+    "mish": lambda x: x * jnp.tanh(nn.softplus(x)),
+    "leaky_relu": nn.leaky_relu,
+    "relu_squared": lambda x: jnp.square(nn.relu(x)),
+    "linear": lambda x: x,
 }
-"""Activations by name; `gelu` is the exact one, as BERT's and ViT's."""
+"""Activations by name; `gelu` is the exact one, as BERT's and ViT's, `quick_gelu` CLIP's."""

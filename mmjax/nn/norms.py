@@ -22,6 +22,43 @@ def layer_norm(
     )
 
 
+def rms_norm(
+    *, name: str, eps: float = 1e-6, dtype: Dtype = jnp.float32, param_dtype: Dtype = jnp.float32
+) -> nn.RMSNorm:
+    """Root-mean-square normalisation (Zhang and Sennrich 2019) over the last axis, in float32."""
+    return nn.RMSNorm(
+        epsilon=eps,
+        scale_init=nn.with_logical_partitioning(nn.initializers.ones, ("norm",)),
+        dtype=dtype,
+        param_dtype=param_dtype,
+        name=name,
+    )
+
+
+def batch_norm(
+    *,
+    name: str,
+    eps: float = 1e-5,
+    momentum: float = 0.9,
+    dtype: Dtype = jnp.float32,
+    param_dtype: Dtype = jnp.float32,
+) -> nn.BatchNorm:
+    """Batch normalisation (Ioffe and Szegedy 2015) over all axes but the last.
+
+    Called with `use_running_average=not train`; its averages are the collection `batch_stats`.
+    `momentum` is the share of the old average that stays (PyTorch's is the share of the new).
+    """
+    return nn.BatchNorm(
+        epsilon=eps,
+        momentum=momentum,
+        scale_init=nn.with_logical_partitioning(nn.initializers.ones, ("norm",)),
+        bias_init=nn.with_logical_partitioning(nn.initializers.zeros, ("norm",)),
+        dtype=dtype,
+        param_dtype=param_dtype,
+        name=name,
+    )
+
+
 def group_norm(
     *,
     name: str,

@@ -23,7 +23,8 @@ class Stack(nn.Module, kw_only=True):
     """`depth` blocks in a row, each called as `block(values, *context, train=...)`.
 
     With `scan`, parameters are stacked along a leading `layers` axis under `layers`, and the block
-    is compiled once; otherwise they are `layer_0`, `layer_1`, ... The results are equal.
+    is compiled once; otherwise they are `layer_0`, `layer_1`, ... The results are equal. What each
+    block returns is sown as its `intermediates/hidden`.
     """
 
     block: type[nn.Module]
@@ -35,7 +36,9 @@ class Stack(nn.Module, kw_only=True):
     @nn.compact
     def __call__(self, values: Array, *context: Any, train: bool) -> Array:
         def apply(block: nn.Module, values: Array, context: tuple) -> Array:
-            return block(values, *context, train=train)
+            values = block(values, *context, train=train)
+            block.sow("intermediates", "hidden", values)
+            return values
 
         if self.remat != "none":
             apply = nn.remat(apply, prevent_cse=not self.scan, policy=_POLICIES[self.remat])

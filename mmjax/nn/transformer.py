@@ -2,141 +2,193 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import dataclasses
+from typing import Any, Literal
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from mmjax.core.typing import Array, Bool, Dtype, Float
 from mmjax.nn.attention import Attention
-from mmjax.nn.dense import ACTIVATIONS, dense
-from mmjax.nn.norms import layer_norm
+from mmjax.nn.dense import ACTIVATIONS, Activation, dense, parameter
+from mmjax.nn.norms import layer_norm, rms_norm
 from mmjax.nn.stack import Remat, Stack
 
 Norm = Literal["pre", "post"]
-Activation = Literal["gelu", "gelu_tanh", "relu", "silu", "tanh"]
+NormKind = Literal["layer", "rms"]
 
 
 class Mlp(nn.Module, kw_only=True):
-    """Dense, activation, dense, back to the input's width."""
+    """Dense, activation, dense, back to the input's width.
+
+    With `gated`, the activation multiplies a second projection of the input (GLU variants, Shazeer
+    2020).
+    """
 
     hidden: int
     activation: Activation = "gelu"
+    gated: bool = False
+    use_bias: bool = True
     dropout: float = 0.0
     dtype: Dtype = jnp.float32
     param_dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, values: Float[Array, "*b d"], *, train: bool) -> Float[Array, "*b d"]:
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        types = {"dtype": self.dtype, "param_dtype": self.param_dtype, "use_bias": self.use_bias}
         hidden = dense(self.hidden, ("embed", "mlp"), name="up", **types)(values)
-        hidden = ACTIVATIONS[self.activation](hidden)
+        if self.gated:
+            gate = dense(self.hidden, ("embed", "mlp"), name="gate", **types)(values)
+            hidden = ACTIVATIONS[self.activation](gate) * hidden
+        else:
+            hidden = ACTIVATIONS[self.activation](hidden)
         hidden = nn.Dropout(self.dropout, deterministic=not train)(hidden)
         return dense(values.shape[-1], ("mlp", "embed"), name="down", **types)(hidden)
 
 
-class Block(nn.Module, kw_only=True):
-    """Self-attention, optional cross-attention, MLP, each with a residual and a norm.
+def drop_path(values: Float[Array, "b n d"], key: Array, rate: float) -> Float[Array, "b n d"]:
+    """Stochastic depth (Huang et al. 2016): a branch is left out for whole rows."""
+    keep = jax.random.bernoulli(key, 1.0 - rate, (values.shape[0], 1, 1))
+    return jnp.where(keep, values / (1.0 - rate), 0)
+
+
+class BlockSettings(nn.Module, kw_only=True):
+    """What a block and a stack of blocks are told alike.
 
     `norm="pre"` normalises the input of each part (ViT, GPT-2), `"post"` the sum after it (BERT).
+    `layer_scale` is the first value of learned gains on each branch (Touvron et al. 2021), None for
+    no gains. `drop_path` leaves whole branches out in training. `use_bias` is that of the attention
+    (True, False or the projections that have one), `mlp_bias` that of the MLP.
     """
 
     heads: int
     mlp_dim: int
+    head_dim: int | None = None
     norm: Norm = "pre"
+    norm_kind: NormKind = "layer"
     activation: Activation = "gelu"
+    gated: bool = False
+    use_bias: bool | tuple[str, ...] = True
+    mlp_bias: bool = True
+    attention_scale: float | None = None
+    layer_scale: float | None = None
     dropout: float = 0.0
     attention_dropout: float = 0.0
+    mlp_dropout: float = 0.0
+    drop_path: float = 0.0
     eps: float = 1e-6
     self_attention: bool = True
     cross_attention: bool = False
     dtype: Dtype = jnp.float32
     param_dtype: Dtype = jnp.float32
 
+    def types(self) -> dict[str, Dtype]:
+        return {"dtype": self.dtype, "param_dtype": self.param_dtype}
+
+    def make_norm(self, name: str) -> nn.Module:
+        make = layer_norm if self.norm_kind == "layer" else rms_norm
+        return make(name=name, eps=self.eps, **self.types())
+
+
+class Block(BlockSettings, kw_only=True):
+    """Self-attention, optional cross-attention, MLP, each with a residual and a norm.
+
+    `mask` and `context_mask` say which keys are valid, or which each query may look at; `bias` is
+    added to the logits of the self-attention.
+    """
+
     @nn.compact
     def __call__(
         self,
         values: Float[Array, "b n d"],
-        mask: Bool[Array, "b n"] | None = None,
+        mask: Bool[Array, "b n"] | Bool[Array, "#b #k #n n"] | None = None,
         context: Float[Array, "b m c"] | None = None,
-        context_mask: Bool[Array, "b m"] | None = None,
+        context_mask: Bool[Array, "b m"] | Bool[Array, "#b #k #n m"] | None = None,
+        bias: Float[Array, "#b #k #n n"] | None = None,
         *,
         train: bool,
     ) -> Float[Array, "b n d"]:
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-
-        def residual(values: Array, part, name: str) -> Array:
-            norm = layer_norm(name=f"{name}_norm", eps=self.eps, **types)
-            inputs = norm(values) if self.norm == "pre" else values
-            output = nn.Dropout(self.dropout, deterministic=not train)(part(inputs))
-            return values + output if self.norm == "pre" else norm(values + output)
-
-        attend = {"heads": self.heads, "dropout": self.attention_dropout, **types}
+        attend: dict[str, Any] = {
+            "heads": self.heads,
+            "head_dim": self.head_dim,
+            "use_bias": self.use_bias,
+            "scale": self.attention_scale,
+            "dropout": self.attention_dropout,
+            **self.types(),
+        }
         if self.self_attention:
             own = Attention(**attend, name="attention")
-            values = residual(values, lambda x: own(x, mask=mask, train=train), "attention")
+            values = self._residual(
+                values, lambda x: own(x, mask=mask, bias=bias, train=train), "attention", train
+            )
         if self.cross_attention:
             cross = Attention(**attend, name="cross_attention")
-            values = residual(
+            values = self._residual(
                 values,
                 lambda x: cross(x, context, mask=context_mask, train=train),
                 "cross_attention",
+                train,
             )
-        mlp = Mlp(hidden=self.mlp_dim, activation=self.activation, **types, name="mlp")
-        return residual(values, lambda x: mlp(x, train=train), "mlp")
+        mlp = Mlp(
+            hidden=self.mlp_dim,
+            activation=self.activation,
+            gated=self.gated,
+            use_bias=self.mlp_bias,
+            dropout=self.mlp_dropout,
+            name="mlp",
+            **self.types(),
+        )
+        return self._residual(values, lambda x: mlp(x, train=train), "mlp", train)
+
+    def _residual(self, values: Array, part, name: str, train: bool) -> Array:
+        norm = self.make_norm(f"{name}_norm")
+        output = part(norm(values) if self.norm == "pre" else values)
+        output = nn.Dropout(self.dropout, deterministic=not train)(output)
+        if self.layer_scale is not None:
+            gain = parameter(
+                self,
+                f"{name}_scale",
+                (values.shape[-1],),
+                ("norm",),
+                init=nn.initializers.constant(self.layer_scale),
+                **self.types(),
+            )
+            output = output * gain
+        if train and self.drop_path > 0.0:
+            output = drop_path(output, self.make_rng("dropout"), self.drop_path)
+        return values + output if self.norm == "pre" else norm(values + output)
 
 
-class Transformer(nn.Module, kw_only=True):
+class Transformer(BlockSettings, kw_only=True):
     """A stack of blocks, with a final norm when the blocks normalise first."""
 
     depth: int
-    heads: int
-    mlp_dim: int
-    norm: Norm = "pre"
-    activation: Activation = "gelu"
-    dropout: float = 0.0
-    attention_dropout: float = 0.0
-    eps: float = 1e-6
-    self_attention: bool = True
-    cross_attention: bool = False
+    final_norm: bool | None = None
+    """None means where `norm` is "pre"."""
     scan: bool = False
     remat: Remat = "none"
-    dtype: Dtype = jnp.float32
-    param_dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(
         self,
         values: Float[Array, "b n d"],
-        mask: Bool[Array, "b n"] | None = None,
+        mask: Bool[Array, "b n"] | Bool[Array, "#b #k #n n"] | None = None,
         context: Float[Array, "b m c"] | None = None,
-        context_mask: Bool[Array, "b m"] | None = None,
+        context_mask: Bool[Array, "b m"] | Bool[Array, "#b #k #n m"] | None = None,
+        bias: Float[Array, "#b #k #n n"] | None = None,
         *,
         train: bool,
     ) -> Float[Array, "b n d"]:
-        settings = {
-            "heads": self.heads,
-            "mlp_dim": self.mlp_dim,
-            "norm": self.norm,
-            "activation": self.activation,
-            "dropout": self.dropout,
-            "attention_dropout": self.attention_dropout,
-            "eps": self.eps,
-            "self_attention": self.self_attention,
-            "cross_attention": self.cross_attention,
-            "dtype": self.dtype,
-            "param_dtype": self.param_dtype,
-        }
+        names = {field.name for field in dataclasses.fields(BlockSettings)} - {"parent", "name"}
         stack = Stack(
             block=Block,
-            settings=settings,
+            settings={name: getattr(self, name) for name in sorted(names)},
             depth=self.depth,
             scan=self.scan,
             remat=self.remat,
             name="stack",
         )
-        values = stack(values, mask, context, context_mask, train=train)
-        if self.norm == "pre":
-            types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-            values = layer_norm(name="norm", eps=self.eps, **types)(values)
-        return values
+        values = stack(values, mask, context, context_mask, bias, train=train)
+        final = self.norm == "pre" if self.final_norm is None else self.final_norm
+        return self.make_norm("norm")(values) if final else values

@@ -53,9 +53,17 @@ def test_agrees_with_bert(module_and_variables):
 def test_what_stands_in_the_padding_changes_nothing(module_and_variables):
     module, variables = module_and_variables
     ours = run(module, variables, IDS, MASK)
-    other = run(module, variables, np.where(MASK, IDS, 12), MASK.astype(np.int32))
+    other = run(module, variables, np.where(MASK, IDS, 12), MASK)
     np.testing.assert_array_equal(ours.pooled, other.pooled)
     np.testing.assert_array_equal(np.asarray(ours.values)[MASK], np.asarray(other.values)[MASK])
+
+
+def test_a_mask_may_be_of_integers(module_and_variables):
+    module, variables = module_and_variables
+    ours = run(module, variables, IDS, MASK)
+    other = run(module, variables, IDS, MASK.astype(np.int32))  # another program: other rounding
+    np.testing.assert_array_equal(ours.mask, other.mask)
+    np.testing.assert_allclose(ours.values, other.values, rtol=1e-5, atol=1e-6)
 
 
 def test_mean_pooling_and_pre_norm():

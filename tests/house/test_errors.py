@@ -14,7 +14,8 @@ from mmjax.core import errors
 RANGES = {
     "ConfigError": range(100, 200),
     "DataError": range(200, 600),
-    "CheckpointError": range(600, 700),
+    "CheckpointError": range(600, 650),
+    "WeightsError": range(650, 700),
     "NumericError": range(700, 800),
     "Preempted": range(700, 800),
 }
