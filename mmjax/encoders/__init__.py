@@ -26,6 +26,18 @@ registry = Registry(
     },
 )
 
+towers = Registry(
+    "dual tower",
+    {},
+)
+"""Two encoders with projections and a temperature: fields of both -> `Embeddings`."""
+
+decoders = Registry(
+    "decoder",
+    {},
+)
+"""Decoders, alone or behind an encoder, with their heads: fields -> `Decoded`."""
+
 EncoderSpec = Annotated[Spec, registry]
 
 

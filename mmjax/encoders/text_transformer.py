@@ -9,15 +9,15 @@ from flax import linen as nn
 
 from mmjax.core.registry import fact
 from mmjax.core.types import Tokens
-from mmjax.core.typing import Array, ArrayLike, Bool, Dtype, Float, Int
+from mmjax.core.typing import ArrayLike, Bool, Float, Int
+from mmjax.encoders.base import TransformerEncoder
 from mmjax.nn.dense import dense, embedding
 from mmjax.nn.norms import layer_norm
 from mmjax.nn.pooling import masked_mean
-from mmjax.nn.stack import Remat
-from mmjax.nn.transformer import Activation, Norm, Transformer
+from mmjax.nn.transformer import Norm
 
 
-class TextTransformer(nn.Module, kw_only=True):
+class TextTransformer(TransformerEncoder, kw_only=True):
     """BERT's encoder (Devlin et al. 2019): word, position and segment embeddings, then blocks.
 
     With the defaults of `norm`, `activation`, `eps` and `pooling` its parameters are those of
@@ -27,21 +27,10 @@ class TextTransformer(nn.Module, kw_only=True):
 
     vocab_size: int = fact()
     max_length: int = fact()
-    width: int = 128
-    depth: int = 2
-    heads: int = 4
-    mlp_dim: int = 512
     segments: int = 2
     norm: Norm = "post"
-    activation: Activation = "gelu"
     eps: float = 1e-12
-    dropout: float = 0.1
-    attention_dropout: float = 0.1
     pooling: Literal["cls", "mean"] = "cls"
-    scan: bool = False
-    remat: Remat = "none"
-    dtype: Dtype = fact(jnp.float32)
-    param_dtype: Dtype = fact(jnp.float32)
 
     @nn.compact
     def __call__(
@@ -53,14 +42,14 @@ class TextTransformer(nn.Module, kw_only=True):
         *,
         train: bool,
     ) -> Tokens:
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        types = self.types()
         mask = jnp.asarray(attention_mask, bool)
         if position_ids is None:
             position_ids = jnp.arange(input_ids.shape[1])[None]
         if token_type_ids is None:
             token_type_ids = jnp.zeros_like(input_ids)
 
-        def table(count: int, name: str, ids: ArrayLike) -> Float[Array, "b n d"]:
+        def table(count: int, name: str, ids: ArrayLike) -> Float[ArrayLike, "b n d"]:
             axes = ("vocab" if name == "words" else "tokens", "embed")
             return embedding(count, self.width, axes=axes, name=name, **types)(ids)
 
@@ -72,20 +61,7 @@ class TextTransformer(nn.Module, kw_only=True):
         if self.norm == "post":
             values = layer_norm(name="embeddings_norm", eps=self.eps, **types)(values)
         values = nn.Dropout(self.dropout, deterministic=not train)(values)
-        values = Transformer(
-            depth=self.depth,
-            heads=self.heads,
-            mlp_dim=self.mlp_dim,
-            norm=self.norm,
-            activation=self.activation,
-            dropout=self.dropout,
-            attention_dropout=self.attention_dropout,
-            eps=self.eps,
-            scan=self.scan,
-            remat=self.remat,
-            name="transformer",
-            **types,
-        )(values, mask, train=train)
+        values = self.transformer()(values, mask, train=train)
         if self.pooling == "mean":
             return Tokens(values, mask, masked_mean(values, mask))
         first = dense(self.width, ("embed", "joined"), name="pooler", **types)(values[:, 0])

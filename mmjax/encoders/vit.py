@@ -9,40 +9,32 @@ from flax import linen as nn
 
 from mmjax.core.registry import fact
 from mmjax.core.types import Tokens
-from mmjax.core.typing import Array, ArrayLike, Dtype, Float
-from mmjax.nn.dense import parameter
+from mmjax.core.typing import Array, ArrayLike, Float
+from mmjax.encoders.base import TransformerEncoder
+from mmjax.nn.dense import dense, parameter
 from mmjax.nn.patches import PatchEmbed
 from mmjax.nn.pooling import masked_mean
-from mmjax.nn.stack import Remat
-from mmjax.nn.transformer import Activation, Transformer
 
 
-class ViT(nn.Module, kw_only=True):
+class ViT(TransformerEncoder, kw_only=True):
     """ViT (Dosovitskiy et al. 2021): patches, a class token, learned positions, pre-norm blocks.
 
-    Its parameters are those of transformers' `ViTModel` without the pooler, one for one. `pooled`
-    is the class token after the final norm, or with `pooling="mean"` the mean of the patches.
+    Its parameters are those of transformers' `ViTModel`, one for one. `pooled` is the class token
+    after the final norm; with `pooling="pooler"` the tanh of a dense layer on it, as in `ViTModel`;
+    with `"mean"` the mean of the patches.
     """
 
     image_size: int = fact()
     patch: int = 4
-    width: int = 128
     depth: int = 4
-    heads: int = 4
-    mlp_dim: int = 512
-    activation: Activation = "gelu"
     eps: float = 1e-12
     dropout: float = 0.0
     attention_dropout: float = 0.0
-    pooling: Literal["cls", "mean"] = "cls"
-    scan: bool = False
-    remat: Remat = "none"
-    dtype: Dtype = fact(jnp.float32)
-    param_dtype: Dtype = fact(jnp.float32)
+    pooling: Literal["cls", "pooler", "mean"] = "cls"
 
     @nn.compact
     def __call__(self, pixel_values: Float[ArrayLike, "b h w c"], *, train: bool) -> Tokens:
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        types = self.types()
         values = PatchEmbed(patch=self.patch, width=self.width, name="patches", **types)(
             jnp.asarray(pixel_values, self.dtype)
         )
@@ -57,23 +49,15 @@ class ViT(nn.Module, kw_only=True):
         values = jnp.concatenate([first, values], axis=1) + learned("positions", patches + 1)
         values = nn.Dropout(self.dropout, deterministic=not train)(values)
         mask = jnp.ones(values.shape[:2], bool)
-        values = Transformer(
-            depth=self.depth,
-            heads=self.heads,
-            mlp_dim=self.mlp_dim,
-            norm="pre",
-            activation=self.activation,
-            dropout=self.dropout,
-            attention_dropout=self.attention_dropout,
-            eps=self.eps,
-            scan=self.scan,
-            remat=self.remat,
-            name="transformer",
-            **types,
-        )(values, mask, train=train)
+        values = self.transformer()(values, mask, train=train)
         if self.pooling == "mean":
             return Tokens(values, mask, masked_mean(values[:, 1:], mask[:, 1:]))
-        return Tokens(values, mask, values[:, 0])
+        pooled = values[:, 0]
+        if self.pooling == "pooler":
+            pooled = jnp.tanh(
+                dense(self.width, ("embed", "joined"), name="pooler", **types)(pooled)
+            )
+        return Tokens(values, mask, pooled)
 
 
 class ViTBase(ViT, kw_only=True):

@@ -1,0 +1,31 @@
+"""Hugging Face folders to modules and variables, and back.
+
+- `load.py`, `save.py`: the two directions.
+- `folder.py`: what lies in a folder; `safetensors.py`, `msgpack.py`: the two formats.
+- `rules.py`: the lines that a family's table is made of; `match.py`: a table against a folder;
+  `place.py`: arrays onto devices, a shard at a time.
+- `families/`: one file a group of model types, each with its table.
+
+To add a model type: a `Family` in a file of `families/`, a line in
+`FAMILIES`, and a golden case in `tests/pretrained`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mmjax.pretrained.family import Family
+
+FAMILIES = {
+    "bert": "bert:BERT",
+    "vit": "vit:VIT",
+}
+"""`model_type` of config.json, and the place of its `Family` below `families`."""
+
+
+def find(model_type: str) -> Family:
+    """The family of a known model type; imports its file."""
+    module, _, name = FAMILIES[model_type].partition(":")
+    return getattr(importlib.import_module(f"{__name__}.families.{module}"), name)

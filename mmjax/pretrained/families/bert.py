@@ -1,0 +1,72 @@
+"""BERT."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mmjax.core.registry import Spec
+from mmjax.pretrained.family import Family, Names, activation, text_inputs
+from mmjax.pretrained.rules import Table, attention, dense, embedding, norm
+
+
+def block(theirs: str, ours: str, heads: int) -> Table:
+    """One layer, in the names that BERT, RoBERTa and ELECTRA share."""
+    return [
+        *attention(
+            f"{theirs}.attention",
+            f"{ours}/attention",
+            heads,
+            names=("self.query", "self.key", "self.value", "output.dense"),
+        ),
+        *norm(f"{theirs}.attention.output.LayerNorm", f"{ours}/attention_norm"),
+        *dense(f"{theirs}.intermediate.dense", f"{ours}/mlp/up"),
+        *dense(f"{theirs}.output.dense", f"{ours}/mlp/down"),
+        *norm(f"{theirs}.output.LayerNorm", f"{ours}/mlp_norm"),
+    ]
+
+
+def table(config: Any) -> Table:
+    return [
+        *embedding("embeddings.word_embeddings", "words"),
+        *embedding("embeddings.position_embeddings", "positions"),
+        *embedding("embeddings.token_type_embeddings", "segments"),
+        *norm("embeddings.LayerNorm", "embeddings_norm"),
+        *(
+            leaf
+            for i in range(config.num_hidden_layers)
+            for leaf in block(
+                f"encoder.layer.{i}",
+                f"transformer/stack/layer_{i}",
+                config.num_attention_heads,
+            )
+        ),
+        *dense("pooler.dense", "pooler"),
+    ]
+
+
+def options(config: Any, names: Names) -> dict[str, Any]:
+    """What a BERT-shaped config says; without a pooler's weights, the tokens' mean is `pooled`."""
+    return {
+        "vocab_size": config.vocab_size,
+        "max_length": config.max_position_embeddings,
+        "width": config.hidden_size,
+        "depth": config.num_hidden_layers,
+        "heads": config.num_attention_heads,
+        "mlp_dim": config.intermediate_size,
+        "segments": config.type_vocab_size,
+        "activation": activation(config.hidden_act),
+        "eps": config.layer_norm_eps,
+        "dropout": config.hidden_dropout_prob,
+        "attention_dropout": config.attention_probs_dropout_prob,
+        "pooling": "cls" if "pooler.dense.weight" in names else "mean",
+    }
+
+
+BERT = Family(
+    spec=lambda config, names: Spec("text_transformer", **options(config, names)),
+    table=table,
+    inputs=text_inputs,
+    saved_as="BertModel",
+    prefix="bert.",
+    renames=((r"LayerNorm\.gamma$", "LayerNorm.weight"), (r"LayerNorm\.beta$", "LayerNorm.bias")),
+)
