@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 import re
 import stat
 import time
 import unicodedata
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from mmjax.core.errors import DataError, TransientError, nearest
 
 MAX_BYTES = 256 * 2**20
 """The largest media file that is read unless the caller says otherwise."""
+MAX_STREAMED_BYTES = 2**40
+"""The largest that is read piece by piece."""
+
+_READ_AT_ONCE = 16 * 2**20
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
@@ -85,6 +91,53 @@ def _read(path: Path, cell: str, where: str, max_bytes: int) -> bytes:
                 308, f"'{cell}' changed its size while it was read", where=where, fix="read again"
             )
     return content
+
+
+@contextlib.contextmanager
+def open_media(
+    root: Path | None, cell: Any, *, where: str, max_bytes: int = MAX_STREAMED_BYTES
+) -> Iterator[BinaryIO]:
+    """The file that `resolve_media` finds, for a decoder that reads no more of it than it needs.
+
+    Raises as `read_media` does, but for the retries of large files: their first input or output
+    error is a TransientError, at the end of the block, whatever the decoder made of it.
+    """
+    path = resolve_media(root, cell, where=where, max_bytes=max_bytes)
+    if path.stat().st_size <= _READ_AT_ONCE:
+        yield io.BytesIO(read_media(root, cell, where=where, max_bytes=max_bytes))
+        return
+    try:
+        raw = _Watched(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK))
+    except OSError as error:
+        raise _transient(error, cell, where) from error
+    with io.BufferedReader(raw, 2**18) as file:
+        before = os.fstat(raw.fileno())
+        _check_status(before, cell, where, max_bytes)
+        try:
+            yield file
+        finally:
+            if raw.failed is not None:
+                raise _transient(raw.failed, cell, where) from raw.failed
+        if os.fstat(raw.fileno()).st_size != before.st_size:
+            raise DataError(
+                308, f"'{cell}' changed its size while it was read", where=where, fix="read again"
+            )
+
+
+class _Watched(io.FileIO):
+    """A file that ends where it cannot be read, and keeps the reason.
+
+    Decoders in C take a Python exception for an end, and print it.
+    """
+
+    failed: OSError | None = None
+
+    def readinto(self, buffer: Any) -> int | None:
+        try:
+            return super().readinto(buffer)
+        except OSError as error:
+            self.failed = error
+            return 0
 
 
 def _base(root: Path | None, cell: Any, where: str) -> Path:
