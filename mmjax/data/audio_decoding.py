@@ -15,12 +15,15 @@ from mmjax.core.errors import DataError
 from mmjax.core.typing import Float, Shaped
 from mmjax.data import extras
 from mmjax.data.cells import shown
-from mmjax.data.paths import open_media
+from mmjax.data.paths import MAX_STREAMED_BYTES, open_media
 from mmjax.data.resampling import resample
 
 FORMATS = ("WAV", "FLAC", "OGG", "MP3")
 RATES = (1_000, 384_000)
 """The lowest and the highest sample rate that is taken for one, in Hz."""
+
+MAX_BYTES = MAX_STREAMED_BYTES
+"""Files are read as streams, so that their size is no danger."""
 
 _LOUDEST = 1e6
 _BLOCK = 2**18
@@ -62,13 +65,7 @@ def decode_audio(
     """
     with _named(cell, where), _opened(cell, root, where, sample_rate, formats) as sound:
         rate = sound.extent.rate
-        if strict_rate and rate != sample_rate:
-            raise DataError(
-                412,
-                f"the sample rate is {rate} Hz, and {sample_rate} Hz was declared",
-                where=where,
-                fix="resample it, or unset strict_rate",
-            )
+        _check_rate(rate, sample_rate, strict_rate, where)
         wanted = max(1, math.ceil(max_seconds * rate))
         waveform = sound.read(wanted, place)
         most = max(1, int(max_seconds * sample_rate))
@@ -89,6 +86,31 @@ def measure_audio(
     """The length of a cell's sound without decoding it. Raises as `decode_audio` does."""
     with _named(cell, where), _opened(cell, root, where, sample_rate, formats) as sound:
         return sound.extent
+
+
+def verify_audio(
+    cell: Any,
+    *,
+    root: Path | None,
+    where: str,
+    sample_rate: int,
+    strict_rate: bool = False,
+    formats: tuple[str, ...] = FORMATS,
+) -> None:
+    """Decodes a cell's sound from beginning to end, keeping nothing. Raises as `decode_audio`."""
+    with _named(cell, where), _opened(cell, root, where, sample_rate, formats) as sound:
+        _check_rate(sound.extent.rate, sample_rate, strict_rate, where)
+        sound.verify()
+
+
+def _check_rate(rate: int, wanted: int, strict: bool, where: str) -> None:
+    if strict and rate != wanted:
+        raise DataError(
+            412,
+            f"the sample rate is {rate} Hz, and {wanted} Hz was declared",
+            where=where,
+            fix="resample it, or unset strict_rate",
+        )
 
 
 @contextlib.contextmanager
@@ -149,6 +171,10 @@ class _Samples:
         self._array, self._where = array, where
         _check(self.extent, where)
 
+    def verify(self) -> None:
+        """Raises DataError if any sample is none."""
+        self.read(len(self._array), 0)
+
     def read(self, wanted: int, place: float) -> Float[np.ndarray, "s"]:
         start = int(place * max(0, len(self._array) - wanted))
         part = self._array[start : start + wanted]
@@ -193,31 +219,37 @@ class _File:
     def __exit__(self, *exception: object) -> None:
         self._sound.close()
 
+    def verify(self) -> None:
+        """Decodes all of it. Raises DataError if any is damaged."""
+        for _ in self._blocks(0, self.extent.frames or _MOST_FRAMES):
+            pass
+
     def read(self, wanted: int, place: float) -> Float[np.ndarray, "s"]:
         frames = self.extent.frames
-        start = 0 if frames is None else int(place * max(0, frames - wanted))
-        expected = wanted if frames is None else min(wanted, frames - start)
+        if frames is None:
+            return np.concatenate(list(self._blocks(0, wanted)))
+        start = int(place * max(0, frames - wanted))
+        return np.concatenate(list(self._blocks(start, min(wanted, frames - start))))
+
+    def _blocks(self, start: int, expected: int) -> Iterator[Float[np.ndarray, "s"]]:
         step = max(1, _BLOCK // self._sound.channels)
-        blocks: list[np.ndarray] = []
         read = 0
         try:
             if start:
                 self._sound.seek(start)
             while read < expected:
-                block = self._sound.read(
-                    min(step, expected - read), dtype="float32", always_2d=True
-                )
+                count = min(step, expected - read)
+                block = self._sound.read(count, dtype="float32", always_2d=True)
                 if not len(block):
                     break
                 read += len(block)
-                blocks.append(_mono(block, self._where))
+                yield _mono(block, self._where)
         except self._damage as error:
             raise self._damaged(error) from error
         # The length of these two is an estimate, and they leave out what is damaged.
         share = _MOSTLY if self._sound.format in ("MP3", "MPEG", "OGG") else 1
-        if not blocks or (frames is not None and read < share * expected):
+        if not read or (self.extent.frames is not None and read < share * expected):
             raise self._damaged(f"{read} of {expected} samples could be decoded")
-        return np.concatenate(blocks)
 
     def _damaged(self, reason: object) -> DataError:
         said = getattr(reason, "error_string", reason)

@@ -26,6 +26,7 @@ modalities = Registry(
         "text": "mmjax.data.modalities.text:Text",
         "image": "mmjax.data.modalities.image:Image",
         "table": "mmjax.data.modalities.table:TableRow",
+        "audio": "mmjax.data.modalities.audio:Audio",
     },
 )
 

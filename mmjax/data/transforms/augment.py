@@ -48,7 +48,8 @@ class Augment:
                 raise ConfigError(
                     102, f"unknown transform '{name}'", where=where, fix=nearest(name, FUNCTIONS)
                 )
-            self._chain.append((*FUNCTIONS[name], _strengths(name, given, where)))
+            function, draws = FUNCTIONS[name]
+            self._chain.append((function, draws, strengths_of(function, name, given, where)))
         self.draws = sum(draws for _, draws, _ in self._chain)
 
     def __call__(
@@ -61,8 +62,14 @@ class Augment:
         return images
 
 
-def _strengths(name: str, given: Any, where: str) -> dict[str, float]:
-    parameters = list(inspect.signature(FUNCTIONS[name].function).parameters.values())[2:]
+def strengths_of(
+    function: Callable[..., Any], name: str, given: Any, where: str
+) -> dict[str, float]:
+    """The settings of one transform as its function's keywords, its third parameter on.
+
+    A number is the first of them. Raises ConfigError for an unknown, missing or negative one.
+    """
+    parameters = list(inspect.signature(function).parameters.values())[2:]
     valid = [parameter.name for parameter in parameters]
     strengths = given if isinstance(given, Mapping) else {valid[0]: given}
     for key, value in strengths.items():
