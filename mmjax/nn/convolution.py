@@ -35,6 +35,36 @@ def conv(
     )
 
 
+def conv1d(
+    channels: int,
+    *,
+    name: str,
+    kernel: int,
+    stride: int = 1,
+    padding: int | tuple[int, int] = 0,
+    groups: int = 1,
+    use_bias: bool = True,
+    dtype: Dtype = jnp.float32,
+    param_dtype: Dtype = jnp.float32,
+) -> nn.Conv:
+    """A convolution of `b t c` along t, with `padding` zeros on both sides, or before and after."""
+    before, after = (padding, padding) if isinstance(padding, int) else padding
+    axes = ("spatial", "channels_in", "channels_out")
+    return nn.Conv(
+        channels,
+        (kernel,),
+        strides=(stride,),
+        padding=((before, after),),
+        feature_group_count=groups,
+        use_bias=use_bias,
+        kernel_init=nn.with_logical_partitioning(he_normal, axes),
+        bias_init=nn.with_logical_partitioning(nn.initializers.zeros, ("channels_out",)),
+        dtype=dtype,
+        param_dtype=param_dtype,
+        name=name,
+    )
+
+
 def space_to_depth(pixels: Float[Array, "b h w c"], block: int) -> Float[Array, "b y x d"]:
     """Moves each `block` x `block` square into channels; a border that does not fill one is cut."""
     rows, columns = pixels.shape[1] // block, pixels.shape[2] // block

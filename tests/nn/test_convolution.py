@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import reference
 
-from mmjax.nn.convolution import conv, grid_mean, max_pool, space_to_depth
+from mmjax.nn.convolution import conv, conv1d, grid_mean, max_pool, space_to_depth
 
 PIXELS = np.random.default_rng(0).standard_normal((2, 7, 5, 3)).astype(np.float32)
 
@@ -19,6 +19,21 @@ def test_conv_keeps_the_size_and_pads_with_zeros():
     p = reference.double(variables["params"])
     expected = reference.convolution(PIXELS, p["kernel"], pad=1) + p["bias"]
     np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_conv1d_has_strides_groups_and_padding_of_either_side():
+    values = np.random.default_rng(1).standard_normal((2, 9, 4)).astype(np.float32)
+    module = conv1d(6, name="conv", kernel=3, stride=2, padding=(1, 2), groups=2)
+    kernel = np.random.default_rng(2).standard_normal((3, 2, 6)).astype(np.float32)
+    bias = np.arange(6, dtype=np.float32)
+    found = jax.jit(module.apply)({"params": {"kernel": kernel, "bias": bias}}, values)
+    padded = np.pad(values, ((0, 0), (1, 2), (0, 0))).astype(np.float64)
+    assert found.shape == (2, 5, 6)
+    for t, out in np.ndindex(5, 6):
+        group = out // 3
+        window = padded[:, 2 * t : 2 * t + 3, 2 * group : 2 * group + 2]
+        expected = np.einsum("bki,ki->b", window, kernel[:, :, out]) + bias[out]
+        np.testing.assert_allclose(found[:, t, out], expected, atol=1e-5)
 
 
 def test_space_to_depth_is_row_column_channel_and_cuts_the_border():
