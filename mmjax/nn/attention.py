@@ -11,6 +11,12 @@ from mmjax.kernels.attention import attention
 from mmjax.nn.dense import dense
 
 
+def causal_mask(mask: Bool[Array, "b n"]) -> Bool[Array, "b 1 n n"]:
+    """Which valid keys each query may look at: those up to its own place."""
+    length = mask.shape[1]
+    return mask[:, None, None, :] & jnp.tri(length, dtype=bool)
+
+
 class Attention(nn.Module, kw_only=True):
     """Multi-head attention (Vaswani et al. 2017) of queries over a context.
 

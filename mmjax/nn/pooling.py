@@ -22,6 +22,13 @@ def masked_max(values: Float[Array, "b n d"], mask: Bool[Array, "b n"]) -> Float
     return jnp.where(mask.any(axis=1)[:, None], highest, 0)
 
 
+def last_valid(values: Float[Array, "b n d"], mask: Bool[Array, "b n"]) -> Float[Array, "b d"]:
+    """The last valid token."""
+    last = mask.shape[1] - 1 - jnp.argmax(mask[:, ::-1], axis=1)
+    found = jnp.take_along_axis(values, last[:, None, None], axis=1)[:, 0]
+    return jnp.where(mask.any(axis=1)[:, None], found, 0)
+
+
 def max_over(values: Float[Array, "..."], axis: int) -> Float[Array, "..."]:
     """The maximum along one axis; its gradient goes to the first position that has it.
 

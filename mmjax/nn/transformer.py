@@ -58,8 +58,9 @@ class BlockSettings(nn.Module, kw_only=True):
 
     `norm="pre"` normalises the input of each part (ViT, GPT-2), `"post"` the sum after it (BERT).
     `layer_scale` is the first value of learned gains on each branch (Touvron et al. 2021), None for
-    no gains. `drop_path` leaves whole branches out in training. `use_bias` is that of the attention
-    (True, False or the projections that have one), `mlp_bias` that of the MLP.
+    no gains. In training, `drop_path` leaves whole branches out a row, `layer_drop` the whole block
+    for all rows (LayerDrop, Fan et al. 2020). `use_bias` is that of the attention (True, False or
+    the projections that have one), `mlp_bias` that of the MLP.
     """
 
     heads: int
@@ -77,6 +78,7 @@ class BlockSettings(nn.Module, kw_only=True):
     attention_dropout: float = 0.0
     mlp_dropout: float = 0.0
     drop_path: float = 0.0
+    layer_drop: float = 0.0
     eps: float = 1e-6
     self_attention: bool = True
     cross_attention: bool = False
@@ -117,6 +119,7 @@ class Block(BlockSettings, kw_only=True):
             "dropout": self.attention_dropout,
             **self.types(),
         }
+        given = values
         if self.self_attention:
             own = Attention(**attend, name="attention")
             values = self._residual(
@@ -139,7 +142,11 @@ class Block(BlockSettings, kw_only=True):
             name="mlp",
             **self.types(),
         )
-        return self._residual(values, lambda x: mlp(x, train=train), "mlp", train)
+        values = self._residual(values, lambda x: mlp(x, train=train), "mlp", train)
+        if train and self.layer_drop > 0.0:
+            kept = jax.random.bernoulli(self.make_rng("dropout"), 1.0 - self.layer_drop)
+            values = jnp.where(kept, values, given)
+        return values
 
     def _residual(self, values: Array, part, name: str, train: bool) -> Array:
         norm = self.make_norm(f"{name}_norm")

@@ -7,7 +7,7 @@ import pytest
 import reference
 
 from mmjax.core.errors import ConfigError
-from mmjax.nn.attention import Attention
+from mmjax.nn.attention import Attention, causal_mask
 
 RNG = np.random.default_rng(0)
 OWN = jnp.asarray(RNG.standard_normal((3, 4, 8)), jnp.float32)
@@ -89,3 +89,13 @@ def test_the_bias_of_the_keys_is_without_effect(cross):
 def test_heads_that_do_not_divide_the_width_are_refused():
     with pytest.raises(ConfigError, match=r"heads=3 do not divide the width 8.*2 or 4"):
         reference.shapes(Attention(heads=3), OWN, train=False)
+
+
+def test_causal_masks_hide_what_comes_later_and_padding():
+    found = np.asarray(causal_mask(jnp.array([[1, 1, 1], [1, 1, 0], [0, 1, 1]], bool)))
+    expected = [
+        [[1, 0, 0], [1, 1, 0], [1, 1, 1]],
+        [[1, 0, 0], [1, 1, 0], [1, 1, 0]],
+        [[0, 0, 0], [0, 1, 0], [0, 1, 1]],
+    ]
+    np.testing.assert_array_equal(found[:, 0], np.array(expected, bool))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import reference
 
-from mmjax.nn.pooling import masked_max, masked_mean, max_over
+from mmjax.nn.pooling import last_valid, masked_max, masked_mean, max_over
 
 RNG = np.random.default_rng(0)
 VALUES = RNG.standard_normal((3, 5, 4)).astype(np.float32) - 3.0
@@ -22,8 +22,22 @@ def expected_max(values, mask):
     )
 
 
+def expected_last(values, mask):
+    return np.stack(
+        [
+            row[np.flatnonzero(kept)[-1]] if kept.any() else 0 * row[0]
+            for row, kept in zip(values, mask, strict=True)
+        ]
+    )
+
+
 @pytest.mark.parametrize(
-    ("pool", "expected"), [(masked_mean, reference.masked_mean), (masked_max, expected_max)]
+    ("pool", "expected"),
+    [
+        (masked_mean, reference.masked_mean),
+        (masked_max, expected_max),
+        (last_valid, expected_last),
+    ],
 )
 def test_pools_under_the_mask(pool, expected):
     weights = RNG.standard_normal((3, 4)).astype(np.float32)

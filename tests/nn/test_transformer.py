@@ -69,3 +69,19 @@ def test_dropout_needs_train():
     still = run(variables, VALUES, MASK, train=False)
     np.testing.assert_array_equal(still, run(variables, VALUES, MASK, train=False, rngs=key))
     assert not np.allclose(still, run(variables, VALUES, MASK, train=True, rngs=key))
+
+
+def test_layer_drop_leaves_out_the_whole_block_for_the_whole_batch():
+    module = Block(heads=2, mlp_dim=16, layer_drop=0.5)
+    variables = reference.random_variables(module, VALUES, MASK, train=False)
+    run = jax.jit(module.apply, static_argnames="train")
+    whole = run(variables, VALUES, MASK, train=False)
+    left_out = 0
+    for seed in range(40):
+        rngs = {"dropout": jax.random.key(seed, impl="rbg")}
+        found = run(variables, VALUES, MASK, train=True, rngs=rngs)
+        if np.array_equal(found, VALUES):
+            left_out += 1
+        else:
+            np.testing.assert_allclose(found, whole, atol=1e-6)
+    assert 10 <= left_out <= 30
