@@ -39,6 +39,20 @@ def sinusoids(
     return jnp.stack([jnp.sin(angles), jnp.cos(angles)], axis=-1).reshape(*angles.shape[:-1], width)
 
 
+def sinusoid_table(
+    count: int, width: int, *, longest: float = 10000.0, layout: Layout = "interleaved"
+) -> np.ndarray:
+    """`sinusoids` of the positions 0 .. count - 1, computed in float64: float32 [count width].
+
+    Angles of hundreds of radians keep their last digits so. Raises ConfigError if `width` is odd.
+    """
+    if width % 2:
+        raise ConfigError(109, f"sinusoids of the odd width {width}", fix=f"width={width + 1}")
+    angles = np.outer(np.arange(count), longest ** (-2 * np.arange(width // 2) / width))
+    both = np.stack([np.sin(angles), np.cos(angles)], axis=2 if layout == "interleaved" else 1)
+    return both.reshape(count, width).astype(np.float32)
+
+
 def sincos_grid(grid: Sequence[int], width: int, *, extra_tokens: int = 0) -> Float[Array, "1 n d"]:
     """Fixed sine-cosine positions of the cells of a grid, row by row.
 

@@ -5,7 +5,13 @@ import numpy as np
 import pytest
 
 from mmjax.core.errors import ConfigError
-from mmjax.nn.positions import fourier_features, resize_positions, sincos_grid, sinusoids
+from mmjax.nn.positions import (
+    fourier_features,
+    resize_positions,
+    sincos_grid,
+    sinusoid_table,
+    sinusoids,
+)
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "resize_positions.npz")
 CASES = sorted({name.rpartition("_")[0] for name in GOLDEN})
@@ -20,6 +26,16 @@ def test_sinusoids_are_those_of_vaswani(layout):
         sine, cosine = (2 * i, 2 * i + 1) if layout == "interleaved" else (i, 3 + i)
         np.testing.assert_allclose(found[..., sine], np.sin(angle), atol=5e-6)
         np.testing.assert_allclose(found[..., cosine], np.cos(angle), atol=5e-6)
+
+
+@pytest.mark.parametrize("layout", ["interleaved", "halves"])
+def test_tables_of_sinusoids_keep_their_digits_at_high_positions(layout):
+    found = sinusoid_table(2000, 6, layout=layout)
+    for i in range(3):
+        angle = np.arange(2000) / 10000 ** (2 * i / 6)
+        sine, cosine = (2 * i, 2 * i + 1) if layout == "interleaved" else (i, 3 + i)
+        np.testing.assert_allclose(found[:, sine], np.sin(angle), atol=1e-7)
+        np.testing.assert_allclose(found[:, cosine], np.cos(angle), atol=1e-7)
 
 
 def test_grids_of_two_axes_are_those_of_mae():
