@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mmjax import encoders, fusion, metrics, tasks
     from mmjax.api.fitting import fit
+    from mmjax.api.pretrained import convert, load_pretrained, save_pretrained
     from mmjax.api.run import Run, load_run
     from mmjax.api.training import train, train_seeds
     from mmjax.core.registry import Spec
@@ -28,8 +29,11 @@ _PLACES = {
     "Config": "mmjax.train.config",
     "Run": "mmjax.api.run",
     "Spec": "mmjax.core.registry",
+    "convert": "mmjax.api.pretrained",
     "fit": "mmjax.api.fitting",
+    "load_pretrained": "mmjax.api.pretrained",
     "load_run": "mmjax.api.run",
+    "save_pretrained": "mmjax.api.pretrained",
     "train_seeds": "mmjax.api.training",
 }
 _ROOMS = ("encoders", "fusion", "metrics", "tasks", "train")
@@ -38,11 +42,14 @@ __all__ = [
     "Config",
     "Run",
     "Spec",
+    "convert",
     "encoders",
     "fit",
     "fusion",
+    "load_pretrained",
     "load_run",
     "metrics",
+    "save_pretrained",
     "tasks",
     "train",
     "train_seeds",

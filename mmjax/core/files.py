@@ -31,6 +31,20 @@ def atomic(path: str | os.PathLike, mode: str = "w") -> Iterator[IO]:
         raise
 
 
+@contextlib.contextmanager
+def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
+    """The path of a temporary neighbour for libraries that write files themselves; as `atomic`."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
 def write_json(path: str | os.PathLike, value: Any) -> None:
     """Strict JSON (no NaN), two spaces, key order kept, whole or absent."""
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)

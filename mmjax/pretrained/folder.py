@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -40,7 +41,7 @@ class WeightFiles:
     paths: tuple[Path, ...]
 
 
-def resolve(source: str | Path, *, download: bool = True) -> Path:
+def resolve(source: str | os.PathLike, *, download: bool = True) -> Path:
     """The folder of a path or hub id. Raises WeightsError if there is neither."""
     path = Path(source).expanduser()
     if path.is_dir():
@@ -156,6 +157,8 @@ def refuse_pickle(path: Path) -> None:
     """Raises WeightsError for what is no weight file by its first bytes; reads no more of it."""
     with path.open("rb") as file:
         first = file.read(32)
+    if first[8:9] == b"{":
+        return  # safetensors: the length of a header may look like any of the below
     for magic, kind in _MAGIC.items():
         if first.startswith(magic):
             raise WeightsError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
@@ -68,14 +69,22 @@ class Opened:
 
     folder: Path
     model_type: str
-    family: Family
     config: Any
     spec: Spec
-    weights: WeightFiles
-    shapes: Mapping[str, tuple[int, ...]]
+    weights: WeightFiles | None = None
+    shapes: Mapping[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
+
+    @property
+    def family(self) -> Family:
+        return find(self.model_type)
+
+    @property
+    def inputs(self) -> Mapping[str, Any]:
+        """Fields that the module can be called with."""
+        return self.family.inputs(self.config)
 
 
-def open_folder(source: str | Path, part: str | None = None, **options: Any) -> Opened:
+def open_folder(source: str | os.PathLike, part: str | None = None, **options: Any) -> Opened:
     """What a folder or hub id holds; `options` change the settings of its module.
 
     A part can also be named behind the source: "folder#vision".
@@ -84,19 +93,32 @@ def open_folder(source: str | Path, part: str | None = None, **options: Any) -> 
     if part is None and "#" in text and not Path(text).exists():
         text, _, part = text.partition("#")
     where = resolve(text)
-    raw = read_config(where)
-    model_type, family, config = _family(raw, where, part)
+    model_type, config = _known(read_config(where), where, part)
     files = weight_files(where)
     reader = _READERS[files.format]
     shapes: dict[str, tuple[int, ...]] = {}
     for path in files.paths:
         shapes |= reader.shapes(path)
+    family = find(model_type)
     spelling = Spelling(family, config, shapes)
     spec = family.spec(config, frozenset(map(spelling.canonical, shapes))).replace(**options)
-    return Opened(where, model_type, family, config, spec, files, shapes)
+    return Opened(where, model_type, config, spec, files, shapes)
 
 
-def _family(raw: Mapping[str, Any], where: Path, part: str | None) -> tuple[str, Family, Any]:
+def describe(where: Path, part: str | None, spec: Spec) -> Opened:
+    """A folder with a config whose module is known already, and whose weights lie elsewhere."""
+    model_type, config = _known(read_config(where), where, part)
+    return Opened(where, model_type, config, spec)
+
+
+def build(opened: Opened, dtype: Dtype) -> nn.Module:
+    """The folder's module, storing and computing in `dtype`."""
+    types = {"dtype": jnp.dtype(dtype), "param_dtype": jnp.dtype(dtype)}
+    return opened.family.registry.build(opened.spec, facts=types)
+
+
+def _known(raw: Mapping[str, Any], where: Path, part: str | None) -> tuple[str, Any]:
+    """The model type and config of a folder, or of a part of it."""
     config: Any
     name = str(raw.get("model_type", ""))
     if name not in FAMILIES:
@@ -104,7 +126,7 @@ def _family(raw: Mapping[str, Any], where: Path, part: str | None) -> tuple[str,
             652,
             f"model_type {name!r} is not known" if name else "config.json names no model_type",
             where=str(where / "config.json"),
-            fix=nearest(name, FAMILIES),
+            fix=nearest(name, FAMILIES, most=len(FAMILIES)),
         )
     from transformers import CONFIG_MAPPING
 
@@ -116,7 +138,7 @@ def _family(raw: Mapping[str, Any], where: Path, part: str | None) -> tuple[str,
         ) from error
     family = find(name)
     if part is None:
-        return name, family, config
+        return name, config
     if part not in family.parts:
         raise WeightsError(
             652,
@@ -125,12 +147,12 @@ def _family(raw: Mapping[str, Any], where: Path, part: str | None) -> tuple[str,
             fix=nearest(part, family.parts),
         )
     name = family.parts[part]
-    family = find(name)
-    return name, family, getattr(config, family.part_config) if family.part_config else config
+    attribute = find(name).part_config
+    return name, getattr(config, attribute) if attribute else config
 
 
 def load(
-    source: str | Path,
+    source: str | os.PathLike,
     dtype: Dtype = None,
     mesh: Mesh | None = None,
     *,
@@ -152,10 +174,10 @@ def load(
 
 def read(opened: Opened, dtype: Dtype = None, mesh: Mesh | None = None) -> Pretrained:
     """Builds the module of a folder and reads its weights."""
-    stored = jnp.dtype(dtype or jnp.float32)
-    facts = {"dtype": stored, "param_dtype": stored}
-    module = opened.family.registry.build(opened.spec, facts=facts)
-    targets = abstract(module, opened.family.inputs(opened.config), mesh)
+    if opened.weights is None:
+        raise ValueError("the folder was only described")
+    module = build(opened, dtype or jnp.float32)
+    targets = abstract(module, opened.inputs, mesh)
     found = match(
         opened.family,
         opened.config,

@@ -55,6 +55,15 @@ class Report:
             "ignored": list(self.ignored),
         }
 
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Report:
+        return cls(
+            data["format"],
+            tuple((one["theirs"], one["ours"]) for one in data["loaded"]),
+            tuple(data["left_out"]),
+            tuple(data["ignored"]),
+        )
+
 
 @dataclasses.dataclass(frozen=True)
 class Match:

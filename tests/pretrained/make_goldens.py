@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parent)]
 
-import goldens
+import goldens  # noqa: E402
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """Random weights by name, and the folders that golden cases are made into.
 
-NumPy and safetensors alone: `make_goldens.py`, which runs transformers' torch classes on the same
-weights, imports this file and nothing of mmjax. A golden file holds the config, names and shapes of
-the weights, inputs and what the torch class returned; the weights are made again from their names.
+NumPy and safetensors alone: `pretrained/make_goldens.py`, which runs transformers' torch classes on
+the same weights, imports this file and nothing of mmjax. A golden file holds the config, names and
+shapes of the weights, inputs and what the torch class returned; the weights are made again from
+their names.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-FOLDER = Path(__file__).resolve().parents[1] / "golden" / "pretrained"
+FOLDER = Path(__file__).resolve().parent / "golden" / "pretrained"
 
 
 @dataclasses.dataclass(frozen=True)
