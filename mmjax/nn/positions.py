@@ -96,14 +96,15 @@ def resize_positions(
     *,
     method: Method = "bicubic",
     extra_tokens: int = 0,
+    antialias: bool = False,
 ) -> Float[Array, "1 m d"]:
     """Learned positions of a grid of `old` cells, interpolated to a grid of `new` cells.
 
     The first `extra_tokens` (class, distillation or register tokens) stay as they are. Grids have
     one axis or more, the last fastest. Agrees with torch's `interpolate(size=new,
-    align_corners=False, antialias=False)`, cubic with a = -0.75; `jax.image.resize` has a = -0.5.
-    Computed in float32, returned in the table's type. Raises ConfigError if the table has another
-    length than the old grid.
+    align_corners=False)`, cubic with a = -0.75; with `antialias=True` torch has a = -0.5, as
+    `jax.image.resize` always has. Computed in float32, returned in the table's type. Raises
+    ConfigError if the table has another length than the old grid.
     """
     count = math.prod(old) + extra_tokens
     if table.shape[1] != count or len(old) != len(new):
@@ -115,6 +116,10 @@ def resize_positions(
     if tuple(old) == tuple(new):
         return table
     cells = table[:, extra_tokens:].astype(jnp.float32).reshape(*old, table.shape[-1])
+    if antialias:
+        kind = "cubic" if method == "bicubic" else "linear"
+        cells = jax.image.resize(cells, (*new, table.shape[-1]), kind, antialias=True)
+        old = new
     for axis, (before, after) in enumerate(zip(old, new, strict=True)):
         if before != after:
             weights = interpolation_weights(before, after, method)

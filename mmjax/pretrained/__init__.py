@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 FAMILIES = {
     "bert": "bert:BERT",
+    "deit": "vit:DEIT",
+    "dinov2": "dinov2:DINOV2",
+    "dinov2_with_registers": "dinov2:DINOV2_WITH_REGISTERS",
     "vit": "vit:VIT",
 }
 """`model_type` of config.json, and the place of its `Family` below `families`."""

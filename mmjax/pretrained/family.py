@@ -77,6 +77,19 @@ def activation(name: str, field: str = "hidden_act") -> str:
     return ours
 
 
+def only(config: Any, **supported: Any) -> None:
+    """Raises WeightsError unless each field has its supported value; an absent field is fine."""
+    for field, value in supported.items():
+        found = getattr(config, field, value)
+        if found != value:
+            raise WeightsError(
+                652,
+                f"{field} = {found!r} is not supported",
+                where="config.json",
+                fix=f"only {field} = {value!r} is",
+            )
+
+
 def text_inputs(config: Any) -> Inputs:
     """Two tokens."""
     return {"input_ids": np.ones((1, 2), np.int32), "attention_mask": np.ones((1, 2), bool)}

@@ -13,7 +13,9 @@ PIXELS = np.random.default_rng(0).standard_normal((2, 8, 12, 3)).astype(np.float
 @pytest.mark.parametrize("pooling", ["cls", "mean"])
 def test_agrees_with_its_formula(pooling):
     """Dosovitskiy et al. 2021, equations 1 to 4, with the patches as a strided convolution."""
-    module = ViT(image_size=8, patch=4, width=8, depth=1, heads=2, mlp_dim=16, pooling=pooling)
+    module = ViT(
+        image_size=(8, 12), patch=4, width=8, depth=1, heads=2, mlp_dim=16, pooling=pooling
+    )
     variables = reference.random_variables(module, PIXELS, train=False)
     for name in ("patches", "class_token", "positions"):  # So small that the eps of a norm shows.
         small = jax.tree.map(lambda leaf: leaf * np.float32(1e-4), variables["params"][name])

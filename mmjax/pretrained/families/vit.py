@@ -1,11 +1,12 @@
-"""ViT."""
+"""ViT and DeiT."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from mmjax.core.registry import Spec
-from mmjax.pretrained.family import Family, Names, activation, image_inputs
+from mmjax.nn.patches import patch_shape
+from mmjax.pretrained.family import Family, Names, activation, image_inputs, only
 from mmjax.pretrained.rules import Table, attention, dense, norm, param, patches
 
 
@@ -26,12 +27,20 @@ def block(theirs: str, ours: str, config: Any) -> Table:
     ]
 
 
-def table(config: Any) -> Table:
-    size = (config.patch_size, config.patch_size)
+def embeddings(config: Any) -> Table:
+    """What comes before the first layer, in the names that ViT's relatives share."""
+    size = patch_shape(pair(config.patch_size), 2)
     return [
         *param("embeddings.cls_token", "class_token"),
+        *param("embeddings.mask_token", "mask_token"),
         *param("embeddings.position_embeddings", "positions"),
         *patches("embeddings.patch_embeddings.projection", "patches/projection", size),
+    ]
+
+
+def table(config: Any) -> Table:
+    return [
+        *embeddings(config),
         *(
             leaf
             for i in range(config.num_hidden_layers)
@@ -42,28 +51,55 @@ def table(config: Any) -> Table:
     ]
 
 
+def deit_table(config: Any) -> Table:
+    return [*param("embeddings.distillation_token", "distillation_token"), *table(config)]
+
+
 def options(config: Any, names: Names) -> dict[str, Any]:
     """What a ViT-shaped config says; without a pooler's weights, the class token is `pooled`."""
-    return {
-        "image_size": config.image_size,
-        "patch": config.patch_size,
+    found: dict[str, Any] = {
+        "image_size": pair(config.image_size),
+        "patch": pair(config.patch_size),
         "width": config.hidden_size,
         "depth": config.num_hidden_layers,
         "heads": config.num_attention_heads,
-        "mlp_dim": config.intermediate_size,
         "activation": activation(config.hidden_act),
         "eps": config.layer_norm_eps,
         "use_bias": True if config.qkv_bias else ("out",),
         "dropout": config.hidden_dropout_prob,
         "attention_dropout": config.attention_probs_dropout_prob,
+        "mask_token": "embeddings.mask_token" in names,
+    }
+    return found
+
+
+def vit_options(config: Any, names: Names) -> dict[str, Any]:
+    only(config, pooler_output_size=config.hidden_size)
+    return {
+        **options(config, names),
+        "mlp_dim": config.intermediate_size,
         "pooling": "pooler" if "pooler.dense.weight" in names else "cls",
+        "pooler_activation": activation(config.pooler_act, "pooler_act"),
     }
 
 
+def pair(size: Any) -> int | tuple[int, ...]:
+    """A size, or one for height and width."""
+    return size if isinstance(size, int) else tuple(size)
+
+
 VIT = Family(
-    spec=lambda config, names: Spec("vit", **options(config, names)),
+    spec=lambda config, names: Spec("vit", **vit_options(config, names)),
     table=table,
     inputs=image_inputs,
     saved_as="ViTModel",
     prefix="vit.",
+)
+
+DEIT = Family(
+    spec=lambda config, names: Spec("vit", **vit_options(config, names), distillation_token=True),
+    table=deit_table,
+    inputs=image_inputs,
+    saved_as="DeiTModel",
+    prefix="deit.",
 )
