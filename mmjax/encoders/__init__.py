@@ -18,6 +18,7 @@ registry = Registry(
     {
         "text_transformer": "mmjax.encoders.text_transformer:TextTransformer",
         "bert_base": "mmjax.encoders.text_transformer:BertBase",
+        "albert": "mmjax.encoders.albert:Albert",
         "bag_of_subwords": "mmjax.encoders.bag_of_subwords:BagOfSubwords",
         "vit": "mmjax.encoders.vit:ViT",
         "vit_base": "mmjax.encoders.vit:ViTBase",

@@ -40,10 +40,9 @@ class TransformerEncoder(nn.Module, kw_only=True):
     def types(self) -> dict[str, Dtype]:
         return {"dtype": self.dtype, "param_dtype": self.param_dtype}
 
-    def transformer(self, *, name: str = "transformer", **settings: Any) -> Transformer:
-        """The blocks, to be called in a compact method; `settings` are further ones of theirs."""
-        given = {
-            "depth": self.depth,
+    def block_settings(self) -> dict[str, Any]:
+        """What each block is told."""
+        return {
             "heads": self.heads,
             "mlp_dim": self.mlp_dim,
             "norm": self.norm,
@@ -53,8 +52,15 @@ class TransformerEncoder(nn.Module, kw_only=True):
             "dropout": self.dropout,
             "attention_dropout": self.attention_dropout,
             "drop_path": self.drop_path,
+            **self.types(),
+        }
+
+    def transformer(self, *, name: str = "transformer", **settings: Any) -> nn.Module:
+        """The blocks, to be called in a compact method; `settings` are further ones of theirs."""
+        given = {
+            **self.block_settings(),
+            "depth": self.depth,
             "scan": self.scan,
             "remat": self.remat,
-            **self.types(),
         }
         return Transformer(**{**given, **settings}, name=name)

@@ -9,25 +9,35 @@ from flax import linen as nn
 
 from mmjax.core.registry import fact
 from mmjax.core.types import Tokens
-from mmjax.core.typing import ArrayLike, Bool, Float, Int
+from mmjax.core.typing import Array, ArrayLike, Bool, Float, Int
 from mmjax.encoders.base import TransformerEncoder
 from mmjax.nn.dense import dense, embedding
 from mmjax.nn.norms import layer_norm
 from mmjax.nn.pooling import masked_mean
 from mmjax.nn.transformer import Norm
 
+Positions = Literal["absolute", "after_padding"]
+
 
 class TextTransformer(TransformerEncoder, kw_only=True):
     """BERT's encoder (Devlin et al. 2019): word, position and segment embeddings, then blocks.
 
     With the defaults of `norm`, `activation`, `eps` and `pooling` its parameters are those of
-    transformers' `BertModel`, one for one. `pooling="cls"` is BERT's pooler (tanh of a dense layer
-    on the first token), `"mean"` the masked mean.
+    transformers' `BertModel`, one for one. `positions="after_padding"` counts the tokens other than
+    `padding_id` from `padding_id + 1` on, as RoBERTa (Liu et al. 2019) does. `segments=0` is
+    without segment embeddings (DistilBERT). With an `embedding_width`, embeddings of that width are
+    projected to `width` (ELECTRA). `embeddings_norm=None` means where `norm` is "post".
+    `pooling="cls"` is BERT's pooler (tanh of a dense layer on the first token), `"mean"` the masked
+    mean.
     """
 
     vocab_size: int = fact()
     max_length: int = fact()
+    positions: Positions = "absolute"
+    padding_id: int = 0
     segments: int = 2
+    embedding_width: int | None = None
+    embeddings_norm: bool | None = None
     norm: Norm = "post"
     eps: float = 1e-12
     pooling: Literal["cls", "mean"] = "cls"
@@ -44,28 +54,42 @@ class TextTransformer(TransformerEncoder, kw_only=True):
     ) -> Tokens:
         types = self.types()
         mask = jnp.asarray(attention_mask, bool)
-        if position_ids is None:
+        if position_ids is None and self.positions == "after_padding":
+            position_ids = positions_after_padding(input_ids, self.padding_id)
+        elif position_ids is None:
             position_ids = jnp.arange(input_ids.shape[1])[None]
-        if token_type_ids is None:
-            token_type_ids = jnp.zeros_like(input_ids)
+        width = self.embedding_width or self.width
 
         def table(count: int, name: str, ids: ArrayLike) -> Float[ArrayLike, "b n d"]:
             axes = ("vocab" if name == "words" else "tokens", "embed")
-            return embedding(count, self.width, axes=axes, name=name, **types)(ids)
+            return embedding(count, width, axes=axes, name=name, **types)(ids)
 
-        values = (
-            table(self.vocab_size, "words", input_ids)
-            + table(self.max_length, "positions", position_ids)
-            + table(self.segments, "segments", token_type_ids)
-        )
-        if self.norm == "post":
+        values = table(self.vocab_size, "words", input_ids)
+        values = values + table(self.max_length, "positions", position_ids)
+        if self.segments:
+            if token_type_ids is None:
+                token_type_ids = jnp.zeros_like(input_ids)
+            values = values + table(self.segments, "segments", token_type_ids)
+        has_norm = self.norm == "post" if self.embeddings_norm is None else self.embeddings_norm
+        if has_norm:
             values = layer_norm(name="embeddings_norm", eps=self.eps, **types)(values)
         values = nn.Dropout(self.dropout, deterministic=not train)(values)
+        if self.embedding_width is not None:
+            values = dense(self.width, ("embed", "joined"), name="projection", **types)(values)
         values = self.transformer()(values, mask, train=train)
         if self.pooling == "mean":
             return Tokens(values, mask, masked_mean(values, mask))
         first = dense(self.width, ("embed", "joined"), name="pooler", **types)(values[:, 0])
         return Tokens(values, mask, jnp.tanh(first))
+
+
+def positions_after_padding(input_ids: Int[ArrayLike, "b n"], padding_id: int) -> Int[Array, "b n"]:
+    """`padding_id + 1, + 2, ...` over the tokens that are not padding, `padding_id` where they are.
+
+    transformers' `create_position_ids_from_input_ids`.
+    """
+    real = (jnp.asarray(input_ids) != padding_id).astype(jnp.int32)
+    return jnp.cumsum(real, axis=1) * real + padding_id
 
 
 class BertBase(TextTransformer, kw_only=True):

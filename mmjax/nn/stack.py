@@ -24,7 +24,8 @@ class Stack(nn.Module, kw_only=True):
 
     With `scan`, parameters are stacked along a leading `layers` axis under `layers`, and the block
     is compiled once; otherwise they are `layer_0`, `layer_1`, ... The results are equal. What each
-    block returns is sown as its `intermediates/hidden`.
+    block returns is sown as its `intermediates/hidden`. With `shared`, one block (`shared`) is
+    applied `depth` times (ALBERT).
     """
 
     block: type[nn.Module]
@@ -32,6 +33,7 @@ class Stack(nn.Module, kw_only=True):
     depth: int
     scan: bool = False
     remat: Remat = "none"
+    shared: bool = False
 
     @nn.compact
     def __call__(self, values: Array, *context: Any, train: bool) -> Array:
@@ -42,18 +44,24 @@ class Stack(nn.Module, kw_only=True):
 
         if self.remat != "none":
             apply = nn.remat(apply, prevent_cse=not self.scan, policy=_POLICIES[self.remat])
+        one = self.block(**self.settings, name="shared") if self.shared else None
         if not self.scan:
             for index in range(self.depth):
-                block = self.block(**self.settings, name=f"layer_{index}")
+                block = one or self.block(**self.settings, name=f"layer_{index}")
                 values = apply(block, values, context)
             return values
+        axes: dict[Any, Any] = {"intermediates": 0}
+        if not self.shared:
+            axes["params"] = 0
         scanned = nn.scan(
             lambda block, values, context: (apply(block, values, context), None),
-            variable_axes={"params": 0, "intermediates": 0},
-            split_rngs={"params": True, "dropout": True},
+            variable_axes=axes,
+            variable_broadcast="params" if self.shared else False,
+            split_rngs={"params": not self.shared, "dropout": True},
             in_axes=nn.broadcast,
             length=self.depth,
             metadata_params={nn.PARTITION_NAME: "layers"},
         )
-        values, _ = scanned(self.block(**self.settings, name="layers"), values, context)
+        block = one or self.block(**self.settings, name="layers")
+        values, _ = scanned(block, values, context)
         return values

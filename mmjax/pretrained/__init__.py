@@ -19,11 +19,17 @@ if TYPE_CHECKING:
     from mmjax.pretrained.family import Family
 
 FAMILIES = {
+    "albert": "albert:ALBERT",
     "bert": "bert:BERT",
+    "camembert": "bert:CAMEMBERT",
     "deit": "vit:DEIT",
     "dinov2": "dinov2:DINOV2",
     "dinov2_with_registers": "dinov2:DINOV2_WITH_REGISTERS",
+    "distilbert": "distilbert:DISTILBERT",
+    "electra": "electra:ELECTRA",
+    "roberta": "bert:ROBERTA",
     "vit": "vit:VIT",
+    "xlm-roberta": "bert:XLM_ROBERTA",
 }
 """`model_type` of config.json, and the place of its `Family` below `families`."""
 

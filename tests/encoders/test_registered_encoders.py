@@ -29,6 +29,7 @@ WORDS = {"vocab_size": 13, "max_length": 8}
 TINY = {
     "text_transformer": (TEXT, {**BLOCKS, **WORDS}),
     "bert_base": (TEXT, {**BLOCKS, **WORDS}),
+    "albert": (TEXT, {**BLOCKS, **WORDS, "embedding_width": 4}),
     "bag_of_subwords": (TEXT, {"width": 8, "vocab_size": 13}),
     "vit": (IMAGE, {**BLOCKS, "image_size": 8}),
     "vit_base": (IMAGE, {**BLOCKS, "image_size": 8, "patch": 4}),

@@ -1,0 +1,92 @@
+"""BERT's kin: positions that skip the padding, shared layers, projected embeddings."""
+
+from __future__ import annotations
+
+import numpy as np
+from cases_bert import BERT, IDS, MASK, SEGMENTS, TEXT
+from make_goldens import Case
+
+BOTH = {"values": "last_hidden_state", "pooled": "pooler_output"}
+VALUES = {"values": "last_hidden_state"}
+
+
+def padded(padding: int, *, left: bool = False) -> dict[str, np.ndarray]:
+    """Ids with `padding` where the mask is 0, at the right or the left."""
+    mask = MASK[:, ::-1].copy() if left else MASK
+    ids = np.where(padding == IDS, padding + 1, IDS)
+    return {"input_ids": np.where(mask == 1, ids, padding), "attention_mask": mask}
+
+
+DISTILBERT = {
+    "vocab_size": 50,
+    "dim": 24,
+    "n_layers": 2,
+    "n_heads": 3,
+    "hidden_dim": 40,
+    "max_position_embeddings": 16,
+}
+
+CASES = {
+    "roberta": Case(
+        "RobertaModel",
+        {**BERT, "type_vocab_size": 1, "layer_norm_eps": 1e-5},
+        lambda config: padded(config.pad_token_id),
+        BOTH,
+        gradients=("encoder.layer.0.attention.self.value.weight",),
+    ),
+    "xlm-roberta": Case(
+        "XLMRobertaModel",
+        {**BERT, "pad_token_id": 3, "hidden_act": "relu", "layer_norm_eps": 1e-3},
+        lambda config: {**padded(config.pad_token_id, left=True), "token_type_ids": SEGMENTS},
+        BOTH,
+    ),
+    "camembert": Case(
+        "CamembertModel",
+        {**BERT, "type_vocab_size": 1},
+        lambda config: {
+            **padded(config.pad_token_id),
+            "position_ids": np.arange(7)[None].repeat(3, 0)[:, ::-1].copy(),
+        },
+        BOTH,
+    ),
+    "distilbert": Case(
+        "DistilBertModel",
+        {**DISTILBERT, "activation": "relu", "sinusoidal_pos_embds": True},
+        lambda config: TEXT,
+        VALUES,
+    ),
+    "electra": Case(
+        "ElectraModel",
+        {**BERT, "embedding_size": 16},
+        lambda config: {**TEXT, "token_type_ids": SEGMENTS},
+        VALUES,
+        gradients=("embeddings_project.weight",),
+    ),
+    "electra_same_width": Case(
+        "ElectraModel",
+        {**BERT, "embedding_size": 24, "hidden_act": "silu", "layer_norm_eps": 1e-3},
+        lambda config: TEXT,
+        VALUES,
+    ),
+    "albert": Case(
+        "AlbertModel",
+        {**BERT, "embedding_size": 16, "num_hidden_layers": 3},
+        lambda config: {**TEXT, "token_type_ids": SEGMENTS},
+        BOTH,
+        gradients=("encoder.albert_layer_groups.0.albert_layers.0.attention.query.weight",),
+    ),
+    "albert_groups": Case(
+        "AlbertModel",
+        {
+            **BERT,
+            "embedding_size": 24,
+            "num_hidden_layers": 5,
+            "num_hidden_groups": 2,
+            "inner_group_num": 2,
+            "hidden_act": "relu",
+            "layer_norm_eps": 1e-3,
+        },
+        lambda config: TEXT,
+        BOTH,
+    ),
+}

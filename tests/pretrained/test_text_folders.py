@@ -1,0 +1,66 @@
+"""Text encoders from folders of classes with a head, and settings that are refused."""
+
+from __future__ import annotations
+
+import json
+
+import goldens
+import jax
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from mmjax.core.errors import WeightsError
+from mmjax.pretrained.load import load, open_folder
+
+HEADS = {
+    "albert": ("albert.", ("predictions.dense.weight", "predictions.bias")),
+    "camembert": ("roberta.", ("lm_head.dense.weight", "lm_head.bias")),
+    "distilbert": ("distilbert.", ("vocab_transform.weight", "vocab_projector.bias")),
+    "electra": ("electra.", ("discriminator_predictions.dense.weight",)),
+    "roberta": ("roberta.", ("classifier.dense.weight", "classifier.out_proj.bias")),
+}
+"""Golden cases, and what a class with a head puts before their names and adds to them."""
+
+REFUSED = [
+    ("roberta", "position_embedding_type", "relative_key"),
+    ("electra", "is_decoder", True),
+    ("albert", "hidden_act", "gelu_10"),
+]
+
+
+@pytest.mark.parametrize("name", sorted(HEADS))
+def test_heads_are_left_out(name, golden_encoder, tmp_path):
+    golden, encoder = golden_encoder(name)
+    prefix, heads = HEADS[name]
+    weights = {f"{prefix}{key}": array for key, array in golden.weights().items()}
+    goldens.write_folder(golden, tmp_path)
+    save_file(
+        {**weights, **{head: np.ones(3, np.float32) for head in heads}},
+        str(tmp_path / "model.safetensors"),
+    )
+    headed = load(tmp_path)
+    assert headed.report.left_out == tuple(sorted(heads))
+    jax.tree.map(np.testing.assert_array_equal, headed.variables, encoder.variables)
+
+
+@pytest.mark.parametrize("name", ["albert", "roberta"])
+def test_without_a_pooler_the_mean_is_pooled(name, tmp_path):
+    golden = goldens.load(name)
+    goldens.write_folder(golden, tmp_path)
+    weights = {key: w for key, w in golden.weights().items() if not key.startswith("pooler")}
+    save_file(weights, str(tmp_path / "model.safetensors"))
+    bare = load(tmp_path)
+    tokens = bare.module.apply(bare.variables, **golden.inputs, train=False)
+    mask = golden.inputs["attention_mask"][..., None]
+    mean = (golden.outputs["values"] * mask).sum(1) / mask.sum(1)
+    np.testing.assert_allclose(tokens.pooled, mean, atol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "field", "value"), REFUSED)
+def test_settings_that_would_change_the_computation_are_refused(name, field, value, tmp_path):
+    folder = goldens.write_folder(goldens.load(name), tmp_path)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, field: value}))
+    with pytest.raises(WeightsError, match=f"MMX-652.*{field}"):
+        open_folder(folder)
