@@ -22,6 +22,7 @@ registry = Registry(
         "bag_of_subwords": "mmjax.encoders.bag_of_subwords:BagOfSubwords",
         "vit": "mmjax.encoders.vit:ViT",
         "vit_base": "mmjax.encoders.vit:ViTBase",
+        "beit": "mmjax.encoders.beit:BEiT",
         "image_cnn": "mmjax.encoders.image_cnn:ImageCNN",
         "table": "mmjax.encoders.table:TableEncoder",
     },

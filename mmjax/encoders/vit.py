@@ -84,11 +84,10 @@ class ViT(TransformerEncoder, kw_only=True):
         first = [self._learned("class_token", 1)]
         if self.distillation_token:
             first.append(self._learned("distillation_token", 1))
-        height, width = pixels.shape[1:3]
-        rows, columns = patch_grid((height, width), self.patch)
+        rows, columns = patch_grid(pixels.shape[1:3], self.patch)
         values = _behind(first, values)
         if self.learned_positions:
-            old = patch_grid(self._size(height, width), self.patch)
+            old = self.window((rows, columns))
             table = self._learned("positions", old[0] * old[1] + len(first))
             values = values + resize_positions(
                 table, old, (rows, columns), extra_tokens=len(first), antialias=self.antialias
@@ -122,10 +121,13 @@ class ViT(TransformerEncoder, kw_only=True):
             return pooled
         return layer_norm(name="pooled_norm", eps=self.eps, **self.types())(pooled)
 
-    def _size(self, height: int, width: int) -> tuple[int, int]:
-        """The size that positions are learned for: the first that is seen, unless told."""
-        size = self.image_size or (height, width)
-        return (size, size) if isinstance(size, int) else (size[0], size[1])
+    def window(self, grid: tuple[int, int]) -> tuple[int, int]:
+        """The rows and columns that positions are learned for: those at hand, unless told."""
+        if self.image_size is None:
+            return grid
+        size = self.image_size
+        rows, columns = patch_grid((size, size) if isinstance(size, int) else size, self.patch)
+        return rows, columns
 
     def _learned(self, name: str, count: int) -> Array:
         shape, axes = (1, count, self.width), (None, "tokens", "embed")

@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 
 FAMILIES = {
     "albert": "albert:ALBERT",
+    "beit": "beit:BEIT",
     "bert": "bert:BERT",
     "camembert": "bert:CAMEMBERT",
+    "data2vec-vision": "beit:DATA2VEC_VISION",
     "deit": "vit:DEIT",
     "dinov2": "dinov2:DINOV2",
     "dinov2_with_registers": "dinov2:DINOV2_WITH_REGISTERS",

@@ -33,6 +33,7 @@ TINY = {
     "bag_of_subwords": (TEXT, {"width": 8, "vocab_size": 13}),
     "vit": (IMAGE, {**BLOCKS, "image_size": 8}),
     "vit_base": (IMAGE, {**BLOCKS, "image_size": 8, "patch": 4}),
+    "beit": (IMAGE, {**BLOCKS, "image_size": 8}),
     "image_cnn": (IMAGE, {"width": 8, "channels": (8, 16), "blocks": (0, 1), "groups": 4}),
     "table": (TABLE, {**BLOCKS, "numbers": 2, "cardinalities": (3, 4)}),
 }

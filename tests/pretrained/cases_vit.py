@@ -77,7 +77,7 @@ CASES = {
     ),
     "dinov2": Case(
         "Dinov2Model",
-        {**DINO, "layer_norm_eps": 1e-3, "qkv_bias": False},
+        {**DINO, "mlp_ratio": 2, "layer_norm_eps": 1e-3, "qkv_bias": False},
         lambda config: {"pixel_values": PIXELS, "bool_masked_pos": MASKED},
         POOLED,
         gradients=(
@@ -105,6 +105,54 @@ CASES = {
         {**DINO, "num_register_tokens": 1, "hidden_act": "silu"},
         lambda config: {"pixel_values": SMALL},
         POOLED,
+        ours=channels_last,
+    ),
+    "beit": Case(
+        "BeitModel",
+        {**VIT, "use_relative_position_bias": True, "layer_norm_eps": 1e-3},
+        lambda config: {"pixel_values": PIXELS},
+        POOLED,
+        gradients=(
+            "encoder.layer.0.attention.attention.relative_position_bias"
+            ".relative_position_bias_table",
+            "encoder.layer.1.lambda_2",
+        ),
+        ours=channels_last,
+    ),
+    "beit_wide": Case(
+        "BeitModel",
+        {**VIT, "use_relative_position_bias": True, "use_shared_relative_position_bias": True},
+        lambda config: {"pixel_values": WIDE},
+        POOLED,
+        ours=channels_last,
+    ),
+    "beit_masked": Case(
+        "BeitModel",
+        {
+            **VIT,
+            "use_shared_relative_position_bias": True,
+            "use_absolute_position_embeddings": True,
+            "use_mask_token": True,
+            "use_mean_pooling": False,
+            "layer_scale_init_value": 0,
+            "hidden_act": "relu",
+        },
+        lambda config: {"pixel_values": PIXELS, "bool_masked_pos": MASKED},
+        POOLED,
+        ours=channels_last,
+    ),
+    "beit_rectangles": Case(
+        "BeitModel",
+        {**VIT, "image_size": [12, 20], "use_relative_position_bias": True},
+        lambda config: {"pixel_values": WIDE},
+        POOLED,
+        ours=channels_last,
+    ),
+    "data2vec-vision": Case(
+        "Data2VecVisionModel",
+        {**VIT, "use_relative_position_bias": True, "use_mean_pooling": False},
+        lambda config: {"pixel_values": PIXELS},
+        {"values": "last_hidden_state"},
         ours=channels_last,
     ),
 }

@@ -15,7 +15,10 @@ from mmjax.pretrained.load import load
 
 FLAX = {
     "albert_groups": "FlaxAlbertModel",
+    "beit": "FlaxBeitModel",
+    "beit_masked": "FlaxBeitModel",
     "bert": "FlaxBertModel",
+    "dinov2": "FlaxDinov2Model",
     "distilbert": "FlaxDistilBertModel",
     "electra": "FlaxElectraModel",
     "roberta": "FlaxRobertaModel",

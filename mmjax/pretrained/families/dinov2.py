@@ -5,9 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from mmjax.core.errors import WeightsError
 from mmjax.core.registry import Spec
-from mmjax.pretrained.families.vit import embeddings, options
+from mmjax.pretrained.families.vit import embeddings, options, square
 from mmjax.pretrained.family import Family, Names, image_inputs
 from mmjax.pretrained.rules import Table, attention, dense, norm, param, parts, reshaped
 
@@ -64,15 +63,7 @@ def mlp_dim(config: Any) -> int:
 
 def spec(config: Any, names: Names) -> Spec:
     found = options(config, names)
-    size = found["image_size"]
-    if not isinstance(size, int) and len(set(size)) > 1:
-        # transformers takes the learned grid for a square there, whatever it is.
-        raise WeightsError(
-            652,
-            f"image_size = {list(size)} is not supported",
-            where="config.json",
-            fix="only squares are: positions are interpolated for other pictures",
-        )
+    square(config)
     if config.use_swiglu_ffn:
         found["activation"] = "silu"
     return Spec(

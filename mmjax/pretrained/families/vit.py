@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from mmjax.core.errors import WeightsError
 from mmjax.core.registry import Spec
 from mmjax.nn.patches import patch_shape
 from mmjax.pretrained.family import Family, Names, activation, image_inputs, only
@@ -81,6 +82,21 @@ def vit_options(config: Any, names: Names) -> dict[str, Any]:
         "pooling": "pooler" if "pooler.dense.weight" in names else "cls",
         "pooler_activation": activation(config.pooler_act, "pooler_act"),
     }
+
+
+def square(config: Any) -> None:
+    """Raises WeightsError unless pictures are squares.
+
+    Where transformers always interpolates positions, it takes the learned grid for a square.
+    """
+    size = pair(config.image_size)
+    if not isinstance(size, int) and len(set(size)) > 1:
+        raise WeightsError(
+            652,
+            f"image_size = {list(size)} is not supported",
+            where="config.json",
+            fix="only squares are: positions are interpolated for other pictures",
+        )
 
 
 def pair(size: Any) -> int | tuple[int, ...]:

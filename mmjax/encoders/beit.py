@@ -1,0 +1,91 @@
+"""BEiT: a vision transformer whose attention knows how far apart two patches are."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from flax import linen as nn
+
+from mmjax.core.typing import Array, Bool, Float
+from mmjax.encoders.vit import ViT
+from mmjax.nn.grid_bias import GridBias
+from mmjax.nn.norms import layer_norm
+from mmjax.nn.stack import Stack
+from mmjax.nn.transformer import Block
+
+
+class RelativeBlock(Block, kw_only=True):
+    """A block with a relative position bias of its own.
+
+    Learned for a grid of `window` patches behind a class token, used on one of `grid`.
+    """
+
+    window: tuple[int, int]
+    grid: tuple[int, int]
+
+    @nn.compact
+    def __call__(
+        self,
+        values: Float[Array, "b n d"],
+        mask: Bool[Array, "b n"] | Bool[Array, "#b #k #n n"] | None = None,
+        context: Float[Array, "b m c"] | None = None,
+        context_mask: Bool[Array, "b m"] | Bool[Array, "#b #k #n m"] | None = None,
+        bias: Float[Array, "#b #k #n n"] | None = None,
+        *,
+        train: bool,
+    ) -> Float[Array, "b n d"]:
+        own = GridBias(
+            heads=self.heads,
+            window=self.window,
+            grid=self.grid,
+            class_token=True,
+            name="relative_positions",
+            **self.types(),
+        )()
+        bias = own if bias is None else bias + own
+        return super().__call__(values, mask, context, context_mask, bias, train=train)
+
+
+class BEiT(ViT, kw_only=True):
+    """BEiT (Bao et al. 2022): ViT with layer scale and relative positions, without key biases.
+
+    Its parameters are those of transformers' `BeitModel`. `relative` positions are learned in each
+    layer and `shared_relative` ones once for all, for pictures of `image_size`; they are
+    interpolated linearly for others.
+    """
+
+    use_bias: bool | tuple[str, ...] = ("query", "value", "out")
+    layer_scale: float | None = 0.1
+    learned_positions: bool = False
+    relative: bool = True
+    shared_relative: bool = False
+    final_norm: bool = False
+    pooling: Literal["cls", "pooler", "mean", "normed_mean"] = "normed_mean"
+
+    def encode(self, values: Array, grid: tuple[int, int], *, train: bool) -> Array:
+        window = self.window(grid)
+        settings = {**self.block_settings(), "layer_scale": self.layer_scale, "gated": self.gated}
+        bias = None
+        if self.shared_relative:
+            bias = GridBias(
+                heads=self.heads,
+                window=window,
+                grid=grid,
+                class_token=True,
+                name="relative_positions",
+                **self.types(),
+            )()
+        if self.relative:
+            settings |= {"window": window, "grid": grid}
+        stack = Stack(
+            block=RelativeBlock if self.relative else Block,
+            settings=settings,
+            depth=self.depth,
+            scan=self.scan,
+            remat=self.remat,
+            name="stack",
+        )
+        values = stack(values, None, None, None, bias, train=train)
+        if not self.final_norm:
+            return values
+        return layer_norm(name="norm", eps=self.eps, **self.types())(values)
