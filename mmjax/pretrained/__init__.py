@@ -31,6 +31,7 @@ FAMILIES = {
     "electra": "electra:ELECTRA",
     "roberta": "bert:ROBERTA",
     "vit": "vit:VIT",
+    "wav2vec2": "wav2vec2:WAV2VEC2",
     "xlm-roberta": "bert:XLM_ROBERTA",
 }
 """`model_type` of config.json, and the place of its `Family` below `families`."""

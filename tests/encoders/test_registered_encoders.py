@@ -23,8 +23,19 @@ TABLE = {
     "number_mask": np.array([[1, 1], [1, 0], [0, 0]], bool),
     "categories": np.array([[0, 1], [2, 0], [1, 3]], np.int32),
 }
+SOUND = {
+    "input_values": RNG.standard_normal((3, 40)).astype(np.float32),
+    "attention_mask": np.arange(40) < np.array([[40], [23], [11]]),
+}
 BLOCKS = {"width": 8, "depth": 1, "heads": 2, "mlp_dim": 16}
 WORDS = {"vocab_size": 13, "max_length": 8}
+FRAMES = {
+    "conv_channels": (6, 6),
+    "conv_kernels": (5, 3),
+    "conv_strides": (3, 2),
+    "position_kernel": 4,
+    "position_groups": 2,
+}
 
 TINY = {
     "text_transformer": (TEXT, {**BLOCKS, **WORDS}),
@@ -34,6 +45,9 @@ TINY = {
     "vit": (IMAGE, {**BLOCKS, "image_size": 8}),
     "vit_base": (IMAGE, {**BLOCKS, "image_size": 8, "patch": 4}),
     "beit": (IMAGE, {**BLOCKS, "image_size": 8}),
+    "wav2vec2": (SOUND, {**BLOCKS, **FRAMES}),
+    "wav2vec2_base": (SOUND, {**BLOCKS, **FRAMES}),
+    "bart_encoder": (TEXT, {**BLOCKS, **WORDS}),
     "image_cnn": (IMAGE, {"width": 8, "channels": (8, 16), "blocks": (0, 1), "groups": 4}),
     "table": (TABLE, {**BLOCKS, "numbers": 2, "cardinalities": (3, 4)}),
 }
@@ -52,6 +66,14 @@ PRESETS = {
         {"image_size": 224},
         {"pixel_values": jax.ShapeDtypeStruct((2, 224, 224, 3), np.float32)},
         85_798_656,
+    ),
+    "wav2vec2_base": (
+        {},
+        {
+            "input_values": jax.ShapeDtypeStruct((2, 16000), np.float32),
+            "attention_mask": jax.ShapeDtypeStruct((2, 16000), bool),
+        },
+        94_371_712,
     ),
 }
 """Facts, inputs and the published number of parameters: with BERT's pooler, without ViT's."""
@@ -75,7 +97,10 @@ def test_runs(name):
     assert tokens.mask.dtype == bool
     assert tokens.pooled.shape == (3, 8)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(tokens))
-    if "attention_mask" in inputs:
+    if "input_values" in inputs or "input_features" in inputs:
+        assert tokens.mask.any(axis=1).all()
+        assert tokens.mask[0].all()
+    elif "attention_mask" in inputs:
         np.testing.assert_array_equal(tokens.mask, inputs["attention_mask"])
     else:
         assert tokens.mask.all()
@@ -115,6 +140,6 @@ def test_presets_have_the_published_number_of_parameters(name):
         lambda inputs: module.init_with_output(jax.random.key(0), **inputs, train=False), inputs
     )
     assert reference.count(variables["params"]) == parameters
-    length = {"bert_base": 512, "vit_base": 14 * 14 + 1}[name]
+    length = {"bert_base": 512, "vit_base": 14 * 14 + 1, "wav2vec2_base": 49}[name]
     assert tokens.values.shape == (2, length, 768)
     assert tokens.pooled.shape == (2, 768)

@@ -14,6 +14,7 @@ import pytest
 from mmjax.pretrained.load import load
 
 FLAX = {
+    "bart": "FlaxBartForConditionalGeneration",
     "albert_groups": "FlaxAlbertModel",
     "beit": "FlaxBeitModel",
     "beit_masked": "FlaxBeitModel",
@@ -23,6 +24,7 @@ FLAX = {
     "electra": "FlaxElectraModel",
     "roberta": "FlaxRobertaModel",
     "vit": "FlaxViTModel",
+    "wav2vec2_stable": "FlaxWav2Vec2Model",
     "xlm-roberta": "FlaxXLMRobertaModel",
 }
 """Golden cases, and the Flax class of the same model. A new family is one line here."""

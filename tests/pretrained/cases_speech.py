@@ -1,0 +1,63 @@
+"""Speech encoders on waveforms: lengths that are no multiple of the stride, rows of one frame."""
+
+from __future__ import annotations
+
+import numpy as np
+from make_goldens import Case
+
+SAMPLES = np.random.RandomState(2).standard_normal((3, 103)).astype(np.float32)
+LENGTHS = np.array([103, 58, 20])
+"""The last is one frame of the convolutions below."""
+MASK = (np.arange(103) < LENGTHS[:, None]).astype(np.int64)
+WAVEFORM = {"input_values": np.where(MASK, SAMPLES, 0).astype(np.float32), "attention_mask": MASK}
+
+SPEECH = {
+    "vocab_size": 11,
+    "hidden_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 3,
+    "intermediate_size": 40,
+    "conv_dim": [16, 16, 20],
+    "conv_kernel": [7, 3, 2],
+    "conv_stride": [3, 2, 2],
+    "num_conv_pos_embeddings": 6,
+    "num_conv_pos_embedding_groups": 4,
+}
+STABLE = {
+    **SPEECH,
+    "do_stable_layer_norm": True,
+    "feat_extract_norm": "layer",
+    "conv_bias": True,
+    "layer_norm_eps": 1e-3,
+    "hidden_act": "gelu_new",
+    "feat_extract_activation": "relu",
+    "num_conv_pos_embeddings": 5,
+}
+VALUES = {"values": "last_hidden_state"}
+
+
+def hidden_frames(config) -> dict[str, np.ndarray]:
+    """Frames that are hidden by name, as a model in pretraining sees them."""
+    frames = 8
+    hidden = np.zeros((3, frames), bool)
+    hidden[0, 2:4] = True
+    hidden[1, 0] = True
+    return {**WAVEFORM, "mask_time_indices": hidden}
+
+
+CASES = {
+    "wav2vec2": Case(
+        "Wav2Vec2Model",
+        SPEECH,
+        lambda config: WAVEFORM,
+        VALUES,
+        gradients=(
+            "feature_extractor.conv_layers.0.conv.weight",
+            "feature_extractor.conv_layers.0.layer_norm.weight",
+            "encoder.pos_conv_embed.conv.parametrizations.weight.original0",
+            "encoder.pos_conv_embed.conv.parametrizations.weight.original1",
+            "encoder.layers.1.attention.k_proj.weight",
+        ),
+    ),
+    "wav2vec2_stable": Case("Wav2Vec2Model", STABLE, hidden_frames, VALUES),
+}
