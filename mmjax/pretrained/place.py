@@ -41,17 +41,20 @@ class Placement:
         return not self._left
 
     def finish(self) -> Array:
-        """The array on its devices; the buffers are given up."""
+        """The array on its devices; each buffer is given up as soon as its shards hold it."""
         if self._sharding is None:
             ((_, buffer),) = self._buffers.values()
             self._buffers.clear()
             return jax.device_put(buffer)
-        shards = []
-        for device, index in self._indices().items():
-            _, buffer = self._buffers[_key(index, self._target.shape)]
-            shards.append(jax.device_put(buffer, device))
-        self._buffers.clear()
-        return jax.make_array_from_single_device_arrays(self._target.shape, self._sharding, shards)
+        shape = self._target.shape
+        shards = {}
+        for key in list(self._buffers):
+            _, buffer = self._buffers.pop(key)
+            devices = [d for d, index in self._indices().items() if _key(index, shape) == key]
+            for device in devices:
+                shards[device] = jax.block_until_ready(jax.device_put(buffer, device))
+        arrays = [shards[device] for device in self._indices()]
+        return jax.make_array_from_single_device_arrays(shape, self._sharding, arrays)
 
     def _indices(self) -> Mapping[Any, Index]:
         return self._sharding.addressable_devices_indices_map(self._target.shape)
