@@ -27,6 +27,7 @@ registry = Registry(
         "wav2vec2_base": "mmjax.encoders.wav2vec2:Wav2Vec2Base",
         "image_cnn": "mmjax.encoders.image_cnn:ImageCNN",
         "table": "mmjax.encoders.table:TableEncoder",
+        "bart_encoder": "mmjax.encoders.bart:BartEncoder",
     },
 )
 
@@ -38,7 +39,9 @@ towers = Registry(
 
 decoders = Registry(
     "decoder",
-    {},
+    {
+        "bart": "mmjax.encoders.bart:Bart",
+    },
 )
 """Decoders, alone or behind an encoder, with their heads: fields -> `Decoded`."""
 

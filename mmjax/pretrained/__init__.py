@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from mmjax.pretrained.family import Family
 
 FAMILIES = {
+    "bart": "bart:BART",
+    "bart_encoder": "bart:BART_ENCODER",
     "albert": "albert:ALBERT",
     "beit": "beit:BEIT",
     "bert": "bert:BERT",

@@ -1,0 +1,77 @@
+"""Encoder-decoders of text: ragged padding on both sides, sides of different sizes."""
+
+from __future__ import annotations
+
+import numpy as np
+from make_goldens import Case
+
+RNG = np.random.RandomState(2)
+
+
+def padded(lengths: tuple[int, ...], padding: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Random tokens with `padding` after each length, and their mask."""
+    mask = np.arange(max(lengths)) < np.array(lengths)[:, None]
+    ids = RNG.randint(3, 50, mask.shape)
+    return np.where(mask, ids, padding), mask.astype(np.int64)
+
+
+def both_sides(padding: int = 1) -> dict[str, np.ndarray]:
+    ids, mask = padded((7, 3, 5), padding)
+    decoder_ids, decoder_mask = padded((2, 5, 4), padding)
+    return {
+        "input_ids": ids,
+        "attention_mask": mask,
+        "decoder_input_ids": decoder_ids,
+        "decoder_attention_mask": decoder_mask,
+    }
+
+
+TEXTS = both_sides()
+OUTPUTS = {
+    "logits": "logits",
+    "encoder": "encoder_last_hidden_state",
+    "values": lambda output: output.decoder_hidden_states[-1],
+}
+CALL = {"output_hidden_states": True}
+
+BART = {
+    "vocab_size": 50,
+    "d_model": 16,
+    "encoder_layers": 2,
+    "decoder_layers": 2,
+    "encoder_attention_heads": 2,
+    "decoder_attention_heads": 2,
+    "encoder_ffn_dim": 24,
+    "decoder_ffn_dim": 24,
+    "max_position_embeddings": 12,
+}
+UNEQUAL = {
+    **BART,
+    "decoder_layers": 1,
+    "decoder_attention_heads": 4,
+    "decoder_ffn_dim": 20,
+    "scale_embedding": True,
+    "activation_function": "relu",
+}
+
+CASES = {
+    "bart": Case(
+        "BartForConditionalGeneration",
+        BART,
+        lambda config: TEXTS,
+        OUTPUTS,
+        gradients=(
+            "model.decoder.embed_positions.weight",
+            "model.encoder.layers.0.self_attn.q_proj.weight",
+            "model.decoder.layers.1.encoder_attn.v_proj.weight",
+        ),
+        call=CALL,
+    ),
+    "bart_unequal": Case(
+        "BartForConditionalGeneration",
+        UNEQUAL,
+        lambda config: TEXTS,
+        OUTPUTS,
+        call=CALL,
+    ),
+}

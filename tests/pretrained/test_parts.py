@@ -1,0 +1,82 @@
+"""One side of a model that has several, and folders of the bare class or with another head."""
+
+from __future__ import annotations
+
+import functools
+
+import goldens
+import jax
+import numpy as np
+import pytest
+
+from mmjax.core.errors import WeightsError
+from mmjax.pretrained.load import load
+
+ENCODERS = ("bart", "bart_unequal")
+"""Encoder-decoders whose encoder loads alone."""
+
+
+def weights_folder(golden, folder, weights):
+    from safetensors.numpy import save_file
+
+    goldens.write_folder(golden, folder)
+    save_file(weights, str(folder / "model.safetensors"))
+    return folder
+
+
+def run(encoder, inputs, *names):
+    given = {name: inputs[name] for name in names}
+    return jax.jit(functools.partial(encoder.module.apply, train=False))(encoder.variables, **given)
+
+
+def assert_close(ours, theirs):
+    np.testing.assert_allclose(ours, theirs, atol=1e-5 * np.abs(theirs).max())
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_the_encoder_of_an_encoder_decoder(name, tmp_path):
+    golden = goldens.load(name)
+    encoder = load(f"{goldens.write_folder(golden, tmp_path)}#encoder")
+    tokens = run(encoder, golden.inputs, "input_ids", "attention_mask")
+    assert_close(tokens.values, golden.outputs["encoder"])
+    np.testing.assert_array_equal(tokens.mask, golden.inputs["attention_mask"])
+    left_out = encoder.report.left_out
+    assert left_out
+    assert all("decoder." in name or "logits_bias" in name for name in left_out)
+
+
+def test_bare_classes_of_encoder_decoders_have_the_tied_head(tmp_path):
+    golden = goldens.load("bart")
+    weights = golden.weights()
+    weights.pop("final_logits_bias")
+    bare = {name.removeprefix("model."): array for name, array in weights.items()}
+    bare["encoder.embed_tokens.weight"] = bare["shared.weight"].copy()
+    encoder = load(weights_folder(golden, tmp_path, bare))
+    assert encoder.report.left_out == ()
+    assert encoder.report.ignored == ("encoder.embed_tokens.weight",)
+    found = run(encoder, golden.inputs, *golden.inputs)
+    assert_close(found.tokens.values, golden.outputs["values"])
+    assert_close(found.logits, golden.outputs["values"] @ weights["model.shared.weight"].T)
+
+
+def test_heads_of_encoder_decoders_are_left_out(tmp_path):
+    golden = goldens.load("bart")
+    weights = golden.weights()
+    weights.pop("final_logits_bias")
+    weights["classification_head.dense.weight"] = np.zeros((16, 16), np.float32)
+    encoder = load(weights_folder(golden, tmp_path, weights))
+    assert encoder.report.left_out == ("classification_head.dense.weight",)
+
+
+def test_too_many_tokens_for_the_positions(golden_encoder):
+    golden, encoder = golden_encoder("bart")
+    inputs = {**golden.inputs, "decoder_input_ids": np.ones((3, 13), np.int32)}
+    inputs.pop("decoder_attention_mask")
+    with pytest.raises(Exception, match="13 tokens are more than max_length=12"):
+        encoder.module.apply(encoder.variables, **inputs, train=False)
+
+
+def test_a_part_that_there_is_not(tmp_path):
+    folder = goldens.write_folder(goldens.load("bart"), tmp_path)
+    with pytest.raises(WeightsError, match="did you mean 'encoder'"):
+        load(folder, part="encode")
