@@ -27,6 +27,7 @@ modalities = Registry(
         "image": "mmjax.data.modalities.image:Image",
         "table": "mmjax.data.modalities.table:TableRow",
         "audio": "mmjax.data.modalities.audio:Audio",
+        "video": "mmjax.data.modalities.video:Video",
     },
 )
 

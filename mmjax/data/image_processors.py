@@ -38,16 +38,7 @@ class HuggingFace:
     @classmethod
     def load(cls, name: str) -> HuggingFace:
         """From a folder or a hub id. Raises ConfigError if there is no image processor."""
-        from transformers import AutoImageProcessor
-
-        try:
-            return cls(AutoImageProcessor.from_pretrained(name, use_fast=False))
-        except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
-            raise ConfigError(
-                111,
-                f"no image processor '{name}': {str(error).splitlines()[0]}",
-                fix="give a folder with preprocessor_config.json, or a hub id",
-            ) from error
+        return cls(load_backend(name))
 
     def __call__(self, picture: PIL.Image.Image) -> Float[np.ndarray, "h w c"]:
         """float32 in [0, 1], resized and cropped."""
@@ -57,3 +48,21 @@ class HuggingFace:
     def save(self, folder: Path) -> None:
         """`preprocessor_config.json`."""
         self._backend.save_pretrained(str(folder))
+
+
+def load_backend(name: str) -> Any:
+    """The image processor of `transformers` in a folder or of a hub id, Pillow's version of it.
+
+    Raises ConfigError if there is none.
+    """
+    from transformers import AutoImageProcessor
+
+    try:
+        # Code from the folder is never run, nor is anyone asked on the console whether to.
+        return AutoImageProcessor.from_pretrained(name, use_fast=False, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+        raise ConfigError(
+            111,
+            f"no image processor '{name}': {str(error).splitlines()[0]}",
+            fix="give a folder with preprocessor_config.json, or a hub id",
+        ) from error
