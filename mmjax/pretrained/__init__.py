@@ -33,6 +33,10 @@ FAMILIES = {
     "electra": "electra:ELECTRA",
     "roberta": "bert:ROBERTA",
     "vit": "vit:VIT",
+    "data2vec-audio": "wav2vec2:DATA2VEC_AUDIO",
+    "hubert": "wav2vec2:HUBERT",
+    "unispeech": "wav2vec2:UNISPEECH",
+    "unispeech-sat": "wav2vec2:UNISPEECH_SAT",
     "wav2vec2": "wav2vec2:WAV2VEC2",
     "xlm-roberta": "bert:XLM_ROBERTA",
 }

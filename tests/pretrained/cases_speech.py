@@ -60,4 +60,44 @@ CASES = {
         ),
     ),
     "wav2vec2_stable": Case("Wav2Vec2Model", STABLE, hidden_frames, VALUES),
+    "wav2vec2_adapter": Case(
+        "Wav2Vec2Model",
+        {
+            **SPEECH,
+            "feat_extract_norm": "layer",
+            "add_adapter": True,
+            "num_adapter_layers": 2,
+            "output_hidden_size": 16,
+            "mask_time_prob": 0.0,
+        },
+        lambda config: WAVEFORM,
+        VALUES,
+    ),
+    "hubert": Case(
+        "HubertModel",
+        {**SPEECH, "feat_proj_layer_norm": False, "hidden_act": "relu", "conv_bias": True},
+        lambda config: WAVEFORM,
+        VALUES,
+    ),
+    "hubert_stable": Case(
+        "HubertModel",
+        {**STABLE, "conv_pos_batch_norm": True},
+        lambda config: WAVEFORM,
+        VALUES,
+    ),
+    "unispeech": Case("UniSpeechModel", SPEECH, hidden_frames, VALUES),
+    "unispeech-sat": Case(
+        "UniSpeechSatModel", {**STABLE, "mask_time_prob": 0.0}, lambda config: WAVEFORM, VALUES
+    ),
+    "data2vec-audio": Case(
+        "Data2VecAudioModel",
+        {
+            **SPEECH,
+            "conv_pos_kernel_size": 5,
+            "num_conv_pos_embeddings": 2,
+            "layer_norm_eps": 1e-3,
+        },
+        lambda config: WAVEFORM,
+        VALUES,
+    ),
 }

@@ -13,6 +13,7 @@ from mmjax.pretrained.family import Family, Inputs, Names, activation, only
 from mmjax.pretrained.rules import Table, attention, batch_norm, conv, dense, norm, param, reshaped
 
 _POSITIONS = "encoder.pos_conv_embed.conv"
+_WITH_ADAPTERS = ("wav2vec2", "wavlm", "data2vec-audio")
 _HEADS = (
     r"lm_head\..*",
     r"quantizer\..*",
@@ -79,7 +80,7 @@ def block(theirs: str, ours: str, heads: int) -> Table:
 
 def adapter(config: Any) -> Table:
     """The convolutions behind the blocks."""
-    if not getattr(config, "add_adapter", False):
+    if not _has_adapter(config):
         return []
     table: Table = []
     if config.output_hidden_size != config.hidden_size:
@@ -91,12 +92,13 @@ def adapter(config: Any) -> Table:
 
 
 def table(config: Any) -> Table:
-    stable = getattr(config, "do_stable_layer_norm", False)
     return [
         *frames(config),
         *(param("masked_spec_embed", "mask_embedding") if _has_mask(config) else []),
         *positions(config),
-        *norm("encoder.layer_norm", "transformer/norm" if stable else "embeddings_norm"),
+        *norm(
+            "encoder.layer_norm", "transformer/norm" if _is_stable(config) else "embeddings_norm"
+        ),
         *(
             leaf
             for i in range(config.num_hidden_layers)
@@ -120,7 +122,7 @@ def options(config: Any, names: Names) -> dict[str, Any]:
         "depth": config.num_hidden_layers,
         "heads": config.num_attention_heads,
         "mlp_dim": config.intermediate_size,
-        "norm": "pre" if getattr(config, "do_stable_layer_norm", False) else "post",
+        "norm": "pre" if _is_stable(config) else "post",
         "activation": activation(config.hidden_act),
         "eps": float(config.layer_norm_eps),
         "dropout": float(config.hidden_dropout),
@@ -145,7 +147,7 @@ def options(config: Any, names: Names) -> dict[str, Any]:
         "mask_feature_least": config.mask_feature_min_masks,
         **_position_options(config),
     }
-    if getattr(config, "add_adapter", False):
+    if _has_adapter(config):
         found |= {
             "adapter_layers": config.num_adapter_layers,
             "adapter_width": config.output_hidden_size,
@@ -168,8 +170,16 @@ def _position_options(config: Any) -> dict[str, Any]:
     }
 
 
+def _is_stable(config: Any) -> bool:
+    return config.model_type != "data2vec-audio" and config.do_stable_layer_norm
+
+
+def _has_adapter(config: Any) -> bool:
+    return config.model_type in _WITH_ADAPTERS and config.add_adapter
+
+
 def _conv_norm(config: Any) -> str:
-    return getattr(config, "feat_extract_norm", "layer")
+    return "layer" if config.model_type == "data2vec-audio" else config.feat_extract_norm
 
 
 def _has_mask(config: Any) -> bool:
@@ -200,7 +210,17 @@ WAV2VEC2 = Family(
     ),
 )
 
-HUBERT = dataclasses.replace(WAV2VEC2, saved_as="HubertModel", prefix="hubert.")
+
+def _counters(config: Any) -> dict[str, np.ndarray]:
+    """What torch's batch normalisation counts, which nothing here reads."""
+    if not config.conv_pos_batch_norm:
+        return {}
+    return {"encoder.pos_conv_embed.batch_norm.num_batches_tracked": np.zeros((), np.int64)}
+
+
+HUBERT = dataclasses.replace(
+    WAV2VEC2, saved_as="HubertModel", prefix="hubert.", constants=_counters
+)
 UNISPEECH = dataclasses.replace(WAV2VEC2, saved_as="UniSpeechModel", prefix="unispeech.")
 UNISPEECH_SAT = dataclasses.replace(WAV2VEC2, saved_as="UniSpeechSatModel", prefix="unispeech_sat.")
 DATA2VEC_AUDIO = dataclasses.replace(
