@@ -25,11 +25,14 @@ def shapes(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
 
 
 def random_like(tree: Any, seed: int = 0, scale: float = 0.4) -> Any:
-    """A tree of these shapes with standard normal values times `scale`."""
+    """A tree of these shapes with standard normal values times `scale`; variances above zero."""
     rng = np.random.default_rng(seed)
-    return jax.tree.map(
-        lambda leaf: (rng.standard_normal(leaf.shape) * scale).astype(leaf.dtype), tree
-    )
+
+    def one(path: Any, leaf: Any) -> np.ndarray:
+        values = (rng.standard_normal(leaf.shape) * scale).astype(leaf.dtype)
+        return 0.1 + abs(values) if path and getattr(path[-1], "key", None) == "var" else values
+
+    return jax.tree_util.tree_map_with_path(one, tree)
 
 
 def random_variables(module: nn.Module, *args: Any, seed: int = 0, **kwargs: Any) -> Any:

@@ -23,6 +23,8 @@ registry = Registry(
         "vit": "mmjax.encoders.vit:ViT",
         "vit_base": "mmjax.encoders.vit:ViTBase",
         "beit": "mmjax.encoders.beit:BEiT",
+        "resnet": "mmjax.encoders.resnet:ResNet",
+        "regnet": "mmjax.encoders.resnet:RegNet",
         "wav2vec2": "mmjax.encoders.wav2vec2:Wav2Vec2",
         "wav2vec2_base": "mmjax.encoders.wav2vec2:Wav2Vec2Base",
         "image_cnn": "mmjax.encoders.image_cnn:ImageCNN",

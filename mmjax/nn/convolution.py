@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import einops
 import jax.numpy as jnp
 from flax import linen as nn
@@ -18,15 +20,22 @@ def conv(
     *,
     name: str,
     kernel: int = 3,
+    stride: int = 1,
+    groups: int = 1,
+    use_bias: bool = True,
+    padding: str | Sequence[tuple[int, int]] = "SAME",
     dtype: Dtype = jnp.float32,
     param_dtype: Dtype = jnp.float32,
 ) -> nn.Conv:
-    """A stride-1 convolution of `b h w c` that keeps the size (He et al. 2015 initialisation)."""
+    """A convolution of `b h w c` that by default keeps the size (He et al. 2015 initialisation)."""
     axes = ("spatial", "spatial", "channels_in", "channels_out")
     return nn.Conv(
         channels,
         (kernel, kernel),
-        padding="SAME",
+        strides=(stride, stride),
+        padding=padding,
+        feature_group_count=groups,
+        use_bias=use_bias,
         kernel_init=nn.with_logical_partitioning(he_normal, axes),
         bias_init=nn.with_logical_partitioning(nn.initializers.zeros, ("channels_out",)),
         dtype=dtype,

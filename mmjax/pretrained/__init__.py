@@ -31,6 +31,8 @@ FAMILIES = {
     "dinov2_with_registers": "dinov2:DINOV2_WITH_REGISTERS",
     "distilbert": "distilbert:DISTILBERT",
     "electra": "electra:ELECTRA",
+    "regnet": "resnet:REGNET",
+    "resnet": "resnet:RESNET",
     "roberta": "bert:ROBERTA",
     "vit": "vit:VIT",
     "data2vec-audio": "wav2vec2:DATA2VEC_AUDIO",

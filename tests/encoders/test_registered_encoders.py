@@ -45,6 +45,8 @@ TINY = {
     "vit": (IMAGE, {**BLOCKS, "image_size": 8}),
     "vit_base": (IMAGE, {**BLOCKS, "image_size": 8, "patch": 4}),
     "beit": (IMAGE, {**BLOCKS, "image_size": 8}),
+    "resnet": (IMAGE, {"stem": 4, "channels": (8,), "depths": (2,)}),
+    "regnet": (IMAGE, {"stem": 4, "channels": (8,), "depths": (1,), "group_width": 4}),
     "wav2vec2": (SOUND, {**BLOCKS, **FRAMES}),
     "wav2vec2_base": (SOUND, {**BLOCKS, **FRAMES}),
     "bart_encoder": (TEXT, {**BLOCKS, **WORDS}),
@@ -126,7 +128,7 @@ def test_every_axis_of_every_parameter_has_a_rule(name):
     module = encoders.build(name, **options)
     boxed = jax.eval_shape(lambda: module.init(jax.random.key(0), **inputs, train=False))
     for path, leaf in jax.tree_util.tree_leaves_with_path(
-        boxed, is_leaf=lambda leaf: hasattr(leaf, "names")
+        boxed["params"], is_leaf=lambda leaf: hasattr(leaf, "names")
     ):
         assert hasattr(leaf, "names"), f"{jax.tree_util.keystr(path)} names no axes"
         assert {axis for axis in leaf.names if axis is not None} <= set(RULES)

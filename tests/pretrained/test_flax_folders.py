@@ -22,6 +22,8 @@ FLAX = {
     "dinov2": "FlaxDinov2Model",
     "distilbert": "FlaxDistilBertModel",
     "electra": "FlaxElectraModel",
+    "regnet": "FlaxRegNetModel",
+    "resnet": "FlaxResNetModel",
     "roberta": "FlaxRobertaModel",
     "vit": "FlaxViTModel",
     "wav2vec2_stable": "FlaxWav2Vec2Model",
