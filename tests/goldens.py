@@ -59,7 +59,7 @@ def weight(name: str, shape: tuple[int, ...]) -> np.ndarray:
         values = 2.0 + 0.1 * values
     else:
         values *= 0.3
-    return values.astype(np.float32)
+    return np.asarray(values, np.float32)
 
 
 def cotangent(shape: tuple[int, ...]) -> np.ndarray:
