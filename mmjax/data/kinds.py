@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import typing
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -14,23 +15,26 @@ from mmjax.data.config import SplitConfig, modalities
 from mmjax.data.numbers import parse_number
 from mmjax.data.table import Table
 
-Kind = Literal["text", "image", "number", "category", "identifier", "ignored"]
-KINDS: tuple[Kind, ...] = ("text", "image", "number", "category", "identifier", "ignored")
+Kind = Literal["text", "image", "audio", "video", "number", "category", "identifier", "ignored"]
+KINDS: tuple[Kind, ...] = typing.get_args(Kind)
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+_MEDIA: Mapping[Kind, tuple[str, tuple[str, ...]]] = {
+    "image": ("picture", (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")),
+    "audio": ("sound", (".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus")),
+    "video": ("video", (".mp4", ".mov", ".m4v", ".3gp", ".mkv", ".webm", ".avi")),
+}
+"""What files of each kind are called, and how their names end."""
 _OTHER_MEDIA: Mapping[str, tuple[str, ...]] = {
-    "sounds": (".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aac"),
-    "videos": (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v"),
+    "sounds": (".m4a", ".aac", ".wma", ".aif", ".aiff", ".amr"),
+    "videos": (".wmv", ".flv", ".mpg", ".mpeg", ".ts"),
     "arrays": (".npy", ".npz", ".nii", ".nii.gz", ".dcm", ".h5"),
     "documents": (".pdf", ".svg", ".html", ".docx"),
 }
 _ID_NAME = re.compile(r"(?i:(.*[_ .-])?(id|idx|index|uuid|guid|key|row))|.*[a-z](Id|ID|Index)")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9:.]+(Z|[+-][0-9:]+)?)?")
 _WITHOUT_SPACES = re.compile("[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
-_SOUND_OR_VIDEO = re.compile(
-    rb"RIFF....(WAVE|AVI )|fLaC|OggS|ID3|\xff[\xf2\xf3\xfb]|....ftyp(?!avi|hei|mif)|\x1aE\xdf\xa3",
-    re.DOTALL,
-)
+_SOUND = re.compile(rb"(RIFF|RF64)....WAVE|fLaC|OggS|ID3|\xff[\xf2\xf3\xfa\xfb]", re.DOTALL)
+_VIDEO = re.compile(rb"RIFF....AVI |....ftyp(?!avi|hei|mif)|\x1aE\xdf\xa3", re.DOTALL)
 _SPLIT_NAMES = ("split", "fold", "subset", "partition", "set")
 
 FEW_DISTINCT = 20
@@ -77,9 +81,9 @@ def split_column(table: Table) -> str | None:
 def column_of(table: Table, name: str) -> Column:
     """What the column holds.
 
-    Pictures (paths, bytes, uint8 arrays), then few distinct values, numbers, text of three words a
-    cell or more, as AutoGluon tells them; short text is a category if its values repeat and an
-    identifier if each is a word of its own. Nothing is opened.
+    Pictures, sounds and videos (paths, bytes, arrays), then few distinct values, numbers, text of
+    three words a cell or more, as AutoGluon tells them; short text is a category if its values
+    repeat and an identifier if each is a word of its own. Nothing is opened.
     """
     cells = table.column(name)
     sample = [cell for row in sampled(len(table)) if (cell := cells[row]) is not None]
@@ -100,13 +104,21 @@ def _is_blank(cell: Any) -> bool:
 def _of_objects(name: str, cells: Sequence[Any], objects: Sequence[Any]) -> Column:
     first = objects[0]
     missing = sum(cell is None for cell in cells) if isinstance(cells, list) else None
+    if isinstance(first, dict) and {"array", "sampling_rate"} <= first.keys():
+        return Column(name, "audio", "arrays of samples, each with its rate", missing)
+    if isinstance(first, dict) and _SOUND.match(first.get("bytes") or b""):
+        return Column(name, "audio", "encoded sounds, each with its path", missing)
     if isinstance(first, (list, dict)):
         reason = f"structured cells ({shown(first)})"
         return Column(name, "ignored", reason, missing)
+    if isinstance(first, np.ndarray) and first.dtype == np.uint8 and first.ndim == 4:
+        return Column(name, "video", f"arrays of frames ({shown(first)})", missing)
     if isinstance(first, np.ndarray) and not _is_picture(first):
         return Column(name, "ignored", f"arrays that are no pictures ({shown(first)})", missing)
-    if isinstance(first, bytes) and _SOUND_OR_VIDEO.match(first):
-        return Column(name, "ignored", "encoded sound or video, and no modality reads it", missing)
+    if isinstance(first, bytes) and _SOUND.match(first):
+        return Column(name, "audio", f"encoded sounds ({shown(first)})", missing)
+    if isinstance(first, bytes) and _VIDEO.match(first):
+        return Column(name, "video", f"encoded videos ({shown(first)})", missing)
     if isinstance(first, (np.ndarray, bytes)) or hasattr(first, "getbands"):
         what = "encoded bytes" if isinstance(first, bytes) else "arrays"
         what = "pictures" if hasattr(first, "getbands") else what
@@ -181,9 +193,10 @@ def _identifier_reason(distinct: int, count: int) -> str:
 
 
 def _of_strings(name: str, sample: Sequence[str], count: int, distinct: int) -> tuple[Kind, str]:
-    paths = sum(_has_suffix(cell, IMAGE_SUFFIXES) for cell in sample)
-    if paths * 2 >= len(sample):
-        return "image", f"{paths} of {len(sample)} cells end like picture files"
+    for kind, (thing, suffixes) in _MEDIA.items():
+        paths = sum(_has_suffix(cell, suffixes) for cell in sample)
+        if paths * 2 >= len(sample):
+            return kind, f"{paths} of {len(sample)} cells end like {thing} files"
     for what, suffixes in _OTHER_MEDIA.items():
         if sum(_has_suffix(cell, suffixes) for cell in sample) * 2 >= len(sample):
             return "ignored", f"files of {what}, and no modality reads them"

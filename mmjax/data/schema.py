@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from mmjax.core.errors import ConfigError, DataError, nearest
@@ -26,7 +26,9 @@ from mmjax.data.numbers import parse_number
 from mmjax.data.table import Table, check_ids
 
 _MOST_CLASSES = 100
-_OPENED = 200
+_OPENED: Mapping[Kind, int] = {"image": 200, "audio": 8, "video": 4}
+"""How many files of a column are opened to see what they are."""
+_THINGS = {"image": "pictures", "audio": "sounds", "video": "videos"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,15 +68,25 @@ def infer(
     split: SplitConfig | None = None,
     id_column: str | None = None,
     allow_bad_images: bool = False,
+    inputs: Collection[Kind] = ("text", "image", "number", "category"),
 ) -> Schema:
     """The schema of a table whose column `label` is to be predicted.
 
-    `kinds`, `split` and `id_column` override what would be chosen. Raises DataError for an unknown
-    column, a label that no registered target fits, columns that are all ignored, and pictures that
-    do not open: the first of a sample, or with `allow_bad_images` if most of the sample does not.
+    `kinds`, `split` and `id_column` override what would be chosen. `inputs` are the kinds that the
+    caller has encoders for; columns of other kinds are ignored. Raises DataError for an unknown
+    column, a label that no registered target fits, columns that are all ignored, and pictures,
+    sounds or videos that do not open: the first of a sample, or with `allow_bad_images` if most of
+    the sample does not.
     """
     table.column(label)
     said = {name: _kind(table, name, kind) for name, kind in (kinds or {}).items()}
+    for name, kind in said.items():
+        if kind in _OPENED and kind not in inputs:
+            raise ConfigError(
+                106,
+                f"kinds['{name}'] = '{kind}', which no encoder is chosen for here",
+                fix="write a config, whose modalities may be of any kind",
+            )
     columns = {
         name: Column(name, said[name], "you said so") if name in said else column_of(table, name)
         for name in table.columns
@@ -92,19 +104,23 @@ def infer(
         id_column = _id_column(table, columns, label)
     else:
         check_ids(table, id_column)
-    inputs = [column for name, column in columns.items() if name not in (label, id_column)]
-    for column in inputs:
-        if column.kind == "image":
-            _open_pictures(table, column, allow_bad_images)
-    proposed = propose(inputs)
+    for name, column in columns.items():
+        if column.kind in _OPENED and column.kind not in inputs:
+            reason = f"{column.reason}: {column.kind}, which no encoder is chosen for here"
+            columns[name] = dataclasses.replace(column, kind="ignored", reason=reason)
+    learnt = [column for name, column in columns.items() if name not in (label, id_column)]
+    for column in learnt:
+        if column.kind in _OPENED:
+            _open_media(table, column, allow_bad_images)
+    proposed = propose(learnt)
     if not proposed:
         raise DataError(
             251,
             f"no column of '{table.name}' can be learnt from",
-            fix="; ".join(f"{c.name}: {c.reason}" for c in inputs) or "add a column",
+            fix="; ".join(f"{c.name}: {c.reason}" for c in learnt) or "add a column",
         )
     warnings = [f"'{c.name}': {c.warning}" for c in columns.values() if c.warning]
-    warnings += [leak for column in inputs if (leak := _leak(table, column, label))]
+    warnings += [leak for column in learnt if (leak := _leak(table, column, label))]
     return Schema(
         columns=tuple(columns.values()),
         label=label,
@@ -126,8 +142,8 @@ def _kind(table: Table, name: str, kind: str) -> Kind:
 
 
 def propose(columns: Sequence[Column]) -> dict[str, Spec]:
-    """Modalities of the columns: each text its own, pictures as views of one, numbers and
-    categories as one table.
+    """Modalities of the columns: each text, sound and video its own, pictures as views of one,
+    numbers and categories as one table.
     """
     by_kind = {kind: [c.name for c in columns if c.kind == kind] for kind in KINDS}
     found = {}
@@ -136,20 +152,21 @@ def propose(columns: Sequence[Column]) -> dict[str, Spec]:
     if by_kind["number"] or by_kind["category"]:
         numbers, categories = tuple(by_kind["number"]), tuple(by_kind["category"])
         found["table"] = Spec("table", numbers=numbers, categories=categories)
-    texts = {}
-    for name in by_kind["text"]:
-        key = "text" if len(by_kind["text"]) == 1 else _identifier(name)
-        while key in found or key in texts:
-            key += "_text"
-        texts[key] = Spec("text", column=name)
-    return {**texts, **found}
+    singles: dict[str, Spec] = {}
+    for kind in ("text", "audio", "video"):
+        for name in by_kind[kind]:
+            key = kind if len(by_kind[kind]) == 1 else _identifier(name, kind)
+            while key in found or key in singles:
+                key += f"_{kind}"
+            singles[key] = Spec(kind, column=name)
+    return {**singles, **found}
 
 
-def _identifier(name: str) -> str:
+def _identifier(name: str, kind: str) -> str:
     """The name as one of a modality: folders and parameters are named by it."""
     kept = "".join(c if f"a{c}".isidentifier() else "_" for c in name)
     kept = re.sub("_+", "_", kept).strip("_")
-    return kept if kept.isidentifier() else f"text_{kept}".rstrip("_")
+    return kept if kept.isidentifier() else f"{kind}_{kept}".rstrip("_")
 
 
 def _target(table: Table, name: str, kind: Kind | None) -> tuple[Spec, str]:
@@ -224,17 +241,16 @@ def _id_column(table: Table, columns: Mapping[str, Column], label: str) -> str |
     return None
 
 
-def _open_pictures(table: Table, column: Column, allow_bad: bool) -> None:
-    """Raises DataError if pictures of the column do not open."""
-    if "image" not in modalities:
-        return
-    image = modalities.build("image", columns=(column.name,))
+def _open_media(table: Table, column: Column, allow_bad: bool) -> None:
+    """Raises DataError if pictures, sounds or videos of the column do not open."""
+    columns = {"columns": (column.name,)} if column.kind == "image" else {"column": column.name}
+    modality = modalities.build(column.kind, **columns)
     cells = table.column(column.name)
-    rows = [row for row in sampled(len(table), _OPENED) if cells[row] is not None]
+    rows = [r for r in sampled(len(table), _OPENED[column.kind]) if cells[r] is not None]
     failed = []
     for row in rows:
         try:
-            image.check({column.name: cells[row]}, Place(table, row), decode=True)
+            modality.check({column.name: cells[row]}, Place(table, row), decode=True)
         except DataError as error:
             failed.append(error)
             if not allow_bad:
@@ -243,7 +259,8 @@ def _open_pictures(table: Table, column: Column, allow_bad: bool) -> None:
         first = failed[0]
         raise DataError(
             first.code,
-            f"'{column.name}' was taken for pictures ({column.reason}), but {first.what}",
+            f"'{column.name}' was taken for {_THINGS[column.kind]} ({column.reason}), "
+            f"but {first.what}",
             where=first.where,
             fix=f"{first.fix}; or say kinds={{'{column.name}': 'ignored'}}",
         ) from first

@@ -1,9 +1,11 @@
 import datetime
+import io
 import json
 
 import numpy as np
 import pandas as pd
 import pytest
+import soundfile
 from PIL import Image
 
 from mmjax.core import config as config_lib
@@ -22,6 +24,13 @@ LABELS = ["cat", "dog", "owl"] * (ROWS // 3)
 
 def kind_of(cells):
     return column_of(read({"x": cells, "y": [0] * len(cells)}), "x")
+
+
+def _wav(seed):
+    samples = np.random.default_rng(seed).normal(0, 0.1, 400)
+    file = io.BytesIO()
+    soundfile.write(file, samples, 8000, format="WAV")
+    return file.getvalue()
 
 
 @pytest.fixture
@@ -76,10 +85,17 @@ class TestKinds:
             (["x"] * 5, "ignored", "every cell is 'x'"),
             (["x"] * 5 + [None], "category", "values repeat"),
             (["a.JPG", "b c.jpeg", None], "image", "2 of 2 cells end like picture files"),
-            ([f"{i}.wav" for i in range(9)], "ignored", "files of sounds"),
-            ([f"{i}.mp4" for i in range(9)], "ignored", "files of videos"),
+            ([f"{i}.wav" for i in range(9)], "audio", "9 of 9 cells end like sound files"),
+            (["a.FLAC", "b.mp3", "c.opus"], "audio", "sound files"),
+            ([f"{i}.mp4" for i in range(9)], "video", "9 of 9 cells end like video files"),
+            ([f"{i}.m4a" for i in range(9)], "ignored", "files of sounds"),
+            ([f"{i}.wmv" for i in range(9)], "ignored", "files of videos"),
             ([b"\x89PNG...", None], "image", "encoded bytes"),
-            ([b"RIFF\x00\x00\x00\x00WAVEfmt "], "ignored", "sound or video"),
+            ([b"RIFF\x00\x00\x00\x00WAVEfmt "], "audio", "encoded sounds"),
+            ([b"\x00\x00\x00\x18ftypisom"], "video", "encoded videos"),
+            ([{"bytes": b"fLaC", "path": "a"}] * 3, "audio", "encoded sounds, each with its path"),
+            ([{"array": [0.1], "sampling_rate": 8000}] * 3, "audio", "each with its rate"),
+            ([np.zeros((5, 4, 4, 3), np.uint8)] * 3, "video", "arrays of frames"),
             ([np.zeros((4, 4, 3), np.uint8)] * 3, "image", "arrays (uint8 [4, 4, 3])"),
             ([np.zeros(512, np.float32)] * 3, "ignored", "no pictures (float32 [512])"),
             ([Image.new("L", (2, 2))] * 3, "image", "pictures"),
@@ -139,6 +155,30 @@ class TestInfer:
             "same": "ignored",
             "species": "category",
         }
+
+    def test_sounds_and_videos_are_inputs_where_the_caller_has_encoders(self, frame):
+        frame["cry"] = [_wav(i) for i in range(ROWS)]
+        frame["2nd cry"] = frame["cry"]
+        frame["clip"] = [np.full((3, 4, 4, 3), i, np.uint8) for i in range(ROWS)]
+        table = read(frame[["cry", "2nd cry", "clip", "price", "species"]])
+        schema = infer(table, "species", inputs=("audio", "video", "number"))
+        assert schema.modalities == {
+            "cry": Spec("audio", column="cry"),
+            "audio_2nd_cry": Spec("audio", column="2nd cry"),
+            "video": Spec("video", column="clip"),
+            "table": Spec("table", numbers=("price",), categories=()),
+        }
+        config_lib.check(DataConfig(modalities=schema.modalities, targets=schema.targets))
+        without = infer(table, "species")
+        assert set(without.modalities) == {"table"}
+        kinds = {column.name: (column.kind, column.reason) for column in without.columns}
+        assert kinds["cry"][0] == "ignored"
+        assert "no encoder is chosen for here" in kinds["cry"][1]
+        with pytest.raises(ConfigError, match="no encoder is chosen for here"):
+            infer(table, "species", kinds={"cry": "audio"})
+        frame.loc[0, "cry"] = b"RIFF\x00\x00\x00\x00WAVEfmt "
+        with pytest.raises(DataError, match=r"MMX-413.*'cry' was taken for sounds.*damaged"):
+            infer(read(frame), "species", inputs=("audio",), kinds={"photo": "ignored"})
 
     def test_the_config_is_valid_and_splits(self, frame, folder):
         table = read(frame, folder)
