@@ -30,12 +30,16 @@ registry = Registry(
         "image_cnn": "mmjax.encoders.image_cnn:ImageCNN",
         "table": "mmjax.encoders.table:TableEncoder",
         "bart_encoder": "mmjax.encoders.bart:BartEncoder",
+        "clip_vision": "mmjax.encoders.clip:ClipVision",
+        "clip_text": "mmjax.encoders.clip:ClipText",
     },
 )
 
 towers = Registry(
     "dual tower",
-    {},
+    {
+        "dual_tower": "mmjax.encoders.dual_tower:DualTower",
+    },
 )
 """Two encoders with projections and a temperature: fields of both -> `Embeddings`."""
 

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 FAMILIES = {
     "bart": "bart:BART",
     "bart_encoder": "bart:BART_ENCODER",
+    "clip": "clip:CLIP",
+    "clip_text_model": "clip:CLIP_TEXT",
+    "clip_vision_model": "clip:CLIP_VISION",
     "albert": "albert:ALBERT",
     "beit": "beit:BEIT",
     "bert": "bert:BERT",

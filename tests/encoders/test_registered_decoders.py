@@ -9,7 +9,9 @@ import pytest
 import reference
 
 from mmjax import encoders
-from mmjax.core.types import Decoded
+from mmjax.core.registry import Spec
+from mmjax.core.types import Decoded, Embeddings
+from mmjax.encoders.dual_tower import unit_length
 from mmjax.parallel.sharding import RULES
 
 RNG = np.random.default_rng(0)
@@ -28,9 +30,55 @@ DECODERS = {
 }
 """Inputs, and options that make the decoder small. A new decoder is one line here."""
 
+TOWERS = {
+    "dual_tower": (
+        {
+            "pixel_values": RNG.standard_normal((3, 8, 8, 3)).astype(np.float32),
+            "input_ids": TEXTS["input_ids"],
+            "attention_mask": TEXTS["attention_mask"],
+        },
+        {
+            "towers": {
+                "vision": Spec("vit", image_size=8, **{**BLOCKS, "width": 12}),
+                "text": Spec("text_transformer", **BLOCKS, **WORDS),
+            },
+            "projection_dim": 6,
+            "logit_bias": -10.0,
+        },
+    ),
+}
+REGISTERED = [
+    *((encoders.decoders, name, *DECODERS[name]) for name in sorted(DECODERS)),
+    *((encoders.towers, name, *TOWERS[name]) for name in sorted(TOWERS)),
+]
+
 
 def test_none_is_left_out():
     assert set(DECODERS) == set(encoders.decoders)
+    assert set(TOWERS) == set(encoders.towers)
+
+
+@pytest.mark.parametrize("name", sorted(TOWERS))
+def test_towers_meet_in_one_space(name):
+    inputs, options = TOWERS[name]
+    module = encoders.towers.build(name, **options)
+    variables = reference.random_variables(module, **inputs, train=False)
+    found = jax.jit(functools.partial(module.apply, train=False))(variables, **inputs)
+    assert isinstance(found, Embeddings)
+    assert set(found.values) == set(found.tokens)
+    for values in found.values.values():
+        assert values.shape == (3, 6)
+        np.testing.assert_allclose(np.linalg.norm(values, axis=-1), 1, atol=1e-6)
+    assert found.logit_scale.shape == found.logit_bias.shape == ()
+    np.testing.assert_allclose(
+        found.logit_scale, np.exp(variables["params"]["logit_scale"]), rtol=1e-6
+    )
+
+
+def test_rows_without_length_stay_and_have_gradients():
+    values = jnp.array([[3.0, 4.0], [0.0, 0.0]])
+    np.testing.assert_allclose(unit_length(values), [[0.6, 0.8], [0, 0]], atol=1e-7)
+    assert np.isfinite(jax.grad(lambda v: unit_length(v).sum())(values)).all()
 
 
 @pytest.mark.parametrize("name", sorted(DECODERS))
@@ -54,15 +102,15 @@ def test_decoders_see_no_later_token(name):
     assert not np.allclose(other.logits[0, 2:], found.logits[0, 2:], atol=1e-3)
 
 
-@pytest.mark.parametrize("name", sorted(DECODERS))
-def test_every_axis_of_every_parameter_has_a_rule(name):
-    inputs, options = DECODERS[name]
+@pytest.mark.parametrize(("registry", "name", "inputs", "options"), REGISTERED)
+def test_every_axis_of_every_parameter_has_a_rule(registry, name, inputs, options):
     types = {"dtype": jnp.bfloat16, "param_dtype": jnp.float32}
-    module = encoders.decoders.build(name, facts=types, **options)
+    module = registry.build(name, facts=types, **options)
     found, boxed = jax.eval_shape(
         lambda: module.init_with_output(jax.random.key(0), **inputs, train=False)
     )
-    assert found.logits.dtype == jnp.bfloat16
+    made = found.values if isinstance(found, Embeddings) else found.logits
+    assert {leaf.dtype for leaf in jax.tree.leaves(made)} == {jnp.dtype("bfloat16")}
     for path, leaf in jax.tree_util.tree_leaves_with_path(
         boxed, is_leaf=lambda leaf: hasattr(leaf, "names")
     ):

@@ -50,6 +50,8 @@ TINY = {
     "wav2vec2": (SOUND, {**BLOCKS, **FRAMES}),
     "wav2vec2_base": (SOUND, {**BLOCKS, **FRAMES}),
     "bart_encoder": (TEXT, {**BLOCKS, **WORDS}),
+    "clip_vision": (IMAGE, {**BLOCKS, "image_size": 8, "patch": 4}),
+    "clip_text": (TEXT, {**BLOCKS, **WORDS}),
     "image_cnn": (IMAGE, {"width": 8, "channels": (8, 16), "blocks": (0, 1), "groups": 4}),
     "table": (TABLE, {**BLOCKS, "numbers": 2, "cardinalities": (3, 4)}),
 }

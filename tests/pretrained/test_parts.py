@@ -9,11 +9,13 @@ import jax
 import numpy as np
 import pytest
 
-from mmjax.core.errors import WeightsError
+from mmjax.core.errors import ConfigError, WeightsError
 from mmjax.pretrained.load import load
 
 ENCODERS = ("bart", "bart_unequal")
 """Encoder-decoders whose encoder loads alone."""
+TOWERS = {"clip": "{}_projection.weight"}
+"""Dual towers, and what their parts' pooled outputs are projected with."""
 
 
 def weights_folder(golden, folder, weights):
@@ -43,6 +45,49 @@ def test_the_encoder_of_an_encoder_decoder(name, tmp_path):
     left_out = encoder.report.left_out
     assert left_out
     assert all("decoder." in name or "logits_bias" in name for name in left_out)
+
+
+@pytest.mark.parametrize("part", ["vision", "text"])
+@pytest.mark.parametrize("name", sorted(TOWERS))
+def test_a_tower_of_a_dual_tower(name, part, tmp_path):
+    golden = goldens.load(name)
+    encoder = load(goldens.write_folder(golden, tmp_path), part=part)
+    fields = {"vision": ["pixel_values"], "text": ["input_ids", "attention_mask"]}[part]
+    pooled = np.asarray(run(encoder, golden.inputs, *fields).pooled, np.float64)
+    if TOWERS[name]:
+        theirs = TOWERS[name].format({"vision": "visual"}.get(part, part))
+        pooled = pooled @ golden.weights()[theirs].T
+    joined = pooled / np.linalg.norm(pooled, axis=-1, keepdims=True)
+    assert_close(joined, golden.outputs[part])
+    other = {"vision": "text_model.", "text": "vision_model."}[part]
+    assert any(left.startswith(other) for left in encoder.report.left_out)
+
+
+def test_texts_are_embedded_without_pictures(golden_encoder):
+    golden, encoder = golden_encoder("clip")
+    found = run(encoder, golden.inputs, "input_ids", "attention_mask")
+    assert set(found.values) == set(found.tokens) == {"text"}
+    assert_close(found.values["text"], golden.outputs["text"])
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"pixel_value": np.zeros((1, 12, 12, 3))}, "did you mean 'pixel_values'"),
+        ({"attention_mask": np.ones((1, 2), bool)}, "enough for no tower"),
+    ],
+)
+def test_fields_that_no_tower_takes(golden_encoder, fields, told):
+    _, encoder = golden_encoder("clip")
+    with pytest.raises(ConfigError, match=told):
+        encoder.module.apply(encoder.variables, **fields, train=False)
+
+
+def test_projections_are_left_out_of_a_tower(tmp_path):
+    golden = goldens.load("clip_vision_model")
+    weights = golden.weights() | {"visual_projection.weight": np.zeros((12, 20), np.float32)}
+    encoder = load(weights_folder(golden, tmp_path, weights))
+    assert encoder.report.left_out == ("visual_projection.weight",)
 
 
 def test_bare_classes_of_encoder_decoders_have_the_tied_head(tmp_path):

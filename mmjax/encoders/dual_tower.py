@@ -1,0 +1,109 @@
+"""Two encoders with a joint space."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from mmjax.core.errors import ConfigError, nearest
+from mmjax.core.registry import fact
+from mmjax.core.types import Embeddings, Tokens
+from mmjax.core.typing import Array, ArrayLike, Dtype, Float
+from mmjax.encoders import EncoderSpec, registry
+from mmjax.nn.dense import dense, parameter
+
+
+class DualTower(nn.Module, kw_only=True):
+    """Encoders whose `pooled` meet in one space, as in CLIP, SigLIP and VisionTextDualEncoder.
+
+    `towers` names them ("vision", "text"); embeddings and tokens come under the same names. With a
+    `projection_dim`, each `pooled` is projected to it without bias. Every tower takes the fields
+    that it has parameters of the same name for, and is left out where its own are not given, so
+    texts can be embedded without pictures. `logit_scale` and `logit_bias` are the first values of
+    the logarithm of the temperature's inverse and of the bias (None: there is none).
+
+    Raises ConfigError for a field that no tower takes, or none that is given all it needs.
+    """
+
+    towers: Mapping[str, EncoderSpec]
+    projection_dim: int | None = None
+    logit_scale: float = math.log(1 / 0.07)
+    logit_bias: float | None = None
+    dtype: Dtype = fact(jnp.float32)
+    param_dtype: Dtype = fact(jnp.float32)
+
+    def setup(self) -> None:
+        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        for name, spec in self.towers.items():
+            setattr(self, name, registry.build(spec, facts=types))
+
+    @nn.compact
+    def __call__(self, *, train: bool, **fields: ArrayLike | None) -> Embeddings:
+        given = {name: field for name, field in fields.items() if field is not None}
+        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        values: dict[str, Array] = {}
+        tokens: dict[str, Tokens] = {}
+        for name, mine in self._fields(given).items():
+            tokens[name] = getattr(self, name)(**mine, train=train)
+            joined = tokens[name].pooled
+            if self.projection_dim is not None:
+                joined = dense(
+                    self.projection_dim,
+                    ("embed", "joined"),
+                    use_bias=False,
+                    name=f"{name}_projection",
+                    **types,
+                )(joined)
+            values[name] = unit_length(joined)
+        bias = None if self.logit_bias is None else self._scalar("logit_bias", self.logit_bias)
+        scale = jnp.exp(self._scalar("logit_scale", self.logit_scale))
+        return Embeddings(values, scale, bias, tokens)
+
+    def _scalar(self, name: str, first: float) -> Float[Array, ""]:
+        init = nn.initializers.constant(first)
+        types = {"dtype": jnp.float32, "param_dtype": self.param_dtype}
+        return parameter(self, name, (), (), init=init, **types)
+
+    def _fields(self, given: Mapping[str, ArrayLike]) -> dict[str, dict[str, ArrayLike]]:
+        """The fields of each tower that has all it needs."""
+        taken = {name: _parameters(spec.name) for name, spec in self.towers.items()}
+        known = {field for fields in taken.values() for field in fields}
+        for field in given:
+            if field not in known:
+                raise ConfigError(109, f"no tower takes '{field}'", fix=nearest(field, known))
+        found = {
+            name: {field: given[field] for field in fields if field in given}
+            for name, fields in taken.items()
+            if all(field in given for field, needed in fields.items() if needed)
+        }
+        if not found:
+            needs = [
+                field for fields in taken.values() for field, needed in fields.items() if needed
+            ]
+            raise ConfigError(
+                109, f"the fields {sorted(given)} are enough for no tower", fix=nearest("", needs)
+            )
+        return found
+
+
+def _parameters(encoder: str) -> dict[str, bool]:
+    """The fields that an encoder takes, and whether it needs them."""
+    call: Any = registry.load(encoder).__call__
+    return {
+        name: parameter.default is parameter.empty
+        for name, parameter in inspect.signature(call).parameters.items()
+        if name not in ("self", "train")
+    }
+
+
+def unit_length(values: Float[Array, "b e"]) -> Float[Array, "b e"]:
+    """Each row divided by its Euclidean length, in float32; a row of zeros stays so."""
+    wide = values.astype(jnp.float32)
+    square = jnp.sum(jnp.square(wide), axis=-1, keepdims=True)
+    return (wide * jax.lax.rsqrt(jnp.maximum(square, 1e-24))).astype(values.dtype)

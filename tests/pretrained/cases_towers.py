@@ -1,0 +1,66 @@
+"""Dual towers: odd lengths, ragged padding, ends of text at several places, rectangular grids."""
+
+from __future__ import annotations
+
+import numpy as np
+from make_goldens import Case, channels_last
+
+RNG = np.random.RandomState(3)
+PIXELS = RNG.standard_normal((2, 3, 12, 12)).astype(np.float32)
+WIDE = RNG.standard_normal((2, 3, 8, 20)).astype(np.float32)
+END = 49
+LENGTHS = (7, 4, 2)
+MASK = (np.arange(7) < np.array(LENGTHS)[:, None]).astype(np.int64)
+IDS = RNG.randint(1, 49, (3, 7))
+for row, length in enumerate(LENGTHS):
+    IDS[row, length - 1 :] = END
+"""Ended, and padded with the end, as CLIP's tokenizer does."""
+SEGMENTS = (np.arange(7) >= 3).astype(np.int64)[None].repeat(3, 0)
+
+TEXT = {"input_ids": IDS, "attention_mask": MASK}
+BOTH = {"pixel_values": PIXELS, **TEXT}
+JOINT = {"vision": "image_embeds", "text": "text_embeds"}
+ALONE = {"values": "last_hidden_state", "pooled": "pooler_output"}
+
+BLOCKS = {
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 24,
+}
+WORDS = {**BLOCKS, "hidden_size": 16, "vocab_size": 50, "max_position_embeddings": 9}
+GRID = {**BLOCKS, "hidden_size": 20, "image_size": 12, "patch_size": 4}
+
+
+def scale(output):
+    """The logit scale that a pair's logits were multiplied by."""
+    return (output.logits_per_image / (output.image_embeds @ output.text_embeds.T)).mean()
+
+
+CASES = {
+    "clip": Case(
+        "CLIPModel",
+        {
+            "text_config": {**WORDS, "eos_token_id": END},
+            "vision_config": GRID,
+            "projection_dim": 12,
+        },
+        lambda config: BOTH,
+        {**JOINT, "logit_scale": scale},
+        ours=channels_last,
+    ),
+    "clip_vision_model": Case(
+        "CLIPVisionModel",
+        {**GRID, "hidden_act": "gelu", "layer_norm_eps": 1e-3},
+        lambda config: {"pixel_values": WIDE},
+        ALONE,
+        gradients=("vision_model.embeddings.class_embedding",),
+        ours=channels_last,
+        call={"interpolate_pos_encoding": True},
+    ),
+    "clip_text_model": Case(
+        "CLIPTextModel",
+        {**WORDS, "eos_token_id": 2, "layer_norm_eps": 1e-3},
+        lambda config: {**TEXT, "position_ids": np.arange(7)[None].repeat(3, 0)[:, ::-1].copy()},
+        ALONE,
+    ),
+}
