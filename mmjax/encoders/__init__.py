@@ -28,6 +28,7 @@ registry = Registry(
         "wav2vec2": "mmjax.encoders.wav2vec2:Wav2Vec2",
         "wav2vec2_base": "mmjax.encoders.wav2vec2:Wav2Vec2Base",
         "image_cnn": "mmjax.encoders.image_cnn:ImageCNN",
+        "causal_encoder": "mmjax.encoders.causal_lm:CausalEncoder",
         "table": "mmjax.encoders.table:TableEncoder",
         "bart_encoder": "mmjax.encoders.bart:BartEncoder",
         "clip_vision": "mmjax.encoders.clip:ClipVision",
@@ -47,6 +48,7 @@ decoders = Registry(
     "decoder",
     {
         "bart": "mmjax.encoders.bart:Bart",
+        "causal_lm": "mmjax.encoders.causal_lm:CausalLM",
     },
 )
 """Decoders, alone or behind an encoder, with their heads: fields -> `Decoded`."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from mmjax.core.typing import Dtype
+from mmjax.core.typing import Array, Dtype, Float
 
 
 def layer_norm(
@@ -33,6 +36,23 @@ def rms_norm(
         param_dtype=param_dtype,
         name=name,
     )
+
+
+class UnitOffsetRMSNorm(nn.Module, kw_only=True):
+    """RMS normalisation times `1 + scale`, which starts at 0 (Gemma); in float32."""
+
+    eps: float = 1e-6
+    dtype: Dtype = jnp.float32
+    param_dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, values: Float[Array, "*b d"]) -> Float[Array, "*b d"]:
+        init = nn.with_logical_partitioning(nn.initializers.zeros, ("norm",))
+        scale: Any = self.param("scale", init, (values.shape[-1],), self.param_dtype)
+        wide = values.astype(jnp.float32)
+        mean = jnp.mean(jnp.square(wide), axis=-1, keepdims=True)
+        wide = wide * jax.lax.rsqrt(mean + self.eps) * (1.0 + scale.astype(jnp.float32))
+        return wide.astype(self.dtype)
 
 
 def batch_norm(

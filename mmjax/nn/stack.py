@@ -20,7 +20,9 @@ _POLICIES: dict[str, Any] = {
 
 
 class Stack(nn.Module, kw_only=True):
-    """`depth` blocks in a row, each called as `block(values, *context, train=...)`.
+    """`depth` blocks in a row, each called as `block(values, *context, *own, train=...)`.
+
+    `own` are its rows of the arrays `layerwise`, whose first axis are the layers.
 
     With `scan`, parameters are stacked along a leading `layers` axis under `layers`, and the block
     is compiled once; otherwise they are `layer_0`, `layer_1`, ... The results are equal. What each
@@ -36,9 +38,9 @@ class Stack(nn.Module, kw_only=True):
     shared: bool = False
 
     @nn.compact
-    def __call__(self, values: Array, *context: Any, train: bool) -> Array:
-        def apply(block: nn.Module, values: Array, context: tuple) -> Array:
-            values = block(values, *context, train=train)
+    def __call__(self, values: Array, *context: Any, layerwise: tuple = (), train: bool) -> Array:
+        def apply(block: nn.Module, values: Array, context: tuple, own: tuple) -> Array:
+            values = block(values, *context, *own, train=train)
             block.sow("intermediates", "hidden", values)
             return values
 
@@ -48,20 +50,21 @@ class Stack(nn.Module, kw_only=True):
         if not self.scan:
             for index in range(self.depth):
                 block = one or self.block(**self.settings, name=f"layer_{index}")
-                values = apply(block, values, context)
+                own = jax.tree.map(lambda rows, index=index: rows[index], layerwise)
+                values = apply(block, values, context, own)
             return values
         axes: dict[Any, Any] = {"intermediates": 0}
         if not self.shared:
             axes["params"] = 0
         scanned = nn.scan(
-            lambda block, values, context: (apply(block, values, context), None),
+            lambda block, values, context, own: (apply(block, values, context, own), None),
             variable_axes=axes,
             variable_broadcast="params" if self.shared else False,
             split_rngs={"params": not self.shared, "dropout": True},
-            in_axes=nn.broadcast,
+            in_axes=(nn.broadcast, 0),
             length=self.depth,
             metadata_params={nn.PARTITION_NAME: "layers"},
         )
         block = one or self.block(**self.settings, name="layers")
-        values, _ = scanned(block, values, context)
+        values, _ = scanned(block, values, context, layerwise)
         return values

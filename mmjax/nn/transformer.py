@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, Literal
 
 import jax
@@ -12,11 +13,18 @@ from flax import linen as nn
 from mmjax.core.typing import Array, Bool, Dtype, Float
 from mmjax.nn.attention import Attention
 from mmjax.nn.dense import ACTIVATIONS, Activation, dense, parameter
-from mmjax.nn.norms import layer_norm, rms_norm
+from mmjax.nn.norms import UnitOffsetRMSNorm, layer_norm, rms_norm
 from mmjax.nn.stack import Remat, Stack
 
 Norm = Literal["pre", "post"]
-NormKind = Literal["layer", "rms"]
+NormKind = Literal["layer", "rms", "rms_unit_offset"]
+
+
+NORMS: dict[str, Callable[..., nn.Module]] = {
+    "layer": layer_norm,
+    "rms": rms_norm,
+    "rms_unit_offset": UnitOffsetRMSNorm,
+}
 
 
 class Mlp(nn.Module, kw_only=True):
@@ -47,9 +55,12 @@ class Mlp(nn.Module, kw_only=True):
         return dense(values.shape[-1], ("mlp", "embed"), name="down", **types)(hidden)
 
 
-def drop_path(values: Float[Array, "b n d"], key: Array, rate: float) -> Float[Array, "b n d"]:
+def drop_path(
+    values: Float[Array, "b ..."], key: Array, rate: float | Float[Array, ""]
+) -> Float[Array, "b ..."]:
     """Stochastic depth (Huang et al. 2016): a branch is left out for whole rows."""
-    keep = jax.random.bernoulli(key, 1.0 - rate, (values.shape[0], 1, 1))
+    one_each = (values.shape[0], *[1] * (values.ndim - 1))
+    keep = jax.random.bernoulli(key, 1.0 - rate, one_each)
     return jnp.where(keep, values / (1.0 - rate), 0)
 
 
@@ -89,8 +100,7 @@ class BlockSettings(nn.Module, kw_only=True):
         return {"dtype": self.dtype, "param_dtype": self.param_dtype}
 
     def make_norm(self, name: str) -> nn.Module:
-        make = layer_norm if self.norm_kind == "layer" else rms_norm
-        return make(name=name, eps=self.eps, **self.types())
+        return NORMS[self.norm_kind](name=name, eps=self.eps, **self.types())
 
 
 class Block(BlockSettings, kw_only=True):
@@ -143,20 +153,29 @@ class Block(BlockSettings, kw_only=True):
             **self.types(),
         )
         values = self._residual(values, lambda x: mlp(x, train=train), "mlp", train)
-        if train and self.layer_drop > 0.0:
-            kept = jax.random.bernoulli(self.make_rng("dropout"), 1.0 - self.layer_drop)
-            values = jnp.where(kept, values, given)
-        return values
+        return self._unless_dropped(values, given, train)
+
+    def _unless_dropped(self, values: Array, given: Array, train: bool) -> Array:
+        """LayerDrop: what was given, where the whole block is left out."""
+        if not train or self.layer_drop == 0.0:
+            return values
+        kept = jax.random.bernoulli(self.make_rng("dropout"), 1.0 - self.layer_drop)
+        return jnp.where(kept, values, given)
 
     def _residual(self, values: Array, part, name: str, train: bool) -> Array:
         norm = self.make_norm(f"{name}_norm")
         output = part(norm(values) if self.norm == "pre" else values)
+        output = self._branch(output, name, train)
+        return values + output if self.norm == "pre" else norm(values + output)
+
+    def _branch(self, output: Array, name: str, train: bool) -> Array:
+        """What of a part's output is added: after dropout, gains and drop path."""
         output = nn.Dropout(self.dropout, deterministic=not train)(output)
         if self.layer_scale is not None:
             gain = parameter(
                 self,
                 f"{name}_scale",
-                (values.shape[-1],),
+                (output.shape[-1],),
                 ("norm",),
                 init=nn.initializers.constant(self.layer_scale),
                 **self.types(),
@@ -164,7 +183,7 @@ class Block(BlockSettings, kw_only=True):
             output = output * gain
         if train and self.drop_path > 0.0:
             output = drop_path(output, self.make_rng("dropout"), self.drop_path)
-        return values + output if self.norm == "pre" else norm(values + output)
+        return output
 
 
 class Transformer(BlockSettings, kw_only=True):

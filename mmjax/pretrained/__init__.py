@@ -36,6 +36,8 @@ FAMILIES = {
     "electra": "electra:ELECTRA",
     "regnet": "resnet:REGNET",
     "resnet": "resnet:RESNET",
+    "gpt2": "gpt2:GPT2_LM",
+    "gpt2_encoder": "gpt2:GPT2_ENCODER",
     "roberta": "bert:ROBERTA",
     "vit": "vit:VIT",
     "data2vec-audio": "wav2vec2:DATA2VEC_AUDIO",

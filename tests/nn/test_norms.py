@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import reference
 
-from mmjax.nn.norms import group_norm, layer_norm
+from mmjax.nn.norms import UnitOffsetRMSNorm, group_norm, layer_norm
 
 SMALL = np.random.default_rng(0).standard_normal((2, 4, 4, 8)).astype(np.float32) * 1e-3
 """Of variance 1e-6, so that every eps shows."""
@@ -49,3 +49,12 @@ def test_statistics_of_bfloat16_inputs_are_in_float32():
     found = jax.jit(layer_norm(name="norm", dtype=jnp.bfloat16).apply)({"params": params}, values)
     assert found.dtype == jnp.bfloat16
     np.testing.assert_allclose(np.asarray(found, np.float32)[0], signs / 2, atol=1e-2)
+
+
+def test_unit_offset_rms_norm():
+    module = UnitOffsetRMSNorm(eps=1e-6)
+    scale = np.linspace(-0.5, 0.5, 8, dtype=np.float32)
+    found = jax.jit(module.apply)({"params": {"scale": scale}}, SMALL)
+    wide = np.float64(SMALL)
+    expected = wide / np.sqrt((wide**2).mean(-1, keepdims=True) + 1e-6) * (1 + np.float64(scale))
+    np.testing.assert_allclose(found, expected, atol=2e-6)

@@ -23,6 +23,7 @@ HEADS = {
 """Golden cases, and what a class with a head puts before their names and adds to them."""
 
 REFUSED = [
+    ("gpt2", "add_cross_attention", True),
     ("roberta", "position_embedding_type", "relative_key"),
     ("electra", "is_decoder", True),
     ("albert", "hidden_act", "gelu_10"),
@@ -64,3 +65,34 @@ def test_settings_that_would_change_the_computation_are_refused(name, field, val
     (folder / "config.json").write_text(json.dumps({**config, field: value}))
     with pytest.raises(WeightsError, match=f"MMX-652.*{field}"):
         open_folder(folder)
+
+
+def test_a_language_model_from_the_base_class_and_from_one_with_another_head(
+    golden_encoder, tmp_path
+):
+    golden, lm = golden_encoder("gpt2")
+    base = {key.removeprefix("transformer."): w for key, w in golden.weights().items()}
+    buffers = {f"h.{i}.attn.bias": np.ones((1, 1, 16, 16), np.float32) for i in range(2)}
+    scored = {**golden.weights(), "score.weight": np.ones((2, 24), np.float32)}
+    for name, weights in {"base": {**base, **buffers}, "scored": scored}.items():
+        folder = goldens.write_folder(golden, tmp_path / name)
+        save_file(weights, str(folder / "model.safetensors"))
+        found = load(folder)
+        jax.tree.map(np.testing.assert_array_equal, found.variables, lm.variables)
+        assert found.report.left_out == (("score.weight",) if name == "scored" else ())
+        assert found.report.ignored == (tuple(sorted(buffers)) if name == "base" else ())
+
+
+@pytest.mark.parametrize("name", ["gpt2", "gpt2_options"])
+def test_a_language_model_as_encoder(name, golden_encoder, tmp_path):
+    golden, _ = golden_encoder(name)
+    encoder = load(f"{goldens.write_folder(golden, tmp_path)}#encoder")
+    tokens = encoder.module.apply(encoder.variables, **golden.inputs, train=False)
+    mask = golden.inputs["attention_mask"].astype(bool)
+    np.testing.assert_array_equal(tokens.mask, mask)
+    theirs = golden.outputs["values"]
+    np.testing.assert_allclose(tokens.values[mask], theirs[mask], atol=1e-4)
+    last = theirs[np.arange(3), 6 - mask[:, ::-1].argmax(1)]
+    np.testing.assert_allclose(tokens.pooled, last, atol=1e-4)
+    heads = {"lm_head.weight"} & golden.shapes.keys()
+    assert encoder.report.left_out == tuple(heads)

@@ -1,0 +1,244 @@
+"""Decoder-only language models: GPT-2, GPT-J, Llama and the like are settings of one module."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Literal
+
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from mmjax.core.errors import ConfigError
+from mmjax.core.registry import fact
+from mmjax.core.types import Decoded, Tokens
+from mmjax.core.typing import Array, ArrayLike, Bool, Float, Int
+from mmjax.encoders.base import TransformerEncoder
+from mmjax.nn.attention import causal_mask
+from mmjax.nn.dense import Activation, dense, embedding
+from mmjax.nn.lm_block import Layer, LMBlock, Parallel, Places
+from mmjax.nn.norms import layer_norm
+from mmjax.nn.pooling import last_valid
+from mmjax.nn.rotary import rotary_angles, rotary_frequencies
+from mmjax.nn.stack import Stack
+from mmjax.nn.transformer import NORMS, BlockSettings, NormKind
+
+Positions = Literal["learned", "rotary", "alibi"]
+
+_EVERYWHERE = np.iinfo(np.int32).max
+
+
+class CausalSettings(TransformerEncoder, kw_only=True):
+    """Settings of a decoder-only language model; with the defaults, GPT-2's (Radford et al. 2019).
+
+    `positions` are a learned table of `max_length`, from its row `position_offset` on; angles
+    (`rotary_...`, see `nn.rotary`; `rotary_dim` of each head's channels, all if None); or ALiBi
+    (Press et al. 2022). With `count_valid`, a token's position is the number of valid ones before
+    it (OPT), not its place. `windows` are how far back each layer looks, repeated over the layers;
+    0 is everywhere. `factor_by_layer` divides the logits of layer i by i + 1. Words of
+    `embedding_width` are projected to `width` and back. `parallel` is that of `nn.lm_block`.
+    `word_segments` adds the words of `token_type_ids` (GPT-2).
+    """
+
+    vocab_size: int = fact()
+    max_length: int = fact()
+    activation: Activation = "gelu_tanh"
+    eps: float = 1e-5
+    norm_kind: NormKind = "layer"
+    final_norm: bool = True
+    gated: bool = False
+    mlp_bias: bool = True
+    kv_heads: int | None = None
+    head_dim: int | None = None
+    attention_scale: float | None = None
+    parallel: Parallel = "no"
+    positions: Positions = "learned"
+    position_offset: int = 0
+    count_valid: bool = False
+    rotary_dim: int | None = None
+    rotary_base: float = 10000.0
+    rotary_interleaved: bool = False
+    rotary_scaling: Mapping[str, float] | None = None
+    windows: tuple[int, ...] = ()
+    factor_by_layer: bool = False
+    word_segments: bool = False
+    words_scale: float = 1.0
+    embedding_width: int | None = None
+    embeddings_norm: bool = False
+    embeddings_dropout: float = 0.0
+    layer_drop: float = 0.0
+
+    def words(self) -> nn.Embed:
+        """The table of words; to be called in a compact method, once."""
+        width = self.embedding_width or self.width
+        return embedding(self.vocab_size, width, name="words", **self.types())
+
+    def run(
+        self,
+        words: nn.Embed,
+        input_ids: Int[ArrayLike, "b n"],
+        mask: Bool[Array, "b n"],
+        token_type_ids: Int[ArrayLike, "b n"] | None = None,
+        position_ids: Int[ArrayLike, "#b n"] | None = None,
+        *,
+        train: bool,
+    ) -> Float[Array, "b n d"]:
+        """The last hidden states; to be called in a compact method.
+
+        Raises ConfigError for more tokens than a learned table has, or segments without
+        `word_segments`.
+        """
+        length = input_ids.shape[1]
+        if self.positions == "learned" and length > self.max_length:
+            raise ConfigError(
+                109,
+                f"{length} tokens are more than max_length={self.max_length}",
+                fix="cut them, or take a model with more positions",
+            )
+        values = words(jnp.asarray(input_ids))
+        if token_type_ids is not None:
+            if not self.word_segments:
+                raise ConfigError(
+                    109,
+                    "token_type_ids are given to a model that has none",
+                    fix="leave them out",
+                )
+            values = values + words(jnp.asarray(token_type_ids))
+        if self.embedding_width is not None:
+            values = self._projected(values, self.width, "projection")
+        values = values * jnp.asarray(self.words_scale, values.dtype)
+        if position_ids is None:
+            position_ids = count_valid(mask) if self.count_valid else jnp.arange(length)[None]
+        position_ids = jnp.asarray(position_ids)
+        if self.positions == "learned":
+            count = self.max_length + self.position_offset
+            axes = ("tokens", "embed")
+            table = embedding(count, self.width, axes=axes, name="positions", **self.types())
+            values = values + table(position_ids + self.position_offset)
+        if self.embeddings_norm:
+            values = layer_norm(name="embeddings_norm", eps=self.eps, **self.types())(values)
+        values = nn.Dropout(self.embeddings_dropout, deterministic=not train)(values)
+        values = self._stack()(
+            values, self._places(mask, position_ids), layerwise=(self._layers(),), train=train
+        )
+        if self.final_norm:
+            values = NORMS[self.norm_kind](name="norm", eps=self.eps, **self.types())(values)
+        if self.embedding_width is not None:
+            values = self._projected(values, self.embedding_width, "projection_out")
+        return values
+
+    def _stack(self) -> Stack:
+        fields = {field.name for field in dataclasses.fields(BlockSettings)} - {"parent", "name"}
+        own = {name: getattr(self, name) for name in fields if hasattr(self, name)}
+        own |= {"kv_heads": self.kv_heads, "parallel": self.parallel}
+        return Stack(
+            block=LMBlock,
+            settings={**own, "interleaved": self.rotary_interleaved},
+            depth=self.depth,
+            scan=self.scan,
+            remat=self.remat,
+            name="stack",
+        )
+
+    def _places(self, mask: Bool[Array, "b n"], position_ids: Int[Array, "#b n"]) -> Places:
+        places = jnp.arange(mask.shape[1])
+        bias = angles = None
+        if self.positions == "rotary":
+            head_dim = self.head_dim or self.width // self.heads
+            frequencies = rotary_frequencies(
+                self.rotary_dim or head_dim, self.rotary_base, self.rotary_scaling
+            )
+            angles = rotary_angles(position_ids, frequencies)
+        elif self.positions == "alibi":
+            valid = count_valid(mask) * mask
+            bias = jnp.asarray(alibi_slopes(self.heads))[None, :, None, None] * valid[:, None, None]
+        return Places(causal_mask(mask), places[:, None] - places, bias, angles)
+
+    def _layers(self) -> Layer:
+        factor = window = None
+        if self.factor_by_layer:
+            factor = jnp.asarray(1.0 / np.arange(1, self.depth + 1), jnp.float32)
+        if any(self.windows):
+            ends = [self.windows[i % len(self.windows)] for i in range(self.depth)]
+            window = jnp.asarray([end or _EVERYWHERE for end in ends], jnp.int32)
+        return Layer(window, factor)
+
+    def _projected(self, values: Array, width: int, name: str) -> Array:
+        return dense(width, ("embed", "joined"), use_bias=False, name=name, **self.types())(values)
+
+
+class CausalEncoder(CausalSettings, kw_only=True):
+    """A language model without its head; `pooled` is the last valid token."""
+
+    @nn.compact
+    def __call__(
+        self,
+        input_ids: Int[ArrayLike, "b n"],
+        attention_mask: Bool[ArrayLike, "b n"] | Int[ArrayLike, "b n"] | None = None,
+        token_type_ids: Int[ArrayLike, "b n"] | None = None,
+        position_ids: Int[ArrayLike, "#b n"] | None = None,
+        *,
+        train: bool,
+    ) -> Tokens:
+        mask = valid(attention_mask, input_ids)
+        values = self.run(self.words(), input_ids, mask, token_type_ids, position_ids, train=train)
+        return Tokens(values, mask, last_valid(values, mask))
+
+
+class CausalLM(CausalSettings, kw_only=True):
+    """A language model; its head is the table of words (`tied`) or its own.
+
+    Padding may stand at either side. `pooled` of its tokens is the last valid one.
+    """
+
+    tied: bool = True
+    head_bias: bool = False
+
+    @nn.compact
+    def __call__(
+        self,
+        input_ids: Int[ArrayLike, "b n"],
+        attention_mask: Bool[ArrayLike, "b n"] | Int[ArrayLike, "b n"] | None = None,
+        token_type_ids: Int[ArrayLike, "b n"] | None = None,
+        position_ids: Int[ArrayLike, "#b n"] | None = None,
+        *,
+        train: bool,
+    ) -> Decoded:
+        mask = valid(attention_mask, input_ids)
+        words = self.words()
+        values = self.run(words, input_ids, mask, token_type_ids, position_ids, train=train)
+        tokens = Tokens(values, mask, last_valid(values, mask))
+        if self.tied:
+            return Decoded(words.attend(values), tokens)
+        head = dense(
+            self.vocab_size,
+            ("embed", "vocab"),
+            use_bias=self.head_bias,
+            name="head",
+            **self.types(),
+        )
+        return Decoded(head(values), tokens)
+
+
+def valid(mask: ArrayLike | None, ids: Int[ArrayLike, "b n"]) -> Bool[Array, "b n"]:
+    """An attention mask as booleans; all True where there is none."""
+    return jnp.ones(ids.shape, bool) if mask is None else jnp.asarray(mask, bool)
+
+
+def count_valid(mask: Bool[Array, "b n"]) -> Int[Array, "b n"]:
+    """How many valid tokens stand before each; -1 for one that is not valid."""
+    return jnp.where(mask, jnp.cumsum(mask, axis=1) - 1, -1)
+
+
+def alibi_slopes(heads: int) -> np.ndarray:
+    """The slope of each head (Press et al. 2022), float32.
+
+    For other counts than powers of two, every other slope of the next power follows, as in
+    transformers' `build_alibi_tensor`.
+    """
+    whole = 2 ** math.floor(math.log2(heads))
+    slopes = 2.0 ** (-8.0 / whole * np.arange(1, whole + 1))
+    more = 2.0 ** (-4.0 / whole * np.arange(1, 2 * (heads - whole), 2))
+    return np.concatenate([slopes, more]).astype(np.float32)

@@ -1,0 +1,159 @@
+"""The block of language models: rotary positions, shared key heads, windows, parallel parts."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import jax.numpy as jnp
+from flax import linen as nn
+from flax import struct
+
+from mmjax.core.typing import Array, Bool, Dtype, Float, Int
+from mmjax.kernels.attention import attention
+from mmjax.nn.dense import dense
+from mmjax.nn.rotary import rotate
+from mmjax.nn.transformer import Block, Mlp
+
+Parallel = Literal["no", "one_norm", "two_norms"]
+"""Whether attention and MLP read the same values, under one norm (GPT-J) or one each (NeoX)."""
+
+
+@struct.dataclass
+class Places:
+    """Which keys the queries see, and where both are; the same for all layers.
+
+    `distance` is how many places a key lies before a query, for windows. `bias` is added to the
+    logits, `angles` turn queries and keys.
+    """
+
+    mask: Bool[Array, "b 1 n m"]
+    distance: Int[Array, "n m"]
+    bias: Float[Array, "#b #k #n m"] | None = None
+    angles: Float[Array, "#b n f"] | None = None
+
+
+@struct.dataclass
+class Layer:
+    """What differs between layers: the keys that are near enough, and a factor on the logits.
+
+    A layer of a stack is given one row of each array.
+    """
+
+    window: Int[Array, "..."] | None = None
+    factor: Float[Array, "..."] | None = None
+
+
+class LMAttention(nn.Module, kw_only=True):
+    """Self-attention with rotated queries and keys, `kv_heads` of which serve `heads` queries.
+
+    Grouped queries as in Ainslie et al. 2023: query head i takes key head `i // (heads /
+    kv_heads)`. Other settings as in `nn.attention.Attention`, whose weights it sows too.
+    """
+
+    heads: int
+    kv_heads: int | None = None
+    head_dim: int | None = None
+    use_bias: bool | tuple[str, ...] = True
+    scale: float | None = None
+    interleaved: bool = False
+    dropout: float = 0.0
+    dtype: Dtype = jnp.float32
+    param_dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, values: Float[Array, "b n d"], places: Places, layer: Layer | None, *, train: bool
+    ) -> Float[Array, "b n d"]:
+        width = values.shape[-1]
+        head_dim = self.head_dim or width // self.heads
+        kv_heads = self.kv_heads or self.heads
+        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+
+        def project(name: str, heads: int) -> Array:
+            axes = ("embed", "heads", "head_dim")
+            bias = self._has_bias(name)
+            return dense((heads, head_dim), axes, use_bias=bias, name=name, **types)(values)
+
+        queries = project("query", self.heads)
+        keys, content = project("key", kv_heads), project("value", kv_heads)
+        if places.angles is not None:
+            queries = rotate(queries, places.angles, interleaved=self.interleaved)
+            keys = rotate(keys, places.angles, interleaved=self.interleaved)
+        if kv_heads != self.heads:
+            keys, content = (jnp.repeat(x, self.heads // kv_heads, axis=2) for x in (keys, content))
+        mask = places.mask
+        if layer is not None and layer.window is not None:
+            mask = mask & (places.distance < layer.window)
+        if layer is not None and layer.factor is not None:
+            queries = queries * layer.factor.astype(queries.dtype)
+        use_dropout = train and self.dropout > 0.0
+        output, weights = attention(
+            queries,
+            keys,
+            content,
+            mask=mask,
+            bias=places.bias,
+            scale=self.scale,
+            dropout_rate=self.dropout,
+            dropout_key=self.make_rng("dropout") if use_dropout else None,
+        )
+        self.sow("intermediates", "weights", weights)
+        axes = ("heads", "head_dim", "embed")
+        bias = self._has_bias("out")
+        return dense(width, axes, contract=(-2, -1), use_bias=bias, name="out", **types)(output)
+
+    def _has_bias(self, name: str) -> bool:
+        return self.use_bias if isinstance(self.use_bias, bool) else name in self.use_bias
+
+
+class LMBlock(Block, kw_only=True):
+    """`nn.transformer.Block` around `LMAttention`; there is no cross-attention."""
+
+    kv_heads: int | None = None
+    interleaved: bool = False
+    parallel: Parallel = "no"
+
+    @nn.compact
+    def __call__(  # type: ignore[override]
+        self,
+        values: Float[Array, "b n d"],
+        places: Places,
+        layer: Layer | None = None,
+        *,
+        train: bool,
+    ) -> Float[Array, "b n d"]:
+        attend = LMAttention(
+            heads=self.heads,
+            kv_heads=self.kv_heads,
+            head_dim=self.head_dim,
+            use_bias=self.use_bias,
+            scale=self.attention_scale,
+            interleaved=self.interleaved,
+            dropout=self.attention_dropout,
+            name="attention",
+            **self.types(),
+        )
+        mlp = Mlp(
+            hidden=self.mlp_dim,
+            activation=self.activation,
+            gated=self.gated,
+            use_bias=self.mlp_bias,
+            dropout=self.mlp_dropout,
+            name="mlp",
+            **self.types(),
+        )
+        given = values
+
+        def look(normed: Array) -> Array:
+            return attend(normed, places, layer, train=train)
+
+        if self.parallel == "no":
+            values = self._residual(values, look, "attention", train)
+            values = self._residual(values, lambda x: mlp(x, train=train), "mlp", train)
+        else:
+            normed = again = self.make_norm("attention_norm")(values)
+            if self.parallel == "two_norms":
+                again = self.make_norm("mlp_norm")(values)
+            values = values + self._branch(look(normed), "attention", train)
+            values = values + self._branch(mlp(again, train=train), "mlp", train)
+        return self._unless_dropped(values, given, train)
