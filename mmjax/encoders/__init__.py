@@ -25,6 +25,7 @@ registry = Registry(
         "beit": "mmjax.encoders.beit:BEiT",
         "resnet": "mmjax.encoders.resnet:ResNet",
         "regnet": "mmjax.encoders.resnet:RegNet",
+        "convnext": "mmjax.encoders.convnext:ConvNeXt",
         "wav2vec2": "mmjax.encoders.wav2vec2:Wav2Vec2",
         "wav2vec2_base": "mmjax.encoders.wav2vec2:Wav2Vec2Base",
         "image_cnn": "mmjax.encoders.image_cnn:ImageCNN",

@@ -28,6 +28,8 @@ FAMILIES = {
     "beit": "beit:BEIT",
     "bert": "bert:BERT",
     "camembert": "bert:CAMEMBERT",
+    "convnext": "convnext:CONVNEXT",
+    "convnextv2": "convnext:CONVNEXT_V2",
     "data2vec-vision": "beit:DATA2VEC_VISION",
     "deit": "vit:DEIT",
     "dinov2": "dinov2:DINOV2",

@@ -48,6 +48,7 @@ TINY = {
     "beit": (IMAGE, {**BLOCKS, "image_size": 8}),
     "resnet": (IMAGE, {"stem": 4, "channels": (8,), "depths": (2,)}),
     "regnet": (IMAGE, {"stem": 4, "channels": (8,), "depths": (1,), "group_width": 4}),
+    "convnext": (IMAGE, {"channels": (8,), "depths": (2,)}),
     "wav2vec2": (SOUND, {**BLOCKS, **FRAMES}),
     "wav2vec2_base": (SOUND, {**BLOCKS, **FRAMES}),
     "bart_encoder": (TEXT, {**BLOCKS, **WORDS}),

@@ -49,7 +49,7 @@ def test_stages_without_a_depth_are_refused():
 
 @pytest.mark.parametrize(("name", "parameters"), [("resnet", 23_508_032), ("regnet", 19_557_656)])
 def test_presets_have_the_published_number_of_parameters(name, parameters):
-    """ResNet-50 without its classifier, torchvision; the default of `RegNetConfig`, as torch counts it."""
+    """ResNet-50 without its classifier; the default of `RegNetConfig`. As torch counts."""
     from mmjax import encoders
 
     module = encoders.build(name)
