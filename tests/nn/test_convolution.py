@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import reference
 
-from mmjax.nn.convolution import conv, conv1d, grid_mean, max_pool, space_to_depth
+from mmjax.nn.convolution import Conv3D, conv, conv1d, grid_mean, max_pool, space_to_depth
 
 PIXELS = np.random.default_rng(0).standard_normal((2, 7, 5, 3)).astype(np.float32)
 
@@ -59,3 +59,29 @@ def test_grid_mean():
     for y, x in np.ndindex(2, 2):
         cell = PIXELS[:, 3 * y : 3 * y + 3, 2 * x : 2 * x + 2]
         np.testing.assert_allclose(found[:, y, x], cell.mean((1, 2)), atol=1e-6)
+
+
+VOLUMES = np.random.default_rng(1).standard_normal((2, 3, 4, 5, 2)).astype(np.float32)
+
+
+def test_three_dimensions_one_kernel_position_at_a_time():
+    module = Conv3D(channels=4)
+    variables = reference.random_variables(module, jnp.asarray(VOLUMES))
+    found = jax.jit(module.apply)(variables, VOLUMES)
+    p = variables["params"]
+    expected = np.zeros((2, 3, 4, 5, 4))
+    padded = np.pad(np.float64(VOLUMES), ((0, 0), (1, 1), (1, 1), (1, 1), (0, 0)))
+    for z, y, x in np.ndindex(3, 3, 3):
+        part = padded[:, z : z + 3, y : y + 4, x : x + 5]
+        expected += np.einsum("bdhwc,co->bdhwo", part, np.float64(p["kernel"][z, y, x]))
+    np.testing.assert_allclose(found, expected + p["bias"], atol=1e-5)
+
+
+def test_one_dimension_with_dilation_and_padding_on_one_side():
+    values = VOLUMES[:, :, 0, 0]
+    module = conv1d(4, name="conv", kernel=2, dilation=2, padding=(2, 0))
+    kernel = np.random.default_rng(2).standard_normal((2, 2, 4)).astype(np.float32)
+    found = module.apply({"params": {"kernel": kernel, "bias": np.zeros(4)}}, values)
+    expected = values @ kernel[1]
+    expected[:, 2:] += values[:, :1] @ kernel[0]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
