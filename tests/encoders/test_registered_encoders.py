@@ -54,6 +54,10 @@ TINY = {
     "bart_encoder": (TEXT, {**BLOCKS, **WORDS}),
     "clip_vision": (IMAGE, {**BLOCKS, "image_size": 8, "patch": 4}),
     "clip_text": (TEXT, {**BLOCKS, **WORDS}),
+    "audio_cnn": (BANDS, {"width": 8, "channels": (4, 8), "groups": 2}),
+    "conv1d": (BANDS, {"channels": (8,)}),
+    "stream_rnn": (BANDS, {"width": 8}),
+    "text_rnn": (TEXT, {"width": 8, "vocab_size": 13}),
     "image_cnn": (IMAGE, {"width": 8, "channels": (8, 16), "blocks": (0, 1), "groups": 4}),
     "table": (TABLE, {**BLOCKS, "numbers": 2, "cardinalities": (3, 4)}),
 }
