@@ -34,6 +34,9 @@ class HuggingFace:
                 fix="use a processor that makes squares",
             )
         self.size = int(height)
+        # What black and white become, which some processors move to -1 and 1.
+        ends = (self(PIL.Image.new("RGB", (height, height), c)) for c in ("black", "white"))
+        self._black, self._white = (float(end[height // 2, height // 2, 0]) for end in ends)
 
     @classmethod
     def load(cls, name: str) -> HuggingFace:
@@ -44,6 +47,15 @@ class HuggingFace:
         """float32 in [0, 1], resized and cropped."""
         made = self._backend(images=[picture], do_normalize=False, return_tensors="np")
         return np.ascontiguousarray(made["pixel_values"][0].transpose(1, 2, 0), np.float32)
+
+    def part(
+        self, picture: PIL.Image.Image, box: tuple[int, int, int, int]
+    ) -> Float[np.ndarray, "h w c"]:
+        """As a call, but of the part in `box` alone, stretched to the whole."""
+        given = getattr(self._backend, "resample", None)
+        method = PIL.Image.Resampling.BICUBIC if given is None else PIL.Image.Resampling(given)
+        pixels = np.asarray(picture.resize((self.size, self.size), method, box), np.float32)
+        return self._black + pixels * np.float32((self._white - self._black) / 255)
 
     def save(self, folder: Path) -> None:
         """`preprocessor_config.json`."""

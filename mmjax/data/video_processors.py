@@ -66,6 +66,15 @@ class HuggingFace:
         frame = np.asarray(made["pixel_values"][0][0])
         return np.ascontiguousarray(frame.transpose(1, 2, 0))
 
+    def part(
+        self, picture: PIL.Image.Image, box: tuple[int, int, int, int]
+    ) -> Shaped[np.ndarray, "h w c"]:
+        """As a call, but of the part in `box` alone, stretched to the whole."""
+        if self._images is not None:
+            return self._images.part(picture, box)
+        method = PIL.Image.Resampling(self._backend.resample)
+        return np.asarray(picture.resize((self.size, self.size), method, box))
+
     def save(self, folder: Path) -> None:
         """`preprocessor_config.json`."""
         self._backend.save_pretrained(str(folder))

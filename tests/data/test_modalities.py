@@ -133,6 +133,40 @@ def test_hugging_face_image_processors(tmp_path):
         _fitted(Image(("image",), processor=str(tmp_path / "none")), table)
 
 
+def test_random_resized_crops_are_cut_before_resizing(tmp_path):
+    ramp = np.tile(np.arange(200, dtype=np.uint8)[None, :, None], (200, 1, 3))
+    table = _table(image=[ramp])
+    augment = {"random_resized_crop": {"smallest": 0.1, "ratio": 1.0}}
+    fitted = _fitted(Image(("image",), size=16, resample="bilinear", augment=augment), table)
+    assert fitted.random
+    widths = []
+    for seed in range(200):
+        pixels = _example(fitted, table, 0, np.random.default_rng(seed))["pixel_values"][0, :, 0]
+        widths.append((float(pixels[-2]) - float(pixels[1])) / 13 * 16)
+    # Areas of a tenth to all of 200 x 200 pixels, uniformly.
+    shares = (np.array(widths) / 200) ** 2
+    assert 0.08 < shares.min() < 0.15
+    assert abs(shares.mean() - 0.55) < 0.06
+    whole = _fitted(Image(("image",), size=16, resample="bilinear"), table)
+    evaluated = _example(fitted, table)["pixel_values"]
+    assert np.array_equal(evaluated, _example(whole, table)["pixel_values"])
+
+
+def test_random_resized_crops_with_hugging_face_processors(tmp_path):
+    from transformers import CLIPImageProcessor
+
+    theirs = CLIPImageProcessor(size={"shortest_edge": 20}, crop_size={"height": 16, "width": 16})
+    theirs.save_pretrained(str(tmp_path))
+    picture = PIL.Image.fromarray(_pixels(0, 40))
+    table = _table(image=[picture])
+    augment = {"random_resized_crop": {"smallest": 1.0, "ratio": 1.0}}
+    fitted = _fitted(Image(("image",), processor=str(tmp_path), augment=augment), table)
+    got = fitted.collate([_example(fitted, table, 0, np.random.default_rng(0))])["pixel_values"]
+    resized = np.asarray(picture.resize((16, 16), PIL.Image.Resampling.BICUBIC)) / 255
+    want = (resized - theirs.image_mean) / theirs.image_std
+    np.testing.assert_allclose(got[0], want, atol=1e-5)
+
+
 def test_missing_columns_and_files_are_named(tmp_path):
     with pytest.raises(DataError, match="did you mean 'image'"):
         _fitted(Image(("imag",)), _table(image=["a.png"]))

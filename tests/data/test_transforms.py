@@ -10,7 +10,7 @@ from scipy import ndimage
 from mmjax.core.errors import ConfigError
 from mmjax.data.transforms import colour, geometric, words
 from mmjax.data.transforms.augment import FUNCTIONS, Augment
-from mmjax.data.transforms.resize import to_square
+from mmjax.data.transforms.resize import part_to_square, random_box, to_square
 
 STRENGTHS = {
     "affine": {"degrees": 20, "scale": 0.2, "stretch": 0.1, "shear": 0.1, "pixels": 3, "flip": 0.5},
@@ -20,6 +20,7 @@ STRENGTHS = {
     "grayscale": 0.5,
     "jitter": {"brightness": 0.3, "contrast": 0.3, "saturation": 0.3, "hue": 0.1},
     "noise": 0.1,
+    "randaugment": {"operations": 4, "magnitude": 15},
     "rotate": 30,
     "shift": 3,
 }
@@ -196,6 +197,10 @@ def test_a_chain_draws_for_each_in_turn(images):
         ({"shift": "far"}, "number"),
         ({"shift": -1}, "number"),
         ({"cutout": {"probability": 0.5}}, "pixels"),
+        ({"random_resize_crop": 0.3}, "random_resized_crop"),
+        ({"random_resized_crop": {"small": 0.3}}, "smallest"),
+        ({"random_resized_crop": 1.5}, "smallest lies in"),
+        ({"random_resized_crop": {"ratio": 0.5}}, "ratio is 1 or more"),
     ],
 )
 def test_wrong_settings_are_refused(settings, said):
@@ -227,6 +232,44 @@ def test_extreme_shapes_are_resized(rule, size):
         assert made.shape == (8, 8, channels)
 
 
+def test_random_boxes_have_the_areas_and_aspects_asked_for():
+    rng = np.random.default_rng(0)
+    size = (640, 480)
+    boxes = np.array([random_box(size, rng.random((10, 4)), 0.08) for _ in range(4000)])
+    wide, high = (boxes[:, 2:] - boxes[:, :2]).T
+    assert boxes[:, :2].min() >= 0
+    assert (boxes[:, 2:] <= size).all()
+    share, aspect = wide * high / (640 * 480), wide / high
+    assert 0.079 < share.min() < 0.1
+    assert 0.745 < aspect.min() < 0.76
+    assert 1.32 < aspect.max() < 1.34
+    # Areas up to where every aspect fits are drawn alike.
+    counts, _ = np.histogram(share, bins=np.linspace(0.08, 0.56, 7))
+    assert counts.min() > 0.85 * counts.mean()
+    small = share < 0.5
+    assert abs(np.log(aspect[small]).mean()) < 0.01
+    room = 640 - wide
+    assert abs((boxes[:, 0] / np.maximum(room, 1))[room > 50].mean() - 0.5) < 0.02
+
+
+def test_where_no_box_fits_the_middle_is_taken():
+    draws = np.full((10, 4), 0.999)
+    assert random_box((100, 10), draws) == (43, 0, 56, 10)
+    assert random_box((10, 100), draws) == (0, 43, 10, 56)
+    assert random_box((1, 1), draws) == (0, 0, 1, 1)
+    assert random_box((1, 10_000), draws, 0.5) == (0, 4999, 1, 5000)
+
+
+def test_a_part_is_stretched_as_pillow_does():
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 64, 3), dtype=np.uint8)
+    picture = PIL.Image.fromarray(pixels)
+    got = part_to_square(picture, 12, (5, 6, 40, 30), "bilinear")
+    cut = picture.crop((5, 6, 40, 30)).resize((12, 12), PIL.Image.Resampling.BILINEAR)
+    inside = slice(2, -2)
+    assert np.abs(got.astype(int) - np.asarray(cut))[inside, inside].max() <= 2
+    assert part_to_square(picture.convert("L"), 12, (5, 6, 40, 30), "bicubic").shape == (12, 12, 1)
+
+
 def test_dropping_words_keeps_one_and_their_order():
     rng = np.random.default_rng(0)
     text = " ".join(f"w{i}" for i in range(1000))
@@ -234,3 +277,13 @@ def test_dropping_words_keeps_one_and_their_order():
     assert 650 < len(kept) < 750
     assert kept == sorted(kept, key=lambda word: int(word[1:]))
     assert all(words.drop_words("a b c", rng, 0.999) for _ in range(50))
+
+
+def test_words_of_scripts_without_blanks_are_characters():
+    text = "今日はとても良い天気です " * 100
+    kept = words.drop_words(text, np.random.default_rng(0), 0.5)
+    assert 500 < len(kept.replace(" ", "")) < 700
+    mixed = "wie 今日 gut\n今 "
+    assert words.drop_words(mixed, np.random.default_rng(0), 0.0) == mixed.rstrip()
+    seen = {words.drop_words("今日 gut", np.random.default_rng(i), 0.5) for i in range(60)}
+    assert seen == {"今", "日", "gut", "今日", "今gut", "日 gut", "今日 gut"}

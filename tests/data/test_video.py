@@ -98,6 +98,18 @@ def test_augmentation_is_one_for_all_frames_and_for_training_alone():
     assert not np.allclose(frames[0], evaluated[0])
 
 
+def test_one_random_part_is_cut_of_all_frames():
+    still = np.repeat(_frames(1, 40), 6, axis=0)
+    table = _table(still)
+    augment = {"random_resized_crop": 0.1}
+    fitted = _fitted(Video("clip", frames=3, size=16, augment=augment), table)
+    seen = [_example(fitted, table, 0, np.random.default_rng(i))["pixel_values"] for i in (0, 1)]
+    for frames in seen:
+        assert frames.shape == (3, 16, 16, 3)
+        assert np.array_equal(frames[0], frames[1])
+    assert not np.array_equal(seen[0], seen[1])
+
+
 @pytest.mark.parametrize("made", [VideoMAEImageProcessor, VivitImageProcessor, CLIPImageProcessor])
 def test_hugging_face_processors(tmp_path, made):
     theirs = made(size={"shortest_edge": 20}, crop_size={"height": 16, "width": 16})

@@ -19,7 +19,7 @@ from mmjax.data.modalities.base import Cells, Example, Place
 from mmjax.data.paths import resolve_media
 from mmjax.data.table import Table
 from mmjax.data.transforms.augment import Augment
-from mmjax.data.transforms.resize import Filter, Rule, to_square
+from mmjax.data.transforms.resize import Filter, Rule, part_to_square, to_square
 
 _AT_ONCE = 2**15
 """Values that are augmented together: a few small pictures, that stay in cache, or a large one."""
@@ -155,13 +155,26 @@ class ImageProcessor:
             columns = [present[i % len(present)] for i in range(self._views)]
             return {"pixel_values": np.stack([self._pixels(cells[c], c, place) for c in columns])}
         column = present[int(choice * len(present))]
-        example = {"pixel_values": self._pixels(cells[column], column, place)}
+        crop = None
+        if rng is not None and self._augment.crop is not None:
+            crop = self._augment.crop.draw(rng)
+        example = {"pixel_values": self._pixels(cells[column], column, place, crop)}
         if rng is not None and self._augment.draws:
             example["draws"] = rng.random(self._augment.draws)
         return example
 
-    def _pixels(self, cell: Any, column: str, place: Place) -> np.ndarray:
+    def _pixels(
+        self, cell: Any, column: str, place: Place, crop: np.ndarray | None = None
+    ) -> np.ndarray:
         settings, size = self._settings, self._size
+        if crop is not None and self._augment.crop is not None:
+            # A small part of a picture must not be one of a picture made small before.
+            side = math.ceil(size / math.sqrt(self._augment.crop.smallest))
+            picture = settings.decode(cell, column, place, side if settings.draft else None)
+            box = self._augment.crop.box(picture.size, crop)
+            if self._theirs is not None:
+                return self._theirs.part(picture, box)
+            return part_to_square(picture, size, box, settings.resample)
         if self._theirs is not None:
             return self._theirs(settings.decode(cell, column, place))
         shape = (size, size, settings.channels)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +18,7 @@ from mmjax.data.modalities.base import Cells, Example, Place
 from mmjax.data.paths import resolve_media
 from mmjax.data.table import Table
 from mmjax.data.transforms.augment import Augment
-from mmjax.data.transforms.resize import Filter, Rule, to_square
+from mmjax.data.transforms.resize import Filter, Rule, part_to_square, to_square
 from mmjax.data.video_processors import HuggingFace
 
 
@@ -163,7 +164,11 @@ class VideoProcessor:
             places += settings.frame_jitter * (rng.random(settings.frames) - 0.5)
         if _is_blank(cell):
             return None
-        frames = settings.decode(cell, place, places.tolist(), self._frame)
+        make: video_decoding.Make = self._frame
+        if rng is not None and self._augment.crop is not None:
+            # One part for all frames of a video.
+            make = functools.partial(self._part, draws=self._augment.crop.draw(rng))
+        frames = settings.decode(cell, place, places.tolist(), make)
         example = {"pixel_values": np.stack(frames)}
         if rng is not None and self._augment.draws:
             example["draws"] = rng.random(self._augment.draws)
@@ -181,6 +186,14 @@ class VideoProcessor:
             resample=settings.resample,
             fill=fill * settings.channels if len(fill) == 1 else fill,
         )
+
+    def _part(self, picture: PIL.Image.Image, draws: np.ndarray) -> Shaped[np.ndarray, "h w c"]:
+        assert self._augment.crop is not None
+        box = self._augment.crop.box(picture.size, draws)
+        if self._theirs is not None:
+            return self._theirs.part(picture, box)
+        picture = picture if self._settings.channels == 3 else picture.convert("L")
+        return part_to_square(picture, self._size, box, self._settings.resample)
 
     def lengths(self, table: Table, rows: Int[np.ndarray, "n"]) -> Int[np.ndarray, "n"]:
         """The same for all."""

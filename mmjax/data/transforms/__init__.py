@@ -7,8 +7,11 @@ done for several small pictures at once, which is twice as fast as one by one.
 
 - `geometric.py`: shift, flip, crop, rotate, affine.
 - `colour.py`: jitter, grayscale, cutout, noise.
+- `randaugment.py`: a few operations drawn from fourteen.
+- `resize.py`: pictures of any size to squares of one size, whole or a random part.
+- `mixing.py`: mixup and CutMix, of whole batches and their soft labels.
 - `words.py`: dropping words.
-- `resize.py`: pictures of any size to squares of one size (not random).
+- `sounds.py`: shift, gain, noise, and SpecAugment's masks.
 - `augment.py`: names to functions, and chains of them from settings such as `{"shift": 3}`.
 
 To add one: a function here and a line in `augment.FUNCTIONS`.

@@ -11,6 +11,8 @@ import numpy as np
 from mmjax.core.errors import ConfigError, nearest
 from mmjax.core.typing import Float
 from mmjax.data.transforms import colour, geometric
+from mmjax.data.transforms.randaugment import MOST_OPERATIONS, randaugment
+from mmjax.data.transforms.resize import TRIES, random_box
 
 
 class Transform(NamedTuple):
@@ -28,25 +30,61 @@ FUNCTIONS = {
     "grayscale": Transform(colour.grayscale, 1),
     "jitter": Transform(colour.jitter, 4),
     "noise": Transform(colour.noise, 2),
+    "randaugment": Transform(randaugment, 2 * MOST_OPERATIONS),
     "rotate": Transform(geometric.rotate, 1),
     "shift": Transform(geometric.shift, 2),
 }
+CROP = "random_resized_crop"
+"""The transform of a picture before it is resized, wherever it stands in the settings."""
+
+
+class RandomCrop:
+    """A random part of a picture of any size, as `resize.random_box` draws it."""
+
+    def __init__(self, strengths: Mapping[str, float], where: str):
+        self._strengths = dict(strengths)
+        self.smallest = self._strengths.get("smallest", 0.08)
+        if not 0 < self.smallest <= 1 or self._strengths.get("ratio", 1.0) < 1:
+            raise ConfigError(
+                106,
+                f"{CROP} = {self._strengths} is out of range",
+                where=where,
+                fix="smallest lies in (0, 1], ratio is 1 or more",
+            )
+
+    def draw(self, rng: np.random.Generator) -> Float[np.ndarray, "n 4"]:
+        """The uniform numbers of one picture."""
+        return rng.random((TRIES, 4))
+
+    def box(
+        self, size: tuple[int, int], draws: Float[np.ndarray, "n 4"]
+    ) -> tuple[int, int, int, int]:
+        """The part of a picture of `size` (width, height)."""
+        return random_box(size, draws, **self._strengths)
 
 
 class Augment:
     """The transforms of `settings`, applied in the order they are given.
 
     `{"shift": 3, "jitter": {"brightness": 0.2, "hue": 0.05}}`: a number is the function's first
-    strength, a mapping its strengths by name. `draws` uniform numbers a picture are needed. Raises
-    ConfigError for an unknown name or strength.
+    strength, a mapping its strengths by name. `draws` uniform numbers a picture are needed. `crop`
+    is the `random_resized_crop`, which the caller does while resizing, or None. Raises ConfigError
+    for an unknown name or strength.
     """
 
     def __init__(self, settings: Mapping[str, Any], *, where: str = "augment"):
         self._chain = []
+        self.crop: RandomCrop | None = None
         for name, given in settings.items():
+            if name == CROP:
+                self.crop = RandomCrop(strengths_of(random_box, name, given, where), where)
+                continue
             if name not in FUNCTIONS:
                 raise ConfigError(
-                    102, f"unknown transform '{name}'", where=where, fix=nearest(name, FUNCTIONS)
+                    102,
+                    f"unknown transform '{name}'",
+                    where=where,
+                    fix=nearest(name, (*FUNCTIONS, CROP)),
                 )
             function, draws = FUNCTIONS[name]
             self._chain.append((function, draws, strengths_of(function, name, given, where)))

@@ -46,7 +46,7 @@ def jitter(
         chroma[:, 1, 2] = -chroma[:, 2, 1]
         matrices = (bright * away)[:, None, None] * (_RGB @ chroma @ _YIQ)
         changed = pixels @ matrices.transpose(0, 2, 1).astype(np.float32)
-        gray = _luma(mean)
+        gray = luma(mean)
     changed += (gray * ((1 - away) * bright)).astype(np.float32)[:, None, None]
     np.clip(changed, 0, 1, out=changed)
     return changed.reshape(images.shape)
@@ -56,11 +56,12 @@ def grayscale(images: Images, draws: Float[np.ndarray, "b 1"], probability: floa
     """Its luma in every channel, with `probability`."""
     if images.shape[-1] == 1:
         return images
-    gray = _luma(images)[..., None]
+    gray = luma(images)[..., None]
     return np.where((draws < probability)[:, :, None, None], gray, images)
 
 
-def _luma(colours: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n"]:
+def luma(colours: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n"]:
+    """The brightness of colours."""
     # Not a product with LUMA: BLAS rounds that differently for other numbers of pictures.
     red, green, blue = (colours[..., i] * LUMA[i] for i in range(3))
     return red + green + blue
