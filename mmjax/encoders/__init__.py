@@ -33,6 +33,7 @@ registry = Registry(
         "stream_rnn": "mmjax.encoders.recurrent:StreamRNN",
         "text_rnn": "mmjax.encoders.recurrent:TextRNN",
         "image_cnn": "mmjax.encoders.image_cnn:ImageCNN",
+        "deberta": "mmjax.encoders.deberta:Deberta",
         "causal_encoder": "mmjax.encoders.causal_lm:CausalEncoder",
         "table": "mmjax.encoders.table:TableEncoder",
         "bart_encoder": "mmjax.encoders.bart:BartEncoder",

@@ -38,6 +38,7 @@ FAMILIES = {
     "electra": "electra:ELECTRA",
     "regnet": "resnet:REGNET",
     "resnet": "resnet:RESNET",
+    "deberta-v2": "deberta_v2:DEBERTA_V2",
     "gpt2": "gpt2:GPT2_LM",
     "gpt2_encoder": "gpt2:GPT2_ENCODER",
     "roberta": "bert:ROBERTA",

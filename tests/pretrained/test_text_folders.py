@@ -16,6 +16,7 @@ from mmjax.pretrained.load import load, open_folder
 HEADS = {
     "albert": ("albert.", ("predictions.dense.weight", "predictions.bias")),
     "camembert": ("roberta.", ("lm_head.dense.weight", "lm_head.bias")),
+    "deberta-v2": ("deberta.", ("pooler.dense.weight", "classifier.bias")),
     "distilbert": ("distilbert.", ("vocab_transform.weight", "vocab_projector.bias")),
     "electra": ("electra.", ("discriminator_predictions.dense.weight",)),
     "roberta": ("roberta.", ("classifier.dense.weight", "classifier.out_proj.bias")),
