@@ -37,6 +37,7 @@ registry = Registry(
         "causal_encoder": "mmjax.encoders.causal_lm:CausalEncoder",
         "table": "mmjax.encoders.table:TableEncoder",
         "bart_encoder": "mmjax.encoders.bart:BartEncoder",
+        "t5_encoder": "mmjax.encoders.t5:T5Encoder",
         "clip_vision": "mmjax.encoders.clip:ClipVision",
         "clip_text": "mmjax.encoders.clip:ClipText",
     },
@@ -54,6 +55,7 @@ decoders = Registry(
     "decoder",
     {
         "bart": "mmjax.encoders.bart:Bart",
+        "t5": "mmjax.encoders.t5:T5",
         "causal_lm": "mmjax.encoders.causal_lm:CausalLM",
     },
 )

@@ -27,6 +27,7 @@ WORDS = {"vocab_size": 13, "max_length": 8}
 
 DECODERS = {
     "bart": (TEXTS, {**BLOCKS, **WORDS, "logits_bias": True, "tied": False}),
+    "t5": (TEXTS, {**BLOCKS, "vocab_size": 13, "head_dim": 3, "layer_bias": True}),
 }
 """Inputs, and options that make the decoder small. A new decoder is one line here."""
 

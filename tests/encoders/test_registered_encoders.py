@@ -53,6 +53,7 @@ TINY = {
     "wav2vec2": (SOUND, {**BLOCKS, **FRAMES}),
     "wav2vec2_base": (SOUND, {**BLOCKS, **FRAMES}),
     "bart_encoder": (TEXT, {**BLOCKS, **WORDS}),
+    "t5_encoder": (TEXT, {**BLOCKS, "vocab_size": 13, "head_dim": 3}),
     "clip_vision": (IMAGE, {**BLOCKS, "image_size": 8, "patch": 4}),
     "clip_text": (TEXT, {**BLOCKS, **WORDS}),
     "audio_cnn": (BANDS, {"width": 8, "channels": (4, 8), "groups": 2}),

@@ -15,9 +15,13 @@ def padded(lengths: tuple[int, ...], padding: int = 1) -> tuple[np.ndarray, np.n
     return np.where(mask, ids, padding), mask.astype(np.int64)
 
 
-def both_sides(padding: int = 1) -> dict[str, np.ndarray]:
-    ids, mask = padded((7, 3, 5), padding)
-    decoder_ids, decoder_mask = padded((2, 5, 4), padding)
+def both_sides(
+    padding: int = 1,
+    lengths: tuple[int, ...] = (7, 3, 5),
+    decoder_lengths: tuple[int, ...] = (2, 5, 4),
+) -> dict[str, np.ndarray]:
+    ids, mask = padded(lengths, padding)
+    decoder_ids, decoder_mask = padded(decoder_lengths, padding)
     return {
         "input_ids": ids,
         "attention_mask": mask,
@@ -54,6 +58,24 @@ UNEQUAL = {
     "activation_function": "relu",
 }
 
+T5 = {
+    "vocab_size": 50,
+    "d_model": 16,
+    "d_kv": 6,
+    "d_ff": 24,
+    "num_layers": 2,
+    "num_heads": 2,
+    "relative_attention_num_buckets": 8,
+    "relative_attention_max_distance": 6,
+}
+UNEQUAL_T5 = {
+    **T5,
+    "num_decoder_layers": 1,
+    "layer_norm_epsilon": 1e-3,
+    "feed_forward_proj": "gated-gelu",
+}
+LONG_TEXTS = both_sides(0, (13, 4, 9), (11, 2, 6))
+
 CASES = {
     "bart": Case(
         "BartForConditionalGeneration",
@@ -73,5 +95,23 @@ CASES = {
         lambda config: TEXTS,
         OUTPUTS,
         call=CALL,
+    ),
+    "t5": Case(
+        "T5ForConditionalGeneration",
+        T5,
+        lambda config: LONG_TEXTS,
+        OUTPUTS,
+        gradients=(
+            "shared.weight",
+            "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight",
+            "decoder.block.1.layer.1.EncDecAttention.k.weight",
+        ),
+        call=CALL,
+    ),
+    "mt5": Case(
+        "MT5ForConditionalGeneration", UNEQUAL_T5, lambda config: LONG_TEXTS, OUTPUTS, call=CALL
+    ),
+    "umt5": Case(
+        "UMT5ForConditionalGeneration", UNEQUAL_T5, lambda config: LONG_TEXTS, OUTPUTS, call=CALL
     ),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 
 import goldens
 import jax
@@ -12,7 +13,7 @@ import pytest
 from mmjax.core.errors import ConfigError, WeightsError
 from mmjax.pretrained.load import load
 
-ENCODERS = ("bart", "bart_unequal")
+ENCODERS = ("bart", "bart_unequal", "mt5", "t5", "umt5")
 """Encoder-decoders whose encoder loads alone."""
 TOWERS = {"clip": "{}_projection.weight"}
 """Dual towers, and what their parts' pooled outputs are projected with."""
@@ -44,7 +45,9 @@ def test_the_encoder_of_an_encoder_decoder(name, tmp_path):
     np.testing.assert_array_equal(tokens.mask, golden.inputs["attention_mask"])
     left_out = encoder.report.left_out
     assert left_out
-    assert all("decoder." in name or "logits_bias" in name for name in left_out)
+    assert all(
+        re.match(r"(model\.)?decoder\.|lm_head|final_logits_bias", name) for name in left_out
+    )
 
 
 @pytest.mark.parametrize("part", ["vision", "text"])
@@ -111,6 +114,28 @@ def test_heads_of_encoder_decoders_are_left_out(tmp_path):
     weights["classification_head.dense.weight"] = np.zeros((16, 16), np.float32)
     encoder = load(weights_folder(golden, tmp_path, weights))
     assert encoder.report.left_out == ("classification_head.dense.weight",)
+
+
+def test_a_folder_of_an_encoder_alone(tmp_path):
+    """As T5EncoderModel saves it."""
+    golden = goldens.load("t5")
+    alone = {key: array for key, array in golden.weights().items() if "decoder" not in key}
+    folder = weights_folder(golden, tmp_path, alone)
+    with pytest.raises(WeightsError, match=r"an encoder only.*folder#encoder"):
+        load(folder)
+    encoder = load(folder, part="encoder")
+    assert encoder.report.left_out == encoder.report.ignored == ()
+    tokens = run(encoder, golden.inputs, "input_ids", "attention_mask")
+    assert_close(tokens.values, golden.outputs["encoder"])
+
+
+@pytest.mark.parametrize("name", ["bart_unequal", "umt5"])
+def test_scanned_layers_compute_the_same(name, tmp_path):
+    golden = goldens.load(name)
+    encoder = load(goldens.write_folder(golden, tmp_path), scan=True, remat="full")
+    assert any("/layers/" in ours for _, ours in encoder.report.loaded)
+    found = run(encoder, golden.inputs, *golden.inputs)
+    assert_close(found.logits, golden.outputs["logits"])
 
 
 def test_too_many_tokens_for_the_positions(golden_encoder):
