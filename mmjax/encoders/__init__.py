@@ -28,6 +28,7 @@ registry = Registry(
         "convnext": "mmjax.encoders.convnext:ConvNeXt",
         "wav2vec2": "mmjax.encoders.wav2vec2:Wav2Vec2",
         "wav2vec2_base": "mmjax.encoders.wav2vec2:Wav2Vec2Base",
+        "whisper_encoder": "mmjax.encoders.whisper:WhisperEncoder",
         "audio_cnn": "mmjax.encoders.audio_cnn:AudioCNN",
         "conv1d": "mmjax.encoders.conv1d:Conv1D",
         "stream_rnn": "mmjax.encoders.recurrent:StreamRNN",
@@ -57,6 +58,7 @@ decoders = Registry(
         "bart": "mmjax.encoders.bart:Bart",
         "t5": "mmjax.encoders.t5:T5",
         "causal_lm": "mmjax.encoders.causal_lm:CausalLM",
+        "whisper": "mmjax.encoders.whisper:Whisper",
     },
 )
 """Decoders, alone or behind an encoder, with their heads: fields -> `Decoded`."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
@@ -55,31 +54,6 @@ def frame_mask(
     samples = jnp.sum(jnp.asarray(mask, bool), axis=1, dtype=jnp.int32)
     counts = frame_counts(samples, kernels, strides)
     return jnp.arange(frames.shape[1])[None] < counts[:, None]
-
-
-def random_spans(
-    key: Array, lengths: Int[Array, "b"], size: int, *, rate: float, span: int, least: int = 0
-) -> Bool[Array, "b n"]:
-    """Spans of `span` positions of `size`, True inside (SpecAugment, Park et al. 2019).
-
-    Of a row of length n, `floor(rate n / span + u)` spans begin at different places, u uniform in
-    [0, 1) and the same for all rows, at least `least` and never beyond the row's end. They may
-    overlap, so that `rate` is the most that is covered on average; as transformers'
-    `_compute_mask_indices`.
-    """
-    rounding, places = jax.random.split(key)
-    counts = jnp.floor(rate * lengths / span + jax.random.uniform(rounding)).astype(jnp.int32)
-    counts = jnp.maximum(counts, least)
-    counts = jnp.where(counts * span > size, size // span, counts)
-    starts = jnp.maximum(lengths - (span - 1), 0)
-    counts = jnp.minimum(counts, starts)
-    possible = jnp.arange(size)[None] < starts[:, None]
-    scores = jnp.where(possible, jax.random.uniform(places, possible.shape), jnp.inf)
-    rank = jnp.argsort(jnp.argsort(scores, axis=1), axis=1)
-    chosen = possible & (rank < counts[:, None])
-    begun = jnp.cumsum(chosen, axis=1)
-    over = jnp.pad(begun, ((0, 0), (span, 0)))[:, :size]
-    return begun > over
 
 
 class SpeechFrames(nn.Module, kw_only=True):

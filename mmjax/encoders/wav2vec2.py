@@ -10,8 +10,8 @@ from flax import linen as nn
 
 from mmjax.core.types import Tokens
 from mmjax.core.typing import Array, ArrayLike, Bool, Float, Int
-from mmjax.encoders.base import TransformerEncoder
-from mmjax.encoders.speech_frames import ConvNorm, SpeechFrames, frame_mask, random_spans
+from mmjax.encoders.spec_augment import SpecAugmented
+from mmjax.encoders.speech_frames import ConvNorm, SpeechFrames, frame_mask
 from mmjax.encoders.speech_positions import ConvPositions, PositionNorm
 from mmjax.nn.convolution import conv1d
 from mmjax.nn.dense import Activation, dense, parameter
@@ -22,7 +22,7 @@ from mmjax.nn.transformer import Norm
 _ADAPTER_EPS = 1e-5
 
 
-class Wav2Vec2(TransformerEncoder, kw_only=True):
+class Wav2Vec2(SpecAugmented, kw_only=True):
     """wav2vec 2.0's encoder (Baevski et al. 2020): a waveform to frames of 20 ms at 16 kHz.
 
     Convolutions, a projection, positions by convolution, blocks. Its parameters are those of
@@ -55,12 +55,6 @@ class Wav2Vec2(TransformerEncoder, kw_only=True):
     mlp_dropout: float = 0.1
     layer_drop: float = 0.0
     mask_embedding: bool = True
-    mask_time_rate: float = 0.0
-    mask_time_span: int = 10
-    mask_time_least: int = 0
-    mask_feature_rate: float = 0.0
-    mask_feature_span: int = 10
-    mask_feature_least: int = 0
     adapter_layers: int = 0
     adapter_width: int = 0
     adapter_kernel: int = 3
@@ -136,30 +130,11 @@ class Wav2Vec2(TransformerEncoder, kw_only=True):
                 init=nn.initializers.uniform(1.0),
                 **self.types(),
             )
-        batch, length, width = values.shape
-        if indices is not None:
+        if indices is None:
+            values = self.hide_frames(values, mask, hidden, train=train)
+        else:
             values = jnp.where(jnp.asarray(indices)[..., None], hidden, values)
-        elif train and self.mask_time_rate > 0:
-            spans = random_spans(
-                self.make_rng("mask"),
-                mask.sum(axis=1),
-                length,
-                rate=self.mask_time_rate,
-                span=self.mask_time_span,
-                least=self.mask_time_least,
-            )
-            values = jnp.where(spans[..., None], hidden, values)
-        if train and self.mask_feature_rate > 0:
-            channels = random_spans(
-                self.make_rng("mask"),
-                jnp.full((batch,), width),
-                width,
-                rate=self.mask_feature_rate,
-                span=self.mask_feature_span,
-                least=self.mask_feature_least,
-            )
-            values = jnp.where(channels[:, None], 0, values)
-        return values
+        return self.hide_channels(values, train=train)
 
     def _adapt(self, values: Array) -> Float[Array, "b t d"]:
         types = self.types()

@@ -54,6 +54,8 @@ FAMILIES = {
     "unispeech": "wav2vec2:UNISPEECH",
     "unispeech-sat": "wav2vec2:UNISPEECH_SAT",
     "wav2vec2": "wav2vec2:WAV2VEC2",
+    "whisper": "whisper:WHISPER",
+    "whisper_encoder": "whisper:WHISPER_ENCODER",
     "xlm-roberta": "bert:XLM_ROBERTA",
 }
 """`model_type` of config.json, and the place of its `Family` below `families`."""

@@ -22,12 +22,19 @@ TEXTS = {
     "decoder_input_ids": RNG.integers(0, 13, (3, 4)).astype(np.int32),
     "decoder_attention_mask": np.arange(4) < np.array([[4], [1], [3]]),
 }
+SOUNDS = {
+    "input_features": RNG.standard_normal((3, 9, 4)).astype(np.float32),
+    "attention_mask": np.arange(9) < np.array([[9], [4], [1]]),
+    "decoder_input_ids": TEXTS["decoder_input_ids"],
+    "decoder_attention_mask": TEXTS["decoder_attention_mask"],
+}
 BLOCKS = {"width": 8, "depth": 1, "heads": 2, "mlp_dim": 16}
 WORDS = {"vocab_size": 13, "max_length": 8}
 
 DECODERS = {
     "bart": (TEXTS, {**BLOCKS, **WORDS, "logits_bias": True, "tied": False}),
     "t5": (TEXTS, {**BLOCKS, "vocab_size": 13, "head_dim": 3, "layer_bias": True}),
+    "whisper": (SOUNDS, {**BLOCKS, **WORDS, "max_frames": 10, "tied": False}),
 }
 """Inputs, and options that make the decoder small. A new decoder is one line here."""
 

@@ -27,6 +27,10 @@ SOUND = {
     "input_values": RNG.standard_normal((3, 40)).astype(np.float32),
     "attention_mask": np.arange(40) < np.array([[40], [23], [11]]),
 }
+BANDS = {
+    "input_features": RNG.standard_normal((3, 9, 4)).astype(np.float32),
+    "attention_mask": np.arange(9) < np.array([[9], [4], [1]]),
+}
 BLOCKS = {"width": 8, "depth": 1, "heads": 2, "mlp_dim": 16}
 WORDS = {"vocab_size": 13, "max_length": 8}
 FRAMES = {
@@ -56,6 +60,7 @@ TINY = {
     "t5_encoder": (TEXT, {**BLOCKS, "vocab_size": 13, "head_dim": 3}),
     "clip_vision": (IMAGE, {**BLOCKS, "image_size": 8, "patch": 4}),
     "clip_text": (TEXT, {**BLOCKS, **WORDS}),
+    "whisper_encoder": (BANDS, {**BLOCKS, "max_frames": 10}),
     "audio_cnn": (BANDS, {"width": 8, "channels": (4, 8), "groups": 2}),
     "conv1d": (BANDS, {"channels": (8,)}),
     "stream_rnn": (BANDS, {"width": 8}),

@@ -34,6 +34,7 @@ FLAX = {
     "mt5": "FlaxMT5ForConditionalGeneration",
     "vit": "FlaxViTModel",
     "wav2vec2_stable": "FlaxWav2Vec2Model",
+    "whisper": "FlaxWhisperForConditionalGeneration",
     "xlm-roberta": "FlaxXLMRobertaModel",
 }
 """Golden cases, and the Flax class of the same model. A new family is one line here."""

@@ -3,9 +3,11 @@ only training needs."""
 
 from __future__ import annotations
 
+import functools
 import json
 
 import goldens
+import jax
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
@@ -22,6 +24,15 @@ def write(name, folder, change=lambda weights: weights, **config):
     save_file(change(golden.weights()), str(folder / "model.safetensors"))
     (folder / "config.json").write_text(json.dumps({**golden.config, **config}))
     return golden
+
+
+def run(encoder, inputs, *names):
+    given = {name: inputs[name] for name in names or inputs}
+    return jax.jit(functools.partial(encoder.module.apply, train=False))(encoder.variables, **given)
+
+
+def assert_close(ours, theirs):
+    np.testing.assert_allclose(ours, theirs, atol=1e-5 * np.abs(theirs).max())
 
 
 def fine_tuned(weights):
@@ -45,10 +56,7 @@ def test_the_encoder_of_a_fine_tuned_model(tmp_path):
     encoder = load(tmp_path)
     assert encoder.report.left_out == ("lm_head.bias", "lm_head.weight")
     assert encoder.module.mask_embedding is False
-    inputs = golden.inputs
-    tokens = encoder.module.apply(encoder.variables, **inputs, train=False)
-    error = np.abs(tokens.values - golden.outputs["values"]).max()
-    assert error <= 1e-5 * np.abs(golden.outputs["values"]).max()
+    assert_close(run(encoder, golden.inputs).values, golden.outputs["values"])
     save(encoder, tmp_path / "out")
     ours = load_file(tmp_path / "out" / "model.safetensors")
     assert set(ours) == set(golden.shapes) - {"masked_spec_embed"}
@@ -66,3 +74,44 @@ def test_attention_adapters_are_refused(tmp_path):
     write("wav2vec2_stable", tmp_path, adapter_attn_dim=4)
     with pytest.raises(WeightsError, match="adapter_attn_dim = 4 is not supported"):
         load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["whisper", "whisper_unequal"])
+def test_the_encoder_of_whisper(name, tmp_path):
+    golden = write(name, tmp_path)
+    encoder = load(f"{tmp_path}#encoder")
+    tokens = run(encoder, golden.inputs, "input_features", "attention_mask")
+    assert_close(tokens.values, golden.outputs["encoder"])
+    # 14, 5 and 1 frames of sound, two a token.
+    assert tokens.mask.sum(axis=1).tolist() == [7, 3, 1]
+    left_out = encoder.report.left_out
+    assert len(left_out) == sum("decoder." in key or "proj_out" in key for key in golden.shapes)
+    save(encoder, tmp_path / "out")
+    ours = load_file(tmp_path / "out" / "model.safetensors")
+    theirs = {k.removeprefix("model.encoder."): v for k, v in golden.weights().items()}
+    assert set(ours) == {key for key in theirs if "decoder." not in key and "proj_out" not in key}
+    for key, array in ours.items():
+        np.testing.assert_array_equal(array, theirs[key])
+
+
+def test_whisper_that_classifies_sounds(tmp_path):
+    def classifier(weights):
+        kept = {k.removeprefix("model."): v for k, v in weights.items() if ".encoder." in k}
+        head = dict.fromkeys(("projector.weight", "classifier.bias", "layer_weights"), np.ones(2))
+        return {**kept, **head}
+
+    golden = write("whisper", tmp_path, classifier)
+    encoder = load(tmp_path, part="encoder")
+    assert encoder.report.left_out == ("classifier.bias", "layer_weights", "projector.weight")
+    assert_close(run(encoder, golden.inputs, "input_features").values, golden.outputs["encoder"])
+
+
+def test_the_bare_class_of_whisper_has_the_tied_head(tmp_path):
+    golden = write(
+        "whisper",
+        tmp_path,
+        lambda weights: {k.removeprefix("model."): v for k, v in weights.items()},
+    )
+    encoder = load(tmp_path)
+    assert encoder.report.left_out == ()
+    assert_close(run(encoder, golden.inputs).logits, golden.outputs["logits"])
