@@ -49,6 +49,8 @@ def weight(name: str, shape: tuple[int, ...]) -> np.ndarray:
     last = name.rpartition(".")[2]
     if last == "num_batches_tracked":
         return np.zeros(shape, np.int64)
+    if last == "relative_position_index":
+        return distance_index(math.isqrt(shape[0]))
     if last == "running_var" or "weight_g" in name or name.endswith("original0"):
         values = 0.5 + np.abs(values)
     elif len(shape) >= 2 and "embed" not in name.lower():
@@ -60,6 +62,13 @@ def weight(name: str, shape: tuple[int, ...]) -> np.ndarray:
     else:
         values *= 0.3
     return np.asarray(values, np.float32)
+
+
+def distance_index(side: int) -> np.ndarray:
+    """Swin's buffer: for each pair of a window's positions, which distance is theirs."""
+    rows, columns = np.divmod(np.arange(side * side), side)
+    across = rows[:, None] - rows + side - 1, columns[:, None] - columns + side - 1
+    return across[0] * (2 * side - 1) + across[1]
 
 
 def cotangent(shape: tuple[int, ...]) -> np.ndarray:

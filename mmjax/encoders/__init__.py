@@ -26,6 +26,7 @@ registry = Registry(
         "resnet": "mmjax.encoders.resnet:ResNet",
         "regnet": "mmjax.encoders.resnet:RegNet",
         "convnext": "mmjax.encoders.convnext:ConvNeXt",
+        "swin": "mmjax.encoders.swin:Swin",
         "wav2vec2": "mmjax.encoders.wav2vec2:Wav2Vec2",
         "wav2vec2_base": "mmjax.encoders.wav2vec2:Wav2Vec2Base",
         "whisper_encoder": "mmjax.encoders.whisper:WhisperEncoder",

@@ -16,9 +16,10 @@ _SPECIAL = 3
 class GridBias(nn.Module, kw_only=True):
     """One value a head for each distance in rows and columns (Liu et al. 2021, equation 4).
 
-    With `class_token`, a first token beside the grid has three values of its own: as query, as key
-    and for itself, as in BEiT (Bao et al. 2022). The bias is for a grid of `grid` cells, row by
-    row; the table is learned for one of `window` and interpolated linearly where they differ.
+    The bias is for a grid of `grid` cells, row by row, and the table is learned for one of
+    `window`: a smaller grid takes the distances that occur in it. With `class_token`, a first token
+    before the grid has three values of its own, as query, as key and for itself, and the table is
+    interpolated linearly to another grid, as in BEiT (Bao et al. 2022).
     """
 
     heads: int
@@ -46,17 +47,20 @@ class GridBias(nn.Module, kw_only=True):
                 table[None, :-_SPECIAL], old[::-1], _distances(grid), method="linear"
             )
             table = jnp.concatenate([cells[0], table[-_SPECIAL:]])
-        elif grid != self.window:
-            table = resize_positions(table[None], old, _distances(grid), method="linear")[0]
-        return jnp.moveaxis(table[distance_index(grid, class_token=self.class_token)], -1, 0)[None]
+            index = distance_index(grid, grid, class_token=True)
+        else:
+            index = distance_index(grid, self.window)
+        return jnp.moveaxis(table[index], -1, 0)[None]
 
 
-def distance_index(grid: tuple[int, int], *, class_token: bool = False) -> np.ndarray:
-    """Which entry of a table the bias of each pair [query key] is."""
+def distance_index(
+    grid: tuple[int, int], window: tuple[int, int], *, class_token: bool = False
+) -> np.ndarray:
+    """Which entry of a table for `window` the bias of each pair [query key] of `grid` is."""
     cells = np.indices(grid).reshape(2, -1)
     rows, columns = cells[:, :, None] - cells[:, None, :]
-    far = _distances(grid)
-    pairs = (rows + grid[0] - 1) * far[1] + columns + grid[1] - 1
+    far = _distances(window)
+    pairs = (rows + window[0] - 1) * far[1] + columns + window[1] - 1
     if not class_token:
         return pairs
     count = far[0] * far[1]

@@ -44,6 +44,7 @@ FAMILIES = {
     "roberta": "bert:ROBERTA",
     "mt5": "t5:MT5",
     "mt5_encoder": "t5:MT5_ENCODER",
+    "swin": "swin:SWIN",
     "t5": "t5:T5",
     "t5_encoder": "t5:T5_ENCODER",
     "umt5": "t5:UMT5",

@@ -54,6 +54,7 @@ TINY = {
     "resnet": (IMAGE, {"stem": 4, "channels": (8,), "depths": (2,)}),
     "regnet": (IMAGE, {"stem": 4, "channels": (8,), "depths": (1,), "group_width": 4}),
     "convnext": (IMAGE, {"channels": (8,), "depths": (2,)}),
+    "swin": (IMAGE, {"width": 8, "depths": (3,), "heads": (2,), "window": 2, "patch": 2}),
     "wav2vec2": (SOUND, {**BLOCKS, **FRAMES}),
     "wav2vec2_base": (SOUND, {**BLOCKS, **FRAMES}),
     "bart_encoder": (TEXT, {**BLOCKS, **WORDS}),

@@ -28,10 +28,21 @@ def test_each_pair_of_cells_has_the_entry_of_its_distance(class_token):
         np.testing.assert_array_equal(bias[:, 0, 0], table[-1])
 
 
+def test_a_smaller_grid_takes_the_distances_that_occur_in_it():
+    table = np.arange(25, dtype=np.float32)[:, None]
+    module = GridBias(heads=1, window=(3, 3))
+    run = lambda module: np.asarray(jax.jit(module.apply)({"params": {"table": table}}))[0, 0]  # noqa: E731
+    whole = run(module).reshape(3, 3, 3, 3)
+    small = run(module.copy(grid=(2, 2))).reshape(2, 2, 2, 2)
+    np.testing.assert_array_equal(small, whole[:2, :2, :2, :2])
+
+
 def test_a_smooth_table_stays_what_it_is_on_another_grid():
-    module = GridBias(heads=1, window=(3, 3), grid=(2, 3))
-    ramp = np.tile(np.arange(5.0, dtype=np.float32), 5)[:, None]  # grows with the columns alone
-    bias = np.asarray(jax.jit(module.apply)({"params": {"table": ramp}}))[0, 0]
-    assert bias.shape == (6, 6)
-    np.testing.assert_allclose(bias[0], [2, 1, 0, 2, 1, 0], atol=1e-6)
-    np.testing.assert_allclose(bias[:, 0], [2, 3, 4, 2, 3, 4], atol=1e-6)
+    module = GridBias(heads=1, window=(3, 3), grid=(2, 3), class_token=True)
+    ramp = np.tile(np.arange(5.0, dtype=np.float32), 5)  # grows with the columns alone
+    table = np.concatenate([ramp, [7, 8, 9]])[:, None].astype(np.float32)
+    bias = np.asarray(jax.jit(module.apply)({"params": {"table": table}}))[0, 0]
+    assert bias.shape == (7, 7)
+    np.testing.assert_allclose(bias[1], [8, 2, 1, 0, 2, 1, 0], atol=1e-6)
+    np.testing.assert_allclose(bias[:, 1], [7, 2, 3, 4, 2, 3, 4], atol=1e-6)
+    assert bias[0, 0] == 9
