@@ -18,6 +18,7 @@ from mmjax.data.pipeline import prepare
 from mmjax.parallel.sharding import put_batch
 from mmjax.train.config import Config
 from mmjax.train.trainer import Trainer, example_batch
+from mmjax.train.warm_start import with_encoders
 
 Section = tuple[str, list[str], list[list[Any]]]
 
@@ -35,6 +36,7 @@ def describe_config(config: Config) -> list[Section]:
 
     FLOPs are XLA's count of the step before optimisation; a scanned layer is counted once.
     """
+    config = with_encoders(config)
     dataset = prepare(config.data)
     trainer = Trainer.build(config, dataset)
     parts = [

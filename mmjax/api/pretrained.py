@@ -16,6 +16,7 @@ from flax import traverse_util
 from jax.sharding import Mesh, SingleDeviceSharding
 
 from mmjax.checkpoint.store import Checkpoints
+from mmjax.core.config import as_tuples
 from mmjax.core.errors import WeightsError
 from mmjax.core.files import read_json, write_json
 from mmjax.core.registry import Spec
@@ -179,7 +180,7 @@ def _open_converted(folder: Path) -> tuple[Opened, Mapping[str, Any], str]:
                 where=str(folder),
                 fix="update mmjax, or convert again",
             )
-        spec = Spec(encoder["module"]["name"], **_tuples(encoder["module"]["options"]))
+        spec = Spec(encoder["module"]["name"], **as_tuples(encoder["module"]["options"]))
         opened = hugging_face.describe(folder, encoder["part"], spec)
         return opened, kept, encoder["dtype"]
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -189,10 +190,3 @@ def _open_converted(folder: Path) -> tuple[Opened, Mapping[str, Any], str]:
             where=str(folder),
             fix="convert it again",
         ) from error
-
-
-def _tuples(value: Any) -> Any:
-    """JSON's lists as the tuples that they were."""
-    if isinstance(value, Mapping):
-        return {key: _tuples(inner) for key, inner in value.items()}
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value

@@ -56,7 +56,7 @@ class Run:
     @functools.cached_property
     def facts(self) -> dict[str, Any]:
         """What the data gave, such as `facts["targets"]["label"]["label_names"]`."""
-        return _tuples(self.folder.read_facts())
+        return config_lib.as_tuples(self.folder.read_facts())
 
     @functools.cached_property
     def module(self) -> Multimodal:
@@ -232,13 +232,6 @@ class Run:
             self._function = make_evaluate(self.module, self.mesh, shardings)
         batches = self._batches(dataset, split)
         return evaluate(self._function, variables, batches, self.module.task, self.mesh)
-
-
-def _tuples(value: Any) -> Any:
-    """JSON values with the tuples that were lists in the file."""
-    if isinstance(value, Mapping):
-        return {key: _tuples(inner) for key, inner in value.items()}
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 def _read_file(path: str | os.PathLike) -> bytes:

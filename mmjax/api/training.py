@@ -23,6 +23,7 @@ from mmjax.train.config import Config
 from mmjax.train.evaluate import Evaluation
 from mmjax.train.ranges import require_ranges
 from mmjax.train.trainer import fit as fit_run
+from mmjax.train.warm_start import with_encoders
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +45,9 @@ def train(
     path = Path(workdir)
     if not resume and RunFolder(path).exists():
         RunFolder(path).create()  # raises, before the baselines are trained
+    config = with_encoders(
+        config, RunFolder(path).read_config() if RunFolder(path).exists() else None
+    )
     if config.train.single_modality_baselines and len(config.model.encoders) > 1:
         _train_alone(config, path, resume=resume, frame=frame)
     fit_run(config, path, resume=resume, frame=frame, title=title_of(config))
@@ -90,6 +94,7 @@ def single_modality(config: Config, name: str) -> Config:
         model=dataclasses.replace(
             config.model,
             encoders={name: config.model.encoders[name]},
+            pretrained={k: v for k, v in config.model.pretrained.items() if k == name},
             fusion=Spec(fusion.name, **options),
             auxiliary_loss=0.0,
             modality_dropout=0.0,

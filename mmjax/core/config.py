@@ -297,10 +297,17 @@ def _coerce_spec(registry: Registry, value: Any, path: str, *, text: bool) -> Sp
         if key in settings:
             options[key] = _coerce(settings[key].type, option, _join(path, key), text=False)
         elif key in facts:
-            options[key] = option
+            options[key] = as_tuples(option)
         else:
             raise _unknown(path, key, settings)
     return Spec(value.name, **options)
+
+
+def as_tuples(value: Any) -> Any:
+    """JSON's lists as the tuples that they were."""
+    if isinstance(value, Mapping):
+        return {key: as_tuples(inner) for key, inner in value.items()}
+    return tuple(map(as_tuples, value)) if isinstance(value, (list, tuple)) else value
 
 
 def _unknown(path: str, key: str, valid: Mapping[str, Any]) -> ConfigError:

@@ -9,6 +9,7 @@ import numpy as np
 import PIL.Image
 
 from mmjax.core.errors import ConfigError
+from mmjax.core.packages import locate
 from mmjax.core.typing import Float
 
 
@@ -71,7 +72,9 @@ def load_backend(name: str) -> Any:
 
     try:
         # Code from the folder is never run, nor is anyone asked on the console whether to.
-        return AutoImageProcessor.from_pretrained(name, use_fast=False, trust_remote_code=False)
+        return AutoImageProcessor.from_pretrained(
+            locate(name), use_fast=False, trust_remote_code=False
+        )
     except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
         raise ConfigError(
             111,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from mmjax.core.errors import ConfigError, nearest
+from mmjax.core.packages import locate
 from mmjax.data.subwords import Encoded, Subwords
 
 TRAINED = ("wordpiece", "bpe")
@@ -90,7 +91,7 @@ class HuggingFace:
         from transformers import AutoTokenizer
 
         try:
-            return cls(AutoTokenizer.from_pretrained(name), max_length)
+            return cls(AutoTokenizer.from_pretrained(locate(name)), max_length)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise _no_tokenizer(name, f": {str(error).splitlines()[0]}") from error
 

@@ -32,6 +32,7 @@ def build_model(config: ModelConfig, task: Spec, facts: Mapping[str, Any]) -> Mu
                 where="model.encoders",
                 fix=nearest(name, modalities),
             )
+        _require_room(name, config.encoders[name], modalities[name])
     settings = tasks.registry.settings(task.name)
     target = task.options.get("target", settings["target"].default if "target" in settings else "")
     if target not in targets:
@@ -51,3 +52,18 @@ def build_model(config: ModelConfig, task: Spec, facts: Mapping[str, Any]) -> Mu
         modality_dropout=config.modality_dropout,
         auxiliary_loss=config.auxiliary_loss,
     )
+
+
+def _require_room(name: str, spec: Spec, facts: Mapping[str, Any]) -> None:
+    """Raises ConfigError if the data has ids or positions that a sized encoder has no row for."""
+    for fact, what in (("vocab_size", "token ids"), ("max_length", "positions")):
+        room, needed = spec.options.get(fact), facts.get(fact)
+        if room is not None and needed is not None and needed > room:
+            raise ConfigError(
+                109,
+                f"the data of '{name}' has {needed} {what}, its encoder {room}",
+                where=f"model.encoders.{name}.{fact}",
+                fix="use the tokenizer that belongs to the weights"
+                if fact == "vocab_size"
+                else f"data.modalities.{name}.max_length={room}",
+            )

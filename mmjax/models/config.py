@@ -18,6 +18,10 @@ class ModelConfig:
     """One encoder a modality, a fusion, and how they are regularised."""
 
     encoders: Mapping[str, EncoderSpec] = dataclasses.field(default_factory=dict)
+    pretrained: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """Modality -> Hugging Face folder, hub id or "package:NAME/folder" ("...#vision" for a part).
+    Its encoder has that architecture and starts from those weights; `encoders` needs to name only
+    what should differ."""
     fusion: FusionSpec = Spec("concat")
     modality_dropout: float = 0.0
     """Chance that a row's modality is hidden during training; one always stays."""

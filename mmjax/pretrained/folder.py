@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mmjax.core.errors import WeightsError, nearest
+from mmjax.core.packages import locate
 
 Format = Literal["safetensors", "msgpack"]
 
@@ -42,7 +43,11 @@ class WeightFiles:
 
 
 def resolve(source: str | os.PathLike, *, download: bool = True) -> Path:
-    """The folder of a path or hub id. Raises WeightsError if there is neither."""
+    """The folder of a path, a hub id or "package:NAME/folder".
+
+    Raises WeightsError if there is none.
+    """
+    source = locate(str(source))
     path = Path(source).expanduser()
     if path.is_dir():
         return path

@@ -18,7 +18,7 @@ from jax.sharding import Mesh
 
 from mmjax.core.errors import WeightsError, nearest
 from mmjax.core.registry import Spec
-from mmjax.core.typing import Dtype
+from mmjax.core.typing import Array, Dtype
 from mmjax.parallel.sharding import unbox, variable_shardings
 from mmjax.pretrained import FAMILIES, find, msgpack, safetensors
 from mmjax.pretrained.family import Family
@@ -174,10 +174,25 @@ def load(
 
 def read(opened: Opened, dtype: Dtype = None, mesh: Mesh | None = None) -> Pretrained:
     """Builds the module of a folder and reads its weights."""
+    module = build(opened, dtype or jnp.float32)
+    arrays, report = read_arrays(opened, abstract(module, opened.inputs, mesh))
+    return Pretrained(
+        module=module,
+        variables=traverse_util.unflatten_dict(arrays, sep="/"),
+        config=opened.config,
+        spec=opened.spec,
+        model_type=opened.model_type,
+        source=opened.folder,
+        report=report,
+    )
+
+
+def read_arrays(
+    opened: Opened, targets: Mapping[str, jax.ShapeDtypeStruct]
+) -> tuple[dict[str, Array], Report]:
+    """The weights of a folder as the arrays `targets`, on their shardings if they have any."""
     if opened.weights is None:
         raise ValueError("the folder was only described")
-    module = build(opened, dtype or jnp.float32)
-    targets = abstract(module, opened.inputs, mesh)
     found = match(
         opened.family,
         opened.config,
@@ -187,18 +202,9 @@ def read(opened: Opened, dtype: Dtype = None, mesh: Mesh | None = None) -> Pretr
         where=str(opened.folder),
     )
     placements = Placements(targets, found.destinations)
-    reader = _READERS[opened.weights.format]
     for path in opened.weights.paths:
-        reader.read(path, placements.use)
-    return Pretrained(
-        module=module,
-        variables=traverse_util.unflatten_dict(placements.arrays, sep="/"),
-        config=opened.config,
-        spec=opened.spec,
-        model_type=opened.model_type,
-        source=opened.folder,
-        report=found.report,
-    )
+        _READERS[opened.weights.format].read(path, placements.use)
+    return placements.arrays, found.report
 
 
 def abstract(

@@ -29,6 +29,7 @@ from mmjax.models.build import build_model
 from mmjax.models.multimodal import Multimodal
 from mmjax.parallel.mesh import check_batch_size, make_mesh
 from mmjax.parallel.sharding import put_batch
+from mmjax.train import warm_start
 from mmjax.train.config import Config
 from mmjax.train.evaluate import Evaluation, evaluate
 from mmjax.train.hooks import Hook, Log, Moment, Save, Validate
@@ -120,8 +121,10 @@ class Trainer:
         return cls(config, dataset, mesh, module, periods, plan, step, plan.abstract)
 
     def begin(self) -> None:
-        """Makes a fresh state."""
+        """Makes a fresh state, with the weights of encoders that are pretrained."""
         self.state = self.plan.make()
+        if self.config.model.pretrained:
+            self.state = warm_start.start(self.state, self.config)
 
     def restore(self, checkpoints: Checkpoints) -> Restored:
         """Reads the state of the newest whole checkpoint."""
@@ -210,12 +213,14 @@ def fit(
         if first:
             stack.enter_context(folder.lock())
         failpoint("start-up")
+        stored = folder.read_config() if resuming else None
+        config = config_lib.check(warm_start.with_encoders(config, stored))
         settings = config_lib.to_json(config)
         if resuming:
             require_same_config(folder.read_config(), settings, str(folder.path))
             dataset = prepare(config.data, frame=frame, processors_folder=folder.processors)
-            stored = read_json(folder.processors / "data.json")["fingerprint"]
-            require_same_data(stored, dataset.fingerprint, str(folder.path))
+            fingerprint = read_json(folder.processors / "data.json")["fingerprint"]
+            require_same_data(fingerprint, dataset.fingerprint, str(folder.path))
         elif dataset is None:
             dataset = prepare(config.data, frame=frame)
         require_rows(dataset, config)
