@@ -36,7 +36,7 @@ _MORE = (
 ALL = (*TOKENIZER, *_MORE, *MEDIA)
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
-_VIDEO = re.compile(r"(VideoMAE|Vivit)(ImageProcessor|FeatureExtractor)(Fast)?")
+_VIDEO = re.compile(r"(VideoMAE|Vivit)(ImageProcessor|VideoProcessor|FeatureExtractor)(Fast)?")
 _VIDEO_MODELS = ("videomae", "vivit", "timesformer")
 
 
@@ -72,6 +72,12 @@ def media_configs(folder: Path) -> dict[str, Mapping[str, Any]]:
     `feature_extractor`.
     """
     found: dict[str, Mapping[str, Any]] = {}
+    video = _read(folder / MEDIA[2])
+    named = str(video.get("video_processor_type", ""))
+    if _VIDEO.fullmatch(named):
+        # The classes of that name need torch; the image processors before them do the same.
+        slow = named.replace("VideoProcessor", "ImageProcessor")
+        found["video_processor"] = {**video, "image_processor_type": slow}
     # transformers 5 keeps the parts' configs in one file, by these names.
     for name, config in _read(folder / "processor_config.json").items():
         if name in ("image_processor", "feature_extractor") and isinstance(config, Mapping):

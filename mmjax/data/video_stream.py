@@ -50,7 +50,9 @@ class Stream:
         # The demuxer is named and protocols are none, or a playlist would be followed.
         options = {"protocol_whitelist": "none"}
         try:
-            with self._av.open(self._file, format=self._demuxer, options=options) as container:
+            with self._av.open(
+                self._file, format=self._demuxer, options=options, metadata_errors="replace"
+            ) as container:
                 streams = [s for s in container.streams.video if not _is_cover(s)]
                 if not streams:
                     raise DataError(
@@ -60,12 +62,19 @@ class Stream:
                         fix="leave the row out, or read its sound with an audio modality",
                     )
                 stream = streams[0]
+                if stream.codec_context is None:
+                    raise DataError(
+                        424,
+                        "the video is encoded in a way that is not known",
+                        where=self._where,
+                        fix="encode it as H.264, VP9 or the like",
+                    )
                 self._check_pixels(stream.codec_context.width, stream.codec_context.height)
                 stream.codec_context.thread_count = 1
                 stream.codec_context.options = {"max_pixels": str(self._max_pixels)}
                 yield container, stream
-        except self._av.FFmpegError as error:
-            raise self._damaged(str(error)) from error
+        except (self._av.FFmpegError, ValueError, OverflowError, MemoryError) as error:
+            raise self._damaged(str(error) or type(error).__name__) from error
 
     def _timeline(self, max_frames: int) -> tuple[list[int], list[int]]:
         """When each frame is shown, and those from which decoding may start; nothing is decoded."""

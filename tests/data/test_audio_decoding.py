@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import struct
@@ -206,6 +207,19 @@ def test_silence_is_a_sound():
 def test_files_that_end_early(format, share):
     content = _encoded(TONE, format=format)
     _refused(413, content[: int(len(content) * share)])
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_whatever_is_wrong_is_a_data_error(seed):
+    rng = np.random.default_rng(seed)
+    kinds = (("WAV", "FLOAT"), ("WAV", "MS_ADPCM"), ("FLAC", "PCM_16"), ("OGG", "VORBIS"))
+    content = bytearray(_encoded(rng.normal(0, 0.1, (3000, 2)), RATE, *kinds[seed % 4]))
+    for _ in range(rng.integers(1, 12)):
+        content[rng.integers(len(content) if seed % 8 > 3 else 60)] = rng.integers(256)
+    with contextlib.suppress(DataError):
+        got = _decode(bytes(content), max_seconds=0.1, place=rng.random())
+        assert 0 < len(got) <= 1600
+        assert np.isfinite(got).all()
 
 
 @pytest.mark.parametrize("format", ["FLAC", "OGG"])

@@ -137,6 +137,16 @@ def test_videos(tmp_path, made):
     np.testing.assert_allclose(one, want[:1], atol=1e-6)
 
 
+def test_a_config_of_a_video_class_that_needs_torch(tmp_path):
+    theirs = VideoMAEImageProcessor(size={"shortest_edge": 14}, crop_size=12)
+    config = {k: v for k, v in theirs.to_dict().items() if k != "image_processor_type"}
+    config["video_processor_type"] = "VideoMAEVideoProcessor"
+    (tmp_path / "video_preprocessor_config.json").write_text(json.dumps(config))
+    got = load_processor(tmp_path)(videos=[PICTURES])["pixel_values"]
+    want = np.asarray(theirs([PICTURES])["pixel_values"]).transpose(0, 1, 3, 4, 2)
+    np.testing.assert_allclose(got, want, atol=1e-6)
+
+
 def test_parts_in_one_file(tmp_path):
     nested = {
         "processor_class": "X",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import itertools
 import sys
@@ -176,6 +177,28 @@ def test_a_file_that_ends_early():
     early = encoded(_noise(40), "matroska", "mpeg4")
     with pytest.raises(DataError, match=r"MMX-42[13]"):
         _decode(early[: len(early) // 2])
+
+
+def test_an_unknown_codec_and_texts_in_no_encoding():
+    content = encoded(shades(8))
+    assert "not known" in _refused(424, content.replace(b"avc1", b"zzz1"))
+    # The name of the handler is text that only metadata shows.
+    odd = content.replace(b"VideoHandler", b"\xff\xfe\xff\xfe\xff\xfe\xff\xfe\xff\xfe\xff\xfe")
+    assert odd != content
+    assert np.array_equal(_decode(odd), _decode(content))
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_whatever_is_wrong_is_a_data_error(seed):
+    rng = np.random.default_rng(seed)
+    kinds = (("mp4", "libx264"), ("avi", "mpeg4"), ("webm", "libvpx"))
+    content = bytearray(encoded(_noise(12), *kinds[seed % 3]))
+    # Half of them in the headers.
+    for _ in range(rng.integers(1, 12)):
+        content[rng.integers(len(content) if seed % 2 else 300)] = rng.integers(256)
+    with contextlib.suppress(DataError):
+        assert 0 < len(_decode(bytes(content))) <= 4
+        verify_video(bytes(content), root=None, where="w")
 
 
 def test_no_video():

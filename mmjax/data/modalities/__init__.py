@@ -5,6 +5,8 @@ training rows it is a `base.Processor`, which the run folder keeps as plain file
 
 - `text.py`: a text column to token ids.
 - `image.py`: picture columns to normalised pixels.
+- `audio.py`: a column of sounds to samples, log-mel bands or cepstra.
+- `video.py`: a column of videos to the normalised pixels of a few frames.
 - `table.py`: columns of numbers and categories.
 
 To add one: a file with the two classes, and a line in `data.config.modalities`.
