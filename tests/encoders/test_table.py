@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import reference
 
-from mmjax.encoders.table import TableEncoder
+from mmjax.encoders.table import FTTransformer, TableEncoder
 
 NUMBERS = np.array([[0.5, -2.0], [1.5, 7.0]], np.float32)
 KNOWN = np.array([[1, 1], [1, 0]], bool)
@@ -69,3 +69,28 @@ def test_a_missing_number_tells_nothing_whatever_stands_there():
             for numbers in (NUMBERS, np.where(KNOWN, NUMBERS, other))
         ]
         jax.tree.map(np.testing.assert_array_equal, *slopes)
+
+
+def test_the_paper_has_a_class_token_gates_and_no_first_norm():
+    module = FTTransformer(numbers=2, cardinalities=(3, 4, 2), width=8, depth=2, heads=2, mlp_dim=6)
+    fields = {"numbers": NUMBERS, "number_mask": KNOWN, "categories": CATEGORIES}
+    variables = reference.random_variables(module, **fields, train=False)
+    tokens = run(module, variables, **fields)
+    p = reference.double(variables["params"])
+    x = np.concatenate([np.broadcast_to(p["class_token"], (2, 1, 8)), columns(p)], axis=1)
+
+    def block(attention, attention_norm, mlp, mlp_norm, x):
+        inputs = x if attention_norm is None else reference.layer_norm(attention_norm, x, 1e-6)
+        x = x + reference.multi_head(attention, inputs, inputs, None)
+        inputs = reference.layer_norm(mlp_norm, x, 1e-6)
+        gates = np.maximum(reference.dense(mlp["gate"], inputs), 0)
+        return x + reference.dense(mlp["down"], gates * reference.dense(mlp["up"], inputs))
+
+    x = block(p["first_attention"], None, p["first_mlp"], p["first_mlp_norm"], x)
+    layers = p["transformer"]["stack"]
+    assert list(layers) == ["layer_0"]
+    layer = layers["layer_0"]
+    x = block(*(layer[n] for n in ("attention", "attention_norm", "mlp", "mlp_norm")), x)
+    x = reference.layer_norm(p["transformer"]["norm"], x, 1e-6)
+    np.testing.assert_allclose(tokens.values, x, atol=2e-5)
+    np.testing.assert_array_equal(tokens.pooled, tokens.values[:, 0])
