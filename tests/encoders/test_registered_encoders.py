@@ -9,6 +9,7 @@ import pytest
 import reference
 
 from mmjax import encoders
+from mmjax.core.registry import Spec
 from mmjax.core.types import Tokens
 
 RNG = np.random.default_rng(0)
@@ -30,6 +31,25 @@ SOUND = {
 BANDS = {
     "input_features": RNG.standard_normal((3, 9, 4)).astype(np.float32),
     "attention_mask": np.arange(9) < np.array([[9], [4], [1]]),
+}
+VIDEO = {
+    "pixel_values": RNG.standard_normal((3, 4, 8, 8, 3)).astype(np.float32),
+    "frame_mask": np.arange(4) < np.array([[4], [4], [4]]),
+}
+VOLUME = {"voxel_values": RNG.standard_normal((3, 4, 4, 4, 1)).astype(np.float32)}
+POINTS = {
+    "points": RNG.standard_normal((3, 6, 4)).astype(np.float32),
+    "attention_mask": np.arange(6) < np.array([[6], [2], [1]]),
+}
+PLACES = {
+    "coordinates": RNG.standard_normal((3, 4, 2)).astype(np.float32),
+    "attention_mask": np.arange(4) < np.array([[4], [2], [1]]),
+}
+READINGS = {
+    "times": RNG.standard_normal((3, 6)).astype(np.float32),
+    "values": RNG.standard_normal((3, 6)).astype(np.float32),
+    "channels": RNG.integers(0, 3, (3, 6)).astype(np.int32),
+    "attention_mask": np.arange(6) < np.array([[6], [2], [1]]),
 }
 BLOCKS = {"width": 8, "depth": 1, "heads": 2, "mlp_dim": 16}
 WORDS = {"vocab_size": 13, "max_length": 8}
@@ -66,6 +86,17 @@ TINY = {
     "conv1d": (BANDS, {"channels": (8,)}),
     "stream_rnn": (BANDS, {"width": 8}),
     "text_rnn": (TEXT, {"width": 8, "vocab_size": 13}),
+    "frames": (
+        VIDEO,
+        {**BLOCKS, "image": Spec("image_cnn", channels=(8,), blocks=(0,), groups=4, width=8)},
+    ),
+    "volume_cnn": (VOLUME, {"width": 8, "channels": (8,), "blocks": (1,), "groups": 4}),
+    "volume_transformer": (VOLUME, {**BLOCKS, "patch": 2, "volume_size": (4, 4, 4)}),
+    "time_series": (READINGS, {**BLOCKS, "channel_count": 3}),
+    "point_set": (POINTS, {"width": 8, "channels": (8,)}),
+    "positions": (PLACES, {"width": 8, "hidden": 8, "scales": 3}),
+    "table_mlp": (TABLE, {"width": 8, "numbers": 2, "cardinalities": (3, 4)}),
+    "ft_transformer": (TABLE, {**BLOCKS, "numbers": 2, "cardinalities": (3, 4)}),
     "image_cnn": (IMAGE, {"width": 8, "channels": (8, 16), "blocks": (0, 1), "groups": 4}),
     "table": (TABLE, {**BLOCKS, "numbers": 2, "cardinalities": (3, 4)}),
 }
