@@ -11,6 +11,7 @@ import numpy as np
 
 from mmjax.core.errors import ConfigError, nearest
 from mmjax.core.files import write_json
+from mmjax.core.packages import locate
 from mmjax.core.typing import Float
 from mmjax.data.audio_features import Features, LogMel, standardize
 
@@ -122,11 +123,14 @@ class HuggingFace:
 
     @classmethod
     def load(cls, name: str) -> HuggingFace:
-        """From a folder or a hub id. Raises ConfigError if there is no audio feature extractor."""
+        """From a folder, a "package:NAME/folder" or a hub id.
+
+        Raises ConfigError if there is no audio feature extractor.
+        """
         from transformers.feature_extraction_utils import FeatureExtractionMixin
 
         try:
-            config, _ = FeatureExtractionMixin.get_feature_extractor_dict(name)
+            config, _ = FeatureExtractionMixin.get_feature_extractor_dict(locate(name))
         except (OSError, ValueError) as error:
             raise ConfigError(
                 111,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mmjax.core.errors import ConfigError, nearest
+from mmjax.core.packages import locate
 
 TOKENIZER = (
     "tokenizer.json",
@@ -41,8 +42,11 @@ _VIDEO_MODELS = ("videomae", "vivit", "timesformer")
 
 
 def resolve(source: str | Path) -> Path:
-    """The folder of a path, or of a hub id's processor files. Raises ConfigError for neither."""
-    folder = Path(source).expanduser()
+    """The folder of a path, of a "package:NAME/folder", or of a hub id's processor files.
+
+    Raises ConfigError for none of them.
+    """
+    folder = Path(locate(str(source))).expanduser()
     if folder.is_dir():
         return folder
     if folder.exists() or not _HUB_ID.fullmatch(str(source)):

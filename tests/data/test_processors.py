@@ -160,6 +160,14 @@ def test_parts_in_one_file(tmp_path):
     assert got["input_values"].shape == (2, 7001)
 
 
+def test_a_folder_in_an_installed_package(tmp_path, monkeypatch):
+    package = tmp_path / "of_sounds"
+    Wav2Vec2FeatureExtractor().save_pretrained(str(package / "hub"))
+    (package / "__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    assert load_processor("package:of_sounds/hub")(audio=SOUNDS)["input_values"].shape == (2, 7001)
+
+
 def test_saving_copies_the_files(tmp_path, tokenizer):
     hub = tmp_path / "hub"
     tokenizer.save_pretrained(str(hub))
