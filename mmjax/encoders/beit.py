@@ -11,7 +11,7 @@ from mmjax.encoders.vit import ViT
 from mmjax.nn.grid_bias import GridBias
 from mmjax.nn.norms import layer_norm
 from mmjax.nn.stack import Stack
-from mmjax.nn.transformer import Block
+from mmjax.nn.transformer import Block, growing
 
 
 class RelativeBlock(Block, kw_only=True):
@@ -31,6 +31,7 @@ class RelativeBlock(Block, kw_only=True):
         context: Float[Array, "b m c"] | None = None,
         context_mask: Bool[Array, "b m"] | Bool[Array, "#b #k #n m"] | None = None,
         bias: Float[Array, "#b #k #n n"] | None = None,
+        drop_share: Float[Array, ""] | None = None,
         *,
         train: bool,
     ) -> Float[Array, "b n d"]:
@@ -43,7 +44,7 @@ class RelativeBlock(Block, kw_only=True):
             **self.types(),
         )()
         bias = own if bias is None else bias + own
-        return super().__call__(values, mask, context, context_mask, bias, train=train)
+        return super().__call__(values, mask, context, context_mask, bias, drop_share, train=train)
 
 
 class BEiT(ViT, kw_only=True):
@@ -51,7 +52,8 @@ class BEiT(ViT, kw_only=True):
 
     Its parameters are those of transformers' `BeitModel`. `relative` positions are learned in each
     layer and `shared_relative` ones once for all, for pictures of `image_size`; they are
-    interpolated linearly for others.
+    interpolated linearly for others. `drop_path` grows from 0 in the first block to its value in
+    the last.
     """
 
     use_bias: bool | tuple[str, ...] = ("query", "value", "out")
@@ -85,7 +87,8 @@ class BEiT(ViT, kw_only=True):
             remat=self.remat,
             name="stack",
         )
-        values = stack(values, None, None, None, bias, train=train)
+        layerwise = (growing(self.depth),) if train and self.drop_path > 0.0 else ()
+        values = stack(values, None, None, None, bias, layerwise=layerwise, train=train)
         if not self.final_norm:
             return values
         return layer_norm(name="norm", eps=self.eps, **self.types())(values)

@@ -64,6 +64,11 @@ def drop_path(
     return jnp.where(keep, values / (1.0 - rate), 0)
 
 
+def growing(depth: int) -> Float[Array, "layers"]:
+    """How much of a rate each block has that grows from 0 in the first to all in the last."""
+    return jnp.linspace(0.0, 1.0, depth)
+
+
 class BlockSettings(nn.Module, kw_only=True):
     """What a block and a stack of blocks are told alike.
 
@@ -107,7 +112,8 @@ class Block(BlockSettings, kw_only=True):
     """Self-attention, optional cross-attention, MLP, each with a residual and a norm.
 
     `mask` and `context_mask` say which keys are valid, or which each query may look at; `bias` is
-    added to the logits of the self-attention.
+    added to the logits of the self-attention. `drop_share` is how much of `drop_path` is meant for
+    this block; None is all.
     """
 
     @nn.compact
@@ -118,6 +124,7 @@ class Block(BlockSettings, kw_only=True):
         context: Float[Array, "b m c"] | None = None,
         context_mask: Bool[Array, "b m"] | Bool[Array, "#b #k #n m"] | None = None,
         bias: Float[Array, "#b #k #n n"] | None = None,
+        drop_share: Float[Array, ""] | None = None,
         *,
         train: bool,
     ) -> Float[Array, "b n d"]:
@@ -133,7 +140,11 @@ class Block(BlockSettings, kw_only=True):
         if self.self_attention:
             own = Attention(**attend, name="attention")
             values = self._residual(
-                values, lambda x: own(x, mask=mask, bias=bias, train=train), "attention", train
+                values,
+                lambda x: own(x, mask=mask, bias=bias, train=train),
+                "attention",
+                train,
+                drop_share,
             )
         if self.cross_attention:
             cross = Attention(**attend, name="cross_attention")
@@ -142,6 +153,7 @@ class Block(BlockSettings, kw_only=True):
                 lambda x: cross(x, context, mask=context_mask, train=train),
                 "cross_attention",
                 train,
+                drop_share,
             )
         mlp = Mlp(
             hidden=self.mlp_dim,
@@ -152,7 +164,7 @@ class Block(BlockSettings, kw_only=True):
             name="mlp",
             **self.types(),
         )
-        values = self._residual(values, lambda x: mlp(x, train=train), "mlp", train)
+        values = self._residual(values, lambda x: mlp(x, train=train), "mlp", train, drop_share)
         return self._unless_dropped(values, given, train)
 
     def _unless_dropped(self, values: Array, given: Array, train: bool) -> Array:
@@ -162,13 +174,17 @@ class Block(BlockSettings, kw_only=True):
         kept = jax.random.bernoulli(self.make_rng("dropout"), 1.0 - self.layer_drop)
         return jnp.where(kept, values, given)
 
-    def _residual(self, values: Array, part, name: str, train: bool) -> Array:
+    def _residual(
+        self, values: Array, part, name: str, train: bool, drop_share: Array | None = None
+    ) -> Array:
         norm = self.make_norm(f"{name}_norm")
         output = part(norm(values) if self.norm == "pre" else values)
-        output = self._branch(output, name, train)
+        output = self._branch(output, name, train, drop_share)
         return values + output if self.norm == "pre" else norm(values + output)
 
-    def _branch(self, output: Array, name: str, train: bool) -> Array:
+    def _branch(
+        self, output: Array, name: str, train: bool, drop_share: Array | None = None
+    ) -> Array:
         """What of a part's output is added: after dropout, gains and drop path."""
         output = nn.Dropout(self.dropout, deterministic=not train)(output)
         if self.layer_scale is not None:
@@ -182,7 +198,8 @@ class Block(BlockSettings, kw_only=True):
             )
             output = output * gain
         if train and self.drop_path > 0.0:
-            output = drop_path(output, self.make_rng("dropout"), self.drop_path)
+            rate = self.drop_path if drop_share is None else self.drop_path * drop_share
+            output = drop_path(output, self.make_rng("dropout"), rate)
         return output
 
 
@@ -192,6 +209,8 @@ class Transformer(BlockSettings, kw_only=True):
     depth: int
     final_norm: bool | None = None
     """None means where `norm` is "pre"."""
+    drop_path_grows: bool = False
+    """Whether `drop_path` is that of the last block only, and grows evenly from 0 in the first."""
     scan: bool = False
     remat: Remat = "none"
 
@@ -215,6 +234,9 @@ class Transformer(BlockSettings, kw_only=True):
             remat=self.remat,
             name="stack",
         )
-        values = stack(values, mask, context, context_mask, bias, train=train)
+        layerwise: tuple = ()
+        if self.drop_path_grows and train and self.drop_path > 0.0:
+            layerwise = (growing(self.depth),)
+        values = stack(values, mask, context, context_mask, bias, layerwise=layerwise, train=train)
         final = self.norm == "pre" if self.final_norm is None else self.final_norm
         return self.make_norm("norm")(values) if final else values

@@ -85,3 +85,21 @@ def test_layer_drop_leaves_out_the_whole_block_for_the_whole_batch():
         else:
             np.testing.assert_allclose(found, whole, atol=1e-6)
     assert 10 <= left_out <= 30
+
+
+@pytest.mark.parametrize("scan", [False, True])
+def test_drop_path_may_grow_from_nothing_to_its_rate(scan):
+    """With all weights 0 but the MLPs' last biases 1, a row counts the blocks that it kept."""
+    settings = {"heads": 2, "mlp_dim": 4, "final_norm": False, "scan": scan}
+    module = Transformer(depth=3, drop_path=0.5, drop_path_grows=True, **settings)
+    rows = jnp.zeros((400, 1, 8))
+    variables = reference.random_variables(module, rows, train=False)
+    params = jax.tree.map(np.zeros_like, variables["params"]["stack"])
+    for layer in params.values():
+        layer["mlp"]["down"]["bias"] += 1
+    keys = {"dropout": jax.random.key(0)}
+    run = jax.jit(lambda p: module.apply({"params": {"stack": p}}, rows, train=True, rngs=keys))
+    found = np.asarray(run(params))[:, 0, 0]
+    # The second block stays with 3/4 and then counts 4/3, the third with 1/2 and counts 2.
+    for kept, share in ((1, 1 / 8), (1 + 4 / 3, 3 / 8), (3, 1 / 8), (1 + 4 / 3 + 2, 3 / 8)):
+        assert abs(np.isclose(found, kept, atol=1e-5).mean() - share) < 0.08
