@@ -50,6 +50,8 @@ registry = Registry(
         "t5_encoder": "mmjax.encoders.t5:T5Encoder",
         "clip_vision": "mmjax.encoders.clip:ClipVision",
         "clip_text": "mmjax.encoders.clip:ClipText",
+        "siglip_vision": "mmjax.encoders.siglip:SiglipVision",
+        "siglip_text": "mmjax.encoders.siglip:SiglipText",
     },
 )
 

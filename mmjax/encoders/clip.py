@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -11,6 +11,7 @@ from mmjax.core.registry import fact
 from mmjax.core.types import Tokens
 from mmjax.core.typing import Array, ArrayLike, Bool, Float, Int
 from mmjax.encoders.base import TransformerEncoder
+from mmjax.encoders.seq2seq import valid
 from mmjax.nn.attention import causal_mask
 from mmjax.nn.dense import Activation, embedding, parameter
 from mmjax.nn.norms import layer_norm
@@ -78,8 +79,7 @@ class ClipText(TransformerEncoder, kw_only=True):
         train: bool,
     ) -> Tokens:
         ids = jnp.asarray(input_ids)
-        mask = jnp.ones(ids.shape, bool) if attention_mask is None else attention_mask
-        mask = jnp.asarray(mask, bool)
+        mask = valid(attention_mask, ids)
         values = word_vectors(self, ids, position_ids)
         values = self.transformer()(values, causal_mask(mask), train=train)
         place = jnp.argmax(ids == self.end_id if self.pooling == "end" else ids, axis=1)
@@ -88,9 +88,9 @@ class ClipText(TransformerEncoder, kw_only=True):
 
 
 def square_positions(
-    module: ClipVision, pixels: Float[Array, "b h w c"], *, extra_tokens: int = 0
+    module: Any, pixels: Float[Array, "b h w c"], *, extra_tokens: int = 0
 ) -> Float[Array, "1 n d"]:
-    """The module's learned positions, for the grid of these pixels."""
+    """Learned positions of a vision tower, for the grid of these pixels."""
     side = module.image_size // module.patch
     table = parameter(
         module,
@@ -105,9 +105,9 @@ def square_positions(
 
 
 def word_vectors(
-    module: ClipText, ids: Int[Array, "b n"], position_ids: Int[ArrayLike, "#b n"] | None
+    module: Any, ids: Int[Array, "b n"], position_ids: Int[ArrayLike, "#b n"] | None
 ) -> Float[Array, "b n d"]:
-    """Words and learned positions, in a compact method of `module`."""
+    """Words and learned positions, in a compact method of a text tower."""
     if position_ids is None:
         position_ids = jnp.arange(ids.shape[1])[None]
     types = module.types()

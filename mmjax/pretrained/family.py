@@ -62,6 +62,8 @@ class Family:
     """Names of parts that can be loaded alone ("vision"), and their families."""
     part_config: str = ""
     """For a part: the attribute of the whole's config that is its own; empty for the whole."""
+    config_class: str = ""
+    """transformers' config class, where its own mapping of model types lacks this one."""
 
 
 def activation(name: str, field: str = "hidden_act") -> str:

@@ -128,10 +128,8 @@ def _known(raw: Mapping[str, Any], where: Path, part: str | None) -> tuple[str, 
             where=str(where / "config.json"),
             fix=nearest(name, FAMILIES, most=len(FAMILIES)),
         )
-    from transformers import CONFIG_MAPPING
-
     try:
-        config = CONFIG_MAPPING[name].from_dict(dict(raw))
+        config = _config_class(name).from_dict(dict(raw))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise WeightsError(
             651, f"config.json is no config of '{name}': {error}", where=str(where / "config.json")
@@ -149,6 +147,15 @@ def _known(raw: Mapping[str, Any], where: Path, part: str | None) -> tuple[str, 
     name = family.parts[part]
     attribute = find(name).part_config
     return name, getattr(config, attribute) if attribute else config
+
+
+def _config_class(model_type: str) -> Any:
+    import transformers
+
+    known = transformers.CONFIG_MAPPING
+    if model_type in known:
+        return known[model_type]
+    return getattr(transformers, find(model_type).config_class or model_type)
 
 
 def load(

@@ -81,6 +81,8 @@ TINY = {
     "t5_encoder": (TEXT, {**BLOCKS, "vocab_size": 13, "head_dim": 3}),
     "clip_vision": (IMAGE, {**BLOCKS, "image_size": 8, "patch": 4}),
     "clip_text": (TEXT, {**BLOCKS, **WORDS}),
+    "siglip_vision": (IMAGE, {**BLOCKS, "image_size": 8, "patch": 4}),
+    "siglip_text": (TEXT, {**BLOCKS, **WORDS}),
     "whisper_encoder": (BANDS, {**BLOCKS, "max_frames": 10}),
     "audio_cnn": (BANDS, {"width": 8, "channels": (4, 8), "groups": 2}),
     "conv1d": (BANDS, {"channels": (8,)}),

@@ -36,6 +36,24 @@ def scale(output):
     return (output.logits_per_image / (output.image_embeds @ output.text_embeds.T)).mean()
 
 
+def slope(output):
+    """The logit scale, where logits have a bias too: their rise with the cosine."""
+    cosines, logits = _pairs(output)
+    return (logits[0] - logits[-1]) / (cosines[0] - cosines[-1])
+
+
+def offset(output):
+    cosines, logits = _pairs(output)
+    return logits[0] - slope(output) * cosines[0]
+
+
+def _pairs(output):
+    """Cosines and logits of the pairs, in double precision, from the least cosine on."""
+    cosines = (output.image_embeds @ output.text_embeds.T).double().flatten()
+    order = cosines.argsort()
+    return cosines[order], output.logits_per_image.double().flatten()[order]
+
+
 CASES = {
     "clip": Case(
         "CLIPModel",
@@ -61,6 +79,38 @@ CASES = {
         "CLIPTextModel",
         {**WORDS, "eos_token_id": 2, "layer_norm_eps": 1e-3},
         lambda config: {**TEXT, "position_ids": np.arange(7)[None].repeat(3, 0)[:, ::-1].copy()},
+        ALONE,
+    ),
+    "siglip": Case(
+        "SiglipModel",
+        {
+            "text_config": {**WORDS, "projection_size": 20},
+            "vision_config": {**GRID, "layer_norm_eps": 1e-3},
+        },
+        lambda config: BOTH,
+        {**JOINT, "logit_scale": lambda output: slope(output), "logit_bias": offset},
+        ours=channels_last,
+    ),
+    "siglip_vision_model": Case(
+        "SiglipVisionModel",
+        {**GRID, "hidden_act": "gelu"},
+        lambda config: {"pixel_values": WIDE},
+        ALONE,
+        gradients=("vision_model.embeddings.position_embedding.weight",),
+        ours=channels_last,
+        call={"interpolate_pos_encoding": True},
+    ),
+    "siglip_vision_model_no_head": Case(
+        "SiglipVisionModel",
+        {**GRID, "vision_use_head": False},
+        lambda config: {"pixel_values": PIXELS},
+        {"values": "last_hidden_state"},
+        ours=channels_last,
+    ),
+    "siglip_text_model": Case(
+        "SiglipTextModel",
+        {**WORDS, "hidden_act": "relu"},
+        lambda config: {"input_ids": IDS, "position_ids": np.arange(7)[None, ::-1].copy()},
         ALONE,
     ),
 }

@@ -15,7 +15,7 @@ from mmjax.pretrained.load import load
 
 ENCODERS = ("bart", "bart_unequal", "mt5", "t5", "umt5")
 """Encoder-decoders whose encoder loads alone."""
-TOWERS = {"clip": "{}_projection.weight"}
+TOWERS = {"clip": "{}_projection.weight", "siglip": ""}
 """Dual towers, and what their parts' pooled outputs are projected with."""
 
 
