@@ -29,6 +29,10 @@ registry = Registry(
         "swin": "mmjax.encoders.swin:Swin",
         "wav2vec2": "mmjax.encoders.wav2vec2:Wav2Vec2",
         "wav2vec2_base": "mmjax.encoders.wav2vec2:Wav2Vec2Base",
+        "spectrogram_transformer": "mmjax.encoders.spectrogram_transformer:SpectrogramTransformer",
+        "spectrogram_transformer_base": (
+            "mmjax.encoders.spectrogram_transformer:SpectrogramTransformerBase"
+        ),
         "whisper_encoder": "mmjax.encoders.whisper:WhisperEncoder",
         "audio_cnn": "mmjax.encoders.audio_cnn:AudioCNN",
         "conv1d": "mmjax.encoders.conv1d:Conv1D",

@@ -21,7 +21,7 @@ def conv(
     *,
     name: str,
     kernel: int = 3,
-    stride: int = 1,
+    stride: int | tuple[int, int] = 1,
     groups: int = 1,
     use_bias: bool = True,
     padding: str | Sequence[tuple[int, int]] = "SAME",
@@ -33,7 +33,7 @@ def conv(
     return nn.Conv(
         channels,
         (kernel, kernel),
-        strides=(stride, stride),
+        strides=(stride, stride) if isinstance(stride, int) else stride,
         padding=padding,
         feature_group_count=groups,
         use_bias=use_bias,

@@ -53,6 +53,7 @@ FAMILIES = {
     "umt5": "t5:UMT5",
     "umt5_encoder": "t5:UMT5_ENCODER",
     "vit": "vit:VIT",
+    "audio-spectrogram-transformer": "spectrogram_transformer:SPECTROGRAM_TRANSFORMER",
     "data2vec-audio": "wav2vec2:DATA2VEC_AUDIO",
     "hubert": "wav2vec2:HUBERT",
     "unispeech": "wav2vec2:UNISPEECH",

@@ -61,6 +61,13 @@ FRAMES = {
     "position_groups": 2,
 }
 
+SPECTROGRAM = {
+    "max_frames": 9,
+    "mel_bins": 4,
+    "patch": 3,
+    "time_stride": 2,
+    "frequency_stride": 1,
+}
 TINY = {
     "text_transformer": (TEXT, {**BLOCKS, **WORDS}),
     "bert_base": (TEXT, {**BLOCKS, **WORDS}),
@@ -83,6 +90,8 @@ TINY = {
     "clip_text": (TEXT, {**BLOCKS, **WORDS}),
     "siglip_vision": (IMAGE, {**BLOCKS, "image_size": 8, "patch": 4}),
     "siglip_text": (TEXT, {**BLOCKS, **WORDS}),
+    "spectrogram_transformer": (BANDS, {**BLOCKS, **SPECTROGRAM}),
+    "spectrogram_transformer_base": (BANDS, {**BLOCKS, **SPECTROGRAM}),
     "whisper_encoder": (BANDS, {**BLOCKS, "max_frames": 10}),
     "audio_cnn": (BANDS, {"width": 8, "channels": (4, 8), "groups": 2}),
     "conv1d": (BANDS, {"channels": (8,)}),
@@ -125,6 +134,11 @@ PRESETS = {
             "attention_mask": jax.ShapeDtypeStruct((2, 16000), bool),
         },
         94_371_712,
+    ),
+    "spectrogram_transformer_base": (
+        {"max_frames": 1024, "mel_bins": 128},
+        {"input_features": jax.ShapeDtypeStruct((2, 1024, 128), np.float32)},
+        86_187_264,
     ),
 }
 """Facts, inputs and the published number of parameters: with BERT's pooler, without ViT's."""
@@ -191,6 +205,11 @@ def test_presets_have_the_published_number_of_parameters(name):
         lambda inputs: module.init_with_output(jax.random.key(0), **inputs, train=False), inputs
     )
     assert reference.count(variables["params"]) == parameters
-    length = {"bert_base": 512, "vit_base": 14 * 14 + 1, "wav2vec2_base": 49}[name]
+    length = {
+        "bert_base": 512,
+        "vit_base": 14 * 14 + 1,
+        "wav2vec2_base": 49,
+        "spectrogram_transformer_base": 1214,
+    }[name]
     assert tokens.values.shape == (2, length, 768)
     assert tokens.pooled.shape == (2, 768)

@@ -115,3 +115,15 @@ def test_the_bare_class_of_whisper_has_the_tied_head(tmp_path):
     encoder = load(tmp_path)
     assert encoder.report.left_out == ()
     assert_close(run(encoder, golden.inputs).logits, golden.outputs["logits"])
+
+
+def test_a_spectrogram_transformer_that_classifies(tmp_path):
+    def classifier(weights):
+        base = {f"audio_spectrogram_transformer.{k}": v for k, v in weights.items()}
+        head = dict.fromkeys(("classifier.layernorm.weight", "classifier.dense.bias"), np.ones(3))
+        return {**base, **head}
+
+    golden = write("audio-spectrogram-transformer", tmp_path, classifier)
+    encoder = load(tmp_path)
+    assert encoder.report.left_out == ("classifier.dense.bias", "classifier.layernorm.weight")
+    assert_close(run(encoder, golden.inputs).pooled, golden.outputs["pooled"])
