@@ -61,9 +61,9 @@ class SpectrogramTransformer(TransformerEncoder, kw_only=True):
         positions = self._learned("positions", 2 + whole)
         grid = positions[:, 2:].reshape(1, high, -1, self.width)
         patches = (patches + grid[:, :, :long]).reshape(batch, high * long, self.width)
-        first = [self._learned("class_token", 1), self._learned("distillation_token", 1)]
-        first = jnp.concatenate(first, axis=1) + positions[:, :2]
-        first = jnp.broadcast_to(first, (batch, 2, self.width))
+        names = ("class_token", "distillation_token")
+        first = jnp.concatenate([self._learned(name, 1) for name in names], axis=1)
+        first = jnp.broadcast_to(first + positions[:, :2], (batch, 2, self.width))
         values = jnp.concatenate([first, patches], axis=1)
         values = nn.Dropout(self.dropout, deterministic=not train)(values)
         values = self.transformer()(values, train=train)
