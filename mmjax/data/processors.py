@@ -143,8 +143,8 @@ class Processor:
         its tokenizer does, cut to `max_length` or the tokenizer's own. Images (Pillow pictures,
         encoded bytes, uint8 [h w c]) give `pixel_values` float32 [b h w c], videos (sequences of
         images) [b t h w c]. Audio (mono waveforms in [-1, 1], resampled from `sampling_rate` Hz if
-        that is not the extractor's) gives `input_values` float32 [b s] or `input_features` [b t f],
-        and a mask where its extractor does. Raises ConfigError for a part that the folder has not.
+        that is not the extractor's) gives `input_values` float32 [b s], or `input_features` [b t f]
+        of Whisper and the Audio Spectrogram Transformer, and a mask where its extractor does. Raises ConfigError for a part that the folder has not.
         """
         fields: Fields = {}
         if text is not None:
@@ -196,7 +196,8 @@ class Processor:
         if ours:
             front = extractor.front(max_seconds=0)
             values = front.batch([front(waveform) for waveform in waveforms])["input_features"]
-            return {"input_values": values}
+            # Bands over time have this name here, whatever the extractor calls them.
+            return {"input_features": values}
         # Whisper pads to its chunk by itself, and has no other way.
         options = {} if extractor.model_input_names[0] == "input_features" else {"padding": True}
         made = extractor(waveforms, sampling_rate=rate, return_tensors="np", **options)

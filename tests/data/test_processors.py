@@ -105,7 +105,7 @@ def test_whisper_bands_come_last(tmp_path):
 def test_the_audio_spectrogram_transformer_needs_no_torch(tmp_path):
     config = {"feature_extractor_type": "ASTFeatureExtractor", "max_length": 30, "num_mel_bins": 32}
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(config))
-    got = load_processor(tmp_path)(audio=SOUNDS)["input_values"]
+    got = load_processor(tmp_path)(audio=SOUNDS)["input_features"]
     bands = LogMel("kaldi", mel_bins=32, mean=-4.2677393, std=2 * 4.5689974)
     assert got.shape == (2, 30, 32)
     np.testing.assert_allclose(got[0, :23], bands(SOUNDS[0]).values, atol=1e-6)
