@@ -19,6 +19,7 @@ TEXT = {
     "attention_mask": np.arange(6) < np.array([[6], [2], [1]]),
 }
 IMAGE = {"pixel_values": RNG.standard_normal((3, 8, 8, 3)).astype(np.float32)}
+CLIPS = {"pixel_values": RNG.standard_normal((3, 4, 8, 8, 3)).astype(np.float32)}
 TABLE = {
     "numbers": RNG.standard_normal((3, 2)).astype(np.float32),
     "number_mask": np.array([[1, 1], [1, 0], [0, 0]], bool),
@@ -82,6 +83,10 @@ TINY = {
     "regnet": (IMAGE, {"stem": 4, "channels": (8,), "depths": (1,), "group_width": 4}),
     "convnext": (IMAGE, {"channels": (8,), "depths": (2,)}),
     "swin": (IMAGE, {"width": 8, "depths": (3,), "heads": (2,), "window": 2, "patch": 2}),
+    "video_transformer": (CLIPS, {**BLOCKS, "image_size": 8, "frames": 4}),
+    "videomae": (CLIPS, {**BLOCKS, "image_size": 8, "frames": 4}),
+    "vivit": (CLIPS, {**BLOCKS, "image_size": 8, "frames": 4}),
+    "timesformer": (CLIPS, {**BLOCKS, "image_size": 8, "frames": 4}),
     "wav2vec2": (SOUND, {**BLOCKS, **FRAMES}),
     "wav2vec2_base": (SOUND, {**BLOCKS, **FRAMES}),
     "bart_encoder": (TEXT, {**BLOCKS, **WORDS}),

@@ -11,8 +11,9 @@ from mmjax.pretrained.family import Family, Names, activation, image_inputs, onl
 from mmjax.pretrained.rules import Table, attention, dense, norm, param, patches
 
 
-def block(theirs: str, ours: str, config: Any) -> Table:
-    """One layer, in the names that ViT and DeiT share."""
+def block(theirs: str, ours: str, config: Any, *, qkv_bias: bool | None = None) -> Table:
+    """One layer, in the names that ViT and its relatives share; `qkv_bias` if not the config's."""
+    qkv_bias = config.qkv_bias if qkv_bias is None else qkv_bias
     return [
         *norm(f"{theirs}.layernorm_before", f"{ours}/attention_norm"),
         *attention(
@@ -20,7 +21,7 @@ def block(theirs: str, ours: str, config: Any) -> Table:
             f"{ours}/attention",
             config.num_attention_heads,
             names=("attention.query", "attention.key", "attention.value", "output.dense"),
-            bias=True if config.qkv_bias else ("out",),
+            bias=True if qkv_bias else ("out",),
         ),
         *norm(f"{theirs}.layernorm_after", f"{ours}/mlp_norm"),
         *dense(f"{theirs}.intermediate.dense", f"{ours}/mlp/up"),
