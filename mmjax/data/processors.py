@@ -144,7 +144,8 @@ class Processor:
         encoded bytes, uint8 [h w c]) give `pixel_values` float32 [b h w c], videos (sequences of
         images) [b t h w c]. Audio (mono waveforms in [-1, 1], resampled from `sampling_rate` Hz if
         that is not the extractor's) gives `input_values` float32 [b s], or `input_features` [b t f]
-        of Whisper and the Audio Spectrogram Transformer, and a mask where its extractor does. Raises ConfigError for a part that the folder has not.
+        of Whisper and the Audio Spectrogram Transformer, and a mask where its extractor does.
+        Raises ConfigError for a part that the folder has not.
         """
         fields: Fields = {}
         if text is not None:
