@@ -51,6 +51,8 @@ def weight(name: str, shape: tuple[int, ...]) -> np.ndarray:
         return np.zeros(shape, np.int64)
     if last == "relative_position_index":
         return distance_index(math.isqrt(shape[0]))
+    if name == "encoder.embed_positions.weight":
+        return sinusoids(*shape)
     if last == "running_var" or "weight_g" in name or name.endswith("original0"):
         values = 0.5 + np.abs(values)
     elif len(shape) >= 2 and "embed" not in name.lower():
@@ -69,6 +71,12 @@ def distance_index(side: int) -> np.ndarray:
     rows, columns = np.divmod(np.arange(side * side), side)
     across = rows[:, None] - rows + side - 1, columns[:, None] - columns + side - 1
     return across[0] * (2 * side - 1) + across[1]
+
+
+def sinusoids(count: int, width: int) -> np.ndarray:
+    """RoFormer's table, which Flax files and our modules do without: sines, then cosines."""
+    angles = np.outer(np.arange(count), 10000.0 ** (-2 * np.arange(width // 2) / width))
+    return np.concatenate([np.sin(angles), np.cos(angles)], axis=1).astype(np.float32)
 
 
 def cotangent(shape: tuple[int, ...]) -> np.ndarray:

@@ -52,6 +52,8 @@ registry = Registry(
         "ft_transformer": "mmjax.encoders.table:FTTransformer",
         "image_cnn": "mmjax.encoders.image_cnn:ImageCNN",
         "deberta": "mmjax.encoders.deberta:Deberta",
+        "mpnet": "mmjax.encoders.mpnet:MPNet",
+        "roformer": "mmjax.encoders.roformer:RoFormer",
         "causal_encoder": "mmjax.encoders.causal_lm:CausalEncoder",
         "table": "mmjax.encoders.table:TableEncoder",
         "bart_encoder": "mmjax.encoders.bart:BartEncoder",

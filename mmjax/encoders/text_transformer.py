@@ -7,6 +7,7 @@ from typing import Literal
 import jax.numpy as jnp
 from flax import linen as nn
 
+from mmjax.core.errors import ConfigError
 from mmjax.core.registry import fact
 from mmjax.core.types import Tokens
 from mmjax.core.typing import Array, ArrayLike, Bool, Float, Int
@@ -16,7 +17,7 @@ from mmjax.nn.norms import layer_norm
 from mmjax.nn.pooling import masked_mean
 from mmjax.nn.transformer import Norm
 
-Positions = Literal["absolute", "after_padding"]
+Positions = Literal["absolute", "after_padding", "none"]
 
 
 class TextTransformer(TransformerEncoder, kw_only=True):
@@ -25,10 +26,12 @@ class TextTransformer(TransformerEncoder, kw_only=True):
     With the defaults of `norm`, `activation`, `eps` and `pooling` its parameters are those of
     transformers' `BertModel`, one for one. `positions="after_padding"` counts the tokens other than
     `padding_id` from `padding_id + 1` on, as RoBERTa (Liu et al. 2019) does. `segments=0` is
-    without segment embeddings (DistilBERT). With an `embedding_width`, embeddings of that width are
-    projected to `width` (ELECTRA). `embeddings_norm=None` means where `norm` is "post".
+    without segment embeddings (DistilBERT); `tasks` adds those of `task_type_ids` (ERNIE 2.0).
+    Word vectors are multiplied by `words_scale`. With an `embedding_width`, embeddings of that
+    width are projected to `width` (ELECTRA). `embeddings_norm=None` means where `norm` is "post".
     `pooling="cls"` is BERT's pooler (tanh of a dense layer on the first token), `"mean"` the masked
-    mean.
+    mean. More tokens than `longest` (or `max_length`, as far as there are positions) raise
+    ConfigError.
     """
 
     vocab_size: int = fact()
@@ -36,6 +39,9 @@ class TextTransformer(TransformerEncoder, kw_only=True):
     positions: Positions = "absolute"
     padding_id: int = 0
     segments: int = 2
+    tasks: int = 0
+    words_scale: float = 1.0
+    longest: int | None = None
     embedding_width: int | None = None
     embeddings_norm: bool | None = None
     norm: Norm = "post"
@@ -49,9 +55,11 @@ class TextTransformer(TransformerEncoder, kw_only=True):
         attention_mask: Bool[ArrayLike, "b n"] | Int[ArrayLike, "b n"],
         token_type_ids: Int[ArrayLike, "b n"] | None = None,
         position_ids: Int[ArrayLike, "b n"] | None = None,
+        task_type_ids: Int[ArrayLike, "b n"] | None = None,
         *,
         train: bool,
     ) -> Tokens:
+        self._check_length(input_ids.shape[1])
         types = self.types()
         mask = jnp.asarray(attention_mask, bool)
         if position_ids is None and self.positions == "after_padding":
@@ -65,22 +73,48 @@ class TextTransformer(TransformerEncoder, kw_only=True):
             return embedding(count, width, axes=axes, name=name, **types)(ids)
 
         values = table(self.vocab_size, "words", input_ids)
-        values = values + table(self.max_length, "positions", position_ids)
+        if self.words_scale != 1.0:
+            values = values * jnp.asarray(self.words_scale, values.dtype)
+        if self.positions != "none":
+            values = values + table(self.max_length, "positions", position_ids)
         if self.segments:
             if token_type_ids is None:
                 token_type_ids = jnp.zeros_like(input_ids)
             values = values + table(self.segments, "segments", token_type_ids)
+        if self.tasks:
+            if task_type_ids is None:
+                task_type_ids = jnp.zeros_like(input_ids)
+            values = values + table(self.tasks, "tasks", task_type_ids)
         has_norm = self.norm == "post" if self.embeddings_norm is None else self.embeddings_norm
         if has_norm:
             values = layer_norm(name="embeddings_norm", eps=self.eps, **types)(values)
         values = nn.Dropout(self.dropout, deterministic=not train)(values)
         if self.embedding_width is not None:
             values = dense(self.width, ("embed", "joined"), name="projection", **types)(values)
-        values = self.transformer()(values, mask, train=train)
+        values = self.blocks(values, mask, train=train)
         if self.pooling == "mean":
             return Tokens(values, mask, masked_mean(values, mask))
         first = dense(self.width, ("embed", "joined"), name="pooler", **types)(values[:, 0])
         return Tokens(values, mask, jnp.tanh(first))
+
+    def blocks(
+        self, values: Float[Array, "b n d"], mask: Bool[Array, "b n"], *, train: bool
+    ) -> Float[Array, "b n d"]:
+        """Embeddings through the blocks; called in a compact method."""
+        return self.transformer()(values, mask, train=train)
+
+    def _check_length(self, length: int) -> None:
+        limits = [] if self.longest is None else [self.longest]
+        if self.positions == "absolute":
+            limits.append(self.max_length)
+        elif self.positions == "after_padding":
+            limits.append(self.max_length - self.padding_id - 1)
+        if limits and length > min(limits):
+            raise ConfigError(
+                109,
+                f"{length} tokens are more than the {min(limits)} that this encoder takes",
+                fix="cut them, or take a model for longer texts",
+            )
 
 
 def positions_after_padding(input_ids: Int[ArrayLike, "b n"], padding_id: int) -> Int[Array, "b n"]:

@@ -1,4 +1,7 @@
-"""The block of language models: rotary positions, shared key heads, windows, parallel parts."""
+"""The block of language models: rotary positions, shared key heads, windows, parallel parts.
+
+Whether it is causal is in the mask that it is called with.
+"""
 
 from __future__ import annotations
 
@@ -22,12 +25,12 @@ Parallel = Literal["no", "one_norm", "two_norms"]
 class Places:
     """Which keys the queries see, and where both are; the same for all layers.
 
-    `distance` is how many places a key lies before a query, for windows. `bias` is added to the
-    logits, `angles` turn queries and keys.
+    `distance` is how many places a key lies before a query, None where there are no windows.
+    `bias` is added to the logits, `angles` turn queries and keys.
     """
 
-    mask: Bool[Array, "b 1 n m"]
-    distance: Int[Array, "n m"]
+    mask: Bool[Array, "b 1 #n m"]
+    distance: Int[Array, "n m"] | None = None
     bias: Float[Array, "#b #k #n m"] | None = None
     angles: Float[Array, "#b n f"] | None = None
 
@@ -56,6 +59,7 @@ class LMAttention(nn.Module, kw_only=True):
     use_bias: bool | tuple[str, ...] = True
     scale: float | None = None
     interleaved: bool = False
+    rotate_values: bool = False
     dropout: float = 0.0
     dtype: Dtype = jnp.float32
     param_dtype: Dtype = jnp.float32
@@ -79,10 +83,12 @@ class LMAttention(nn.Module, kw_only=True):
         if places.angles is not None:
             queries = rotate(queries, places.angles, interleaved=self.interleaved)
             keys = rotate(keys, places.angles, interleaved=self.interleaved)
+            if self.rotate_values:
+                content = rotate(content, places.angles, interleaved=self.interleaved)
         if kv_heads != self.heads:
             keys, content = (jnp.repeat(x, self.heads // kv_heads, axis=2) for x in (keys, content))
         mask = places.mask
-        if layer is not None and layer.window is not None:
+        if layer is not None and layer.window is not None and places.distance is not None:
             mask = mask & (places.distance < layer.window)
         if layer is not None and layer.factor is not None:
             queries = queries * layer.factor.astype(queries.dtype)
@@ -111,6 +117,7 @@ class LMBlock(Block, kw_only=True):
 
     kv_heads: int | None = None
     interleaved: bool = False
+    rotate_values: bool = False
     parallel: Parallel = "no"
 
     @nn.compact
@@ -129,6 +136,7 @@ class LMBlock(Block, kw_only=True):
             use_bias=self.use_bias,
             scale=self.attention_scale,
             interleaved=self.interleaved,
+            rotate_values=self.rotate_values,
             dropout=self.attention_dropout,
             name="attention",
             **self.types(),

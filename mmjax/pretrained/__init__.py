@@ -27,6 +27,7 @@ FAMILIES = {
     "albert": "albert:ALBERT",
     "beit": "beit:BEIT",
     "bert": "bert:BERT",
+    "big_bird": "bert_like:BIG_BIRD",
     "camembert": "bert:CAMEMBERT",
     "convnext": "convnext:CONVNEXT",
     "convnextv2": "convnext:CONVNEXT_V2",
@@ -38,10 +39,15 @@ FAMILIES = {
     "electra": "electra:ELECTRA",
     "regnet": "resnet:REGNET",
     "resnet": "resnet:RESNET",
+    "data2vec-text": "bert_like:DATA2VEC_TEXT",
     "deberta-v2": "deberta_v2:DEBERTA_V2",
+    "ernie": "bert_like:ERNIE",
     "gpt2": "gpt2:GPT2_LM",
     "gpt2_encoder": "gpt2:GPT2_ENCODER",
+    "mpnet": "bert_like:MPNET",
     "roberta": "bert:ROBERTA",
+    "roberta-prelayernorm": "bert_like:ROBERTA_PRELAYERNORM",
+    "roformer": "bert_like:ROFORMER",
     "mt5": "t5:MT5",
     "mt5_encoder": "t5:MT5_ENCODER",
     "swin": "swin:SWIN",
@@ -65,6 +71,7 @@ FAMILIES = {
     "whisper": "whisper:WHISPER",
     "whisper_encoder": "whisper:WHISPER_ENCODER",
     "xlm-roberta": "bert:XLM_ROBERTA",
+    "xlm-roberta-xl": "bert_like:XLM_ROBERTA_XL",
 }
 """`model_type` of config.json, and the place of its `Family` below `families`."""
 

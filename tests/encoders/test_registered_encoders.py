@@ -74,6 +74,8 @@ TINY = {
     "bert_base": (TEXT, {**BLOCKS, **WORDS}),
     "albert": (TEXT, {**BLOCKS, **WORDS, "embedding_width": 4}),
     "deberta": (TEXT, {**BLOCKS, **WORDS, "conv_kernel": 3, "depth": 2}),
+    "mpnet": (TEXT, {**BLOCKS, **WORDS}),
+    "roformer": (TEXT, {**BLOCKS, **WORDS}),
     "causal_encoder": (TEXT, {**BLOCKS, **WORDS}),
     "bag_of_subwords": (TEXT, {"width": 8, "vocab_size": 13}),
     "vit": (IMAGE, {**BLOCKS, "image_size": 8}),

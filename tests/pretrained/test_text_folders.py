@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from mmjax.core.errors import WeightsError
+from mmjax.core.errors import ConfigError, WeightsError
 from mmjax.pretrained.load import load, open_folder
 
 HEADS = {
@@ -19,11 +19,13 @@ HEADS = {
     "deberta-v2": ("deberta.", ("pooler.dense.weight", "classifier.bias")),
     "distilbert": ("distilbert.", ("vocab_transform.weight", "vocab_projector.bias")),
     "electra": ("electra.", ("discriminator_predictions.dense.weight",)),
+    "mpnet": ("mpnet.", ("lm_head.dense.weight", "lm_head.bias")),
     "roberta": ("roberta.", ("classifier.dense.weight", "classifier.out_proj.bias")),
 }
 """Golden cases, and what a class with a head puts before their names and adds to them."""
 
 REFUSED = [
+    ("mpnet", "relative_attention_num_buckets", 16),
     ("gpt2", "add_cross_attention", True),
     ("roberta", "position_embedding_type", "relative_key"),
     ("electra", "is_decoder", True),
@@ -97,3 +99,11 @@ def test_a_language_model_as_encoder(name, golden_encoder, tmp_path):
     np.testing.assert_allclose(tokens.pooled, last, atol=1e-4)
     heads = {"lm_head.weight"} & golden.shapes.keys()
     assert encoder.report.left_out == tuple(heads)
+
+
+def test_sparse_attention_is_refused_where_it_would_not_be_full(golden_encoder):
+    _, encoder = golden_encoder("big_bird_sparse")
+    assert encoder.spec.options["longest"] == 14
+    ids = np.ones((1, 15), np.int32)
+    with pytest.raises(ConfigError, match="15 tokens are more than the 14"):
+        encoder.module.apply(encoder.variables, ids, ids, train=False)

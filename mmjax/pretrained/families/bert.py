@@ -10,7 +10,7 @@ from mmjax.pretrained.family import Family, Names, activation, only, text_inputs
 from mmjax.pretrained.rules import Table, attention, dense, embedding, norm
 
 
-def block(theirs: str, ours: str, heads: int) -> Table:
+def block(theirs: str, ours: str, heads: int, *, bias: bool | tuple[str, ...] = True) -> Table:
     """One layer, in the names that BERT, RoBERTa and ELECTRA share."""
     return [
         *attention(
@@ -18,6 +18,7 @@ def block(theirs: str, ours: str, heads: int) -> Table:
             f"{ours}/attention",
             heads,
             names=("self.query", "self.key", "self.value", "output.dense"),
+            bias=bias,
         ),
         *norm(f"{theirs}.attention.output.LayerNorm", f"{ours}/attention_norm"),
         *dense(f"{theirs}.intermediate.dense", f"{ours}/mlp/up"),
@@ -60,7 +61,7 @@ def options(config: Any, names: Names) -> dict[str, Any]:
         "depth": config.num_hidden_layers,
         "heads": config.num_attention_heads,
         "mlp_dim": config.intermediate_size,
-        "segments": config.type_vocab_size,
+        "segments": getattr(config, "type_vocab_size", 0),
         "activation": activation(config.hidden_act),
         "eps": float(config.layer_norm_eps),
         "dropout": float(config.hidden_dropout_prob),
