@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import jax
@@ -141,7 +141,7 @@ class Block(BlockSettings, kw_only=True):
             own = Attention(**attend, name="attention")
             values = self._residual(
                 values,
-                lambda x: own(x, mask=mask, bias=bias, train=train),
+                lambda x: own(x, mask=mask, bias=self.bias_of(x, bias), train=train),
                 "attention",
                 train,
                 drop_share,
@@ -166,6 +166,12 @@ class Block(BlockSettings, kw_only=True):
         )
         values = self._residual(values, lambda x: mlp(x, train=train), "mlp", train, drop_share)
         return self._unless_dropped(values, given, train)
+
+    def bias_of(
+        self, values: Float[Array, "b n d"], bias: Float[Array, "#b #k #n n"] | None
+    ) -> Float[Array, "#b #k #n n"] | None:
+        """What is added to the logits of the self-attention of `values`: `bias` as it is given."""
+        return bias
 
     def _unless_dropped(self, values: Array, given: Array, train: bool) -> Array:
         """LayerDrop: what was given, where the whole block is left out."""
@@ -211,6 +217,9 @@ class Transformer(BlockSettings, kw_only=True):
     """None means where `norm` is "pre"."""
     drop_path_grows: bool = False
     """Whether `drop_path` is that of the last block only, and grows evenly from 0 in the first."""
+    block: type[Block] = Block
+    block_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """Settings that blocks of another type have besides."""
     scan: bool = False
     remat: Remat = "none"
 
@@ -227,8 +236,11 @@ class Transformer(BlockSettings, kw_only=True):
     ) -> Float[Array, "b n d"]:
         names = {field.name for field in dataclasses.fields(BlockSettings)} - {"parent", "name"}
         stack = Stack(
-            block=Block,
-            settings={name: getattr(self, name) for name in sorted(names)},
+            block=self.block,
+            settings={
+                **{name: getattr(self, name) for name in sorted(names)},
+                **self.block_options,
+            },
             depth=self.depth,
             scan=self.scan,
             remat=self.remat,
