@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -200,6 +201,16 @@ def test_augmentation_happens_in_training_alone():
     np.testing.assert_array_equal(trained[0], trained[1])
     assert not np.array_equal(trained[0], trained[2])
     assert not np.array_equal(trained[0], evaluated)
+
+
+def test_processors_reach_worker_processes(tmp_path):
+    WhisperFeatureExtractor(chunk_length=1).save_pretrained(str(tmp_path))
+    table = _table(_sound(9000))
+    augment = {"noise": 10, "time_mask": 20}
+    fitted = _fitted(Audio("sound", processor=str(tmp_path), augment=augment), table)
+    sent = pickle.loads(pickle.dumps(fitted))
+    here, there = (_example(one, table, 0, np.random.default_rng(3)) for one in (fitted, sent))
+    assert all(np.array_equal(here[field], there[field]) for field in here)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 from transformers import CLIPImageProcessor, VideoMAEImageProcessor, VivitImageProcessor
@@ -127,6 +129,18 @@ def test_hugging_face_processors(tmp_path, made):
         assert processor.facts == {"frames": 3, "image_size": 16, "channels": 3}
         got = processor.collate([_example(processor, table)])["pixel_values"][0]
         np.testing.assert_allclose(got, want.transpose(0, 2, 3, 1), atol=1e-5)
+
+
+def test_processors_reach_worker_processes(tmp_path):
+    VivitImageProcessor(size={"shortest_edge": 9}, crop_size=8).save_pretrained(str(tmp_path))
+    table = _table(_frames(12))
+    augment = {"random_resized_crop": 0.5, "randaugment": 2}
+    fitted = _fitted(Video("clip", frames=4, processor=str(tmp_path), augment=augment), table)
+    sent = pickle.loads(pickle.dumps(fitted))
+    here, there = (
+        one.collate([_example(one, table, 0, np.random.default_rng(3))]) for one in (fitted, sent)
+    )
+    assert np.array_equal(here["pixel_values"], there["pixel_values"])
 
 
 @pytest.mark.parametrize(
