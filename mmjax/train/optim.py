@@ -35,6 +35,12 @@ def learning_rate_factors(params: Any, multipliers: Mapping[str, float]) -> Any:
     return jax.tree_util.tree_map_with_path(factor, params)
 
 
+def frozen(params: Any, multipliers: Mapping[str, float]) -> Any:
+    """True for the parameters whose learning rate has the factor 0; None if there are none."""
+    still = jax.tree.map(lambda factor: factor == 0, learning_rate_factors(params, multipliers))
+    return still if any(jax.tree.leaves(still)) else None
+
+
 def make_schedule(config: OptimizerConfig, total_steps: int, warmup_steps: int) -> optax.Schedule:
     """Learning rate by step: linear warm-up from 0, then the schedule down to its end."""
     peak, end = config.learning_rate, config.learning_rate * config.end_fraction

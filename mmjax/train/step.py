@@ -38,6 +38,7 @@ def make_step(
     *,
     accumulate: int = 1,
     ema_decay: float = 0.0,
+    frozen: Any = None,
 ) -> Step:
     """`step(state, batch) -> (state, values)`: loss, gradients, clipping, update, average.
 
@@ -47,9 +48,16 @@ def make_step(
 
     With `accumulate`, the batch is worked off in that many micro-batches, each spread over the
     whole mesh, and weighted by the rows that count in it: the gradient is that of the whole batch.
+    `frozen` is a tree of bools: nothing is computed for the gradients of parameters that have True.
     """
 
     def loss_of(params: Any, collections: Any, batch: Batch, rngs: dict[str, Array]):
+        if frozen is not None:
+            params = jax.tree.map(
+                lambda param, still: jax.lax.stop_gradient(param) if still else param,
+                params,
+                frozen,
+            )
         output, updated = module.apply(
             {"params": params, **collections},
             batch,

@@ -33,7 +33,7 @@ from mmjax.train import warm_start
 from mmjax.train.config import Config
 from mmjax.train.evaluate import Evaluation, evaluate
 from mmjax.train.hooks import Hook, Log, Moment, Save, Validate
-from mmjax.train.optim import make_optimizer, make_schedule
+from mmjax.train.optim import frozen, make_optimizer, make_schedule
 from mmjax.train.periods import Periods
 from mmjax.train.ranges import require_ranges
 from mmjax.train.resume import require_same_config, require_same_data
@@ -117,6 +117,7 @@ class Trainer:
             plan.shardings,
             accumulate=accumulate,
             ema_decay=train.ema_decay,
+            frozen=frozen(plan.abstract.params, config.optimizer.multipliers),
         )
         return cls(config, dataset, mesh, module, periods, plan, step, plan.abstract)
 

@@ -14,7 +14,7 @@ from mmjax.nn.dense import parameter
 from mmjax.parallel.mesh import MeshConfig, make_mesh
 from mmjax.parallel.sharding import put_batch
 from mmjax.train.config import OptimizerConfig
-from mmjax.train.optim import make_optimizer, make_schedule
+from mmjax.train.optim import frozen, make_optimizer, make_schedule
 from mmjax.train.state import plan_state
 from mmjax.train.step import make_evaluate, make_step
 
@@ -273,3 +273,26 @@ def test_evaluation_is_whole_on_every_device(compiled):
     assert values.sharding.is_fully_replicated
     expected = batch.inputs["x"]["values"] @ run.start.params["kernel"]
     np.testing.assert_allclose(values, expected, atol=1e-5)
+
+
+def test_frozen_parameters_cost_no_gradient():
+    config = dataclasses.replace(SGD, multipliers={"kernel": 0.0})
+    one = Compiled(Regression(), config=config)
+    optimizer = make_optimizer(config, one.schedule)
+    args = (one.module, optimizer, one.schedule, one.mesh, one.plan.shardings)
+    still = make_step(*args, frozen={"kernel": True})
+    state, batch = one.plan.make(), put_batch(make_batch(0), one.mesh)
+    flops = [step.lower(state, batch).cost_analysis()["flops"] for step in (one.step, still)]
+    assert flops[1] < 0.8 * flops[0]
+    before = np.asarray(state.params["kernel"])
+    state, values = still(state, batch)
+    assert values["grad_norm"] == 0
+    assert values["loss"] > 0
+    np.testing.assert_array_equal(state.params["kernel"], before)
+
+
+def test_what_is_frozen_is_what_has_the_factor_0():
+    params = {"encoders_text": {"kernel": jnp.ones((3, 4))}, "task": {"kernel": jnp.ones((4, 2))}}
+    assert frozen(params, {"encoders_text": 0.1}) is None
+    still = frozen(params, {"encoders_text": 0.0})
+    assert still == {"encoders_text": {"kernel": True}, "task": {"kernel": False}}
