@@ -66,6 +66,8 @@ FAMILIES = {
     "hubert": "wav2vec2:HUBERT",
     "unispeech": "wav2vec2:UNISPEECH",
     "unispeech-sat": "wav2vec2:UNISPEECH_SAT",
+    "vit_mae": "vit:VIT_MAE",
+    "vit_msn": "vit:VIT_MSN",
     "vivit": "video:VIVIT",
     "wav2vec2": "wav2vec2:WAV2VEC2",
     "whisper": "whisper:WHISPER",

@@ -150,7 +150,7 @@ def match(
     left_out, ignored, unexpected, misshapen = [], [], [], []
     for name in order:
         known = spelling.canonical(name)
-        if known in by_name and known in taken:
+        if known in by_name and known in taken and not _outside(spelling, name):
             ignored.append(name)
         elif known in by_name and not _outside(spelling, name):
             taken.add(known)

@@ -155,4 +155,23 @@ CASES = {
         {"values": "last_hidden_state"},
         ours=channels_last,
     ),
+    "vit_mae": Case(
+        "ViTMAEModel",
+        {**VIT, "mask_ratio": 0.0},
+        # It shuffles the patches by this noise, even where none is left out.
+        lambda config: {
+            "pixel_values": WIDE,
+            "noise": np.arange(10, dtype=np.float32)[None].repeat(2, 0),
+        },
+        {"values": "last_hidden_state", "pooled": lambda output: output.last_hidden_state[:, 0]},
+        ours=lambda inputs: {"pixel_values": np.moveaxis(inputs["pixel_values"], -3, -1)},
+        call={"interpolate_pos_encoding": True},
+    ),
+    "vit_msn": Case(
+        "ViTMSNModel",
+        {**VIT, "hidden_act": "gelu_fast"},
+        lambda config: {"pixel_values": PIXELS},
+        {"values": "last_hidden_state", "pooled": lambda output: output.last_hidden_state[:, 0]},
+        ours=channels_last,
+    ),
 }

@@ -1,7 +1,8 @@
-"""ViT and DeiT."""
+"""ViT and DeiT, and ViTs that were pretrained as MAE and MSN."""
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from mmjax.core.errors import WeightsError
@@ -105,6 +106,10 @@ def pair(size: Any) -> int | tuple[int, ...]:
     return size if isinstance(size, int) else tuple(size)
 
 
+def bare_options(config: Any, names: Names) -> dict[str, Any]:
+    return {**options(config, names), "mlp_dim": config.intermediate_size}
+
+
 VIT = Family(
     spec=lambda config, names: Spec("vit", **vit_options(config, names)),
     table=table,
@@ -112,6 +117,15 @@ VIT = Family(
     saved_as="ViTModel",
     prefix="vit.",
 )
+
+# All patches are seen: what a `mask_ratio` leaves out belongs to its pretraining.
+VIT_MAE = dataclasses.replace(
+    VIT,
+    spec=lambda config, names: Spec("vit", **bare_options(config, names)),
+    saved_as="ViTMAEModel",
+)
+
+VIT_MSN = dataclasses.replace(VIT_MAE, saved_as="ViTMSNModel")
 
 DEIT = Family(
     spec=lambda config, names: Spec("vit", **vit_options(config, names), distillation_token=True),
