@@ -91,68 +91,82 @@ def mask_of(fields: dict) -> np.ndarray | None:
     return next((fields[name] for name in MASKS if name in fields), None)
 
 
+PADDED = sorted(name for name in CASES if mask_of(CASES[name][0]) is not None)
+
+
 @functools.cache
-def ready(name: str):
+def trained(name: str):
+    """A function of the fields: the tokens, then losses and gradients of thirty steps of Adam."""
     fields, options = CASES[name]
     module = encoders.build(name, **options, dropout=0.0)
-    variables = reference.unbox(
-        jax.jit(lambda: module.init(jax.random.key(0), **fields, train=False))()
-    )
-    run = jax.jit(functools.partial(module.apply, train=False))
-    return fields, module, variables, run
-
-
-@pytest.mark.parametrize("name", sorted(n for n in CASES if mask_of(CASES[n][0]) is not None))
-def test_what_stands_in_the_padding_changes_no_bit(name):
-    fields, _, variables, run = ready(name)
-    mask = mask_of(fields)
-    clean = run(variables, **fields)
-    dirty = dict(fields)
-    for field, values in fields.items():
-        if values.shape[:2] == mask.shape and field not in MASKS:
-            junk = np.nan if values.dtype.kind == "f" else 3
-            padded = ~mask.reshape(*mask.shape, *[1] * (values.ndim - 2))
-            dirty[field] = np.where(padded, values.dtype.type(junk), values)
-    other = run(variables, **dirty)
-    np.testing.assert_array_equal(clean.mask, other.mask)
-    np.testing.assert_array_equal(clean.pooled, other.pooled)
-    kept = np.asarray(clean.mask)
-    np.testing.assert_array_equal(np.asarray(clean.values)[kept], np.asarray(other.values)[kept])
-    np.testing.assert_array_equal(kept.any(axis=1), mask.any(axis=1))
-    assert not np.asarray(clean.pooled)[~mask.any(axis=1)].any()
-
-
-@pytest.mark.parametrize("name", sorted(CASES))
-def test_thirty_steps_tell_the_rows_apart(name):
-    fields, module, variables, _ = ready(name)
+    start = reference.random_variables(module, **fields, train=False)["params"]
     head = jnp.asarray(np.random.default_rng(1).standard_normal((8, 2)), jnp.float32)
     labels = np.array([0, 1, 0, 1, 1, 0])
     optimizer = optax.adam(0.02)
 
-    def loss(params):
+    def loss(params, fields):
         rngs = {"dropout": jax.random.key(1)}
         tokens = module.apply({"params": params}, **fields, train=True, rngs=rngs)
         logits = (tokens.pooled + masked_mean(tokens.values, tokens.mask)) @ head
         rows = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
         seen = tokens.mask.any(axis=1)
-        return jnp.sum(rows * seen) / seen.sum()
+        return jnp.sum(rows * seen) / seen.sum(), tokens
 
     @jax.jit
-    def train(params):
+    def train(fields):
         def step(carry, _):
             params, state = carry
-            value, slopes = jax.value_and_grad(loss)(params)
+            (value, tokens), slopes = jax.value_and_grad(loss, has_aux=True)(params, fields)
             updates, state = optimizer.update(slopes, state)
-            return (optax.apply_updates(params, updates), state), (value, slopes)
+            return (optax.apply_updates(params, updates), state), (tokens, value, slopes)
 
-        return jax.lax.scan(step, (params, optimizer.init(params)), None, length=30)[1]
+        return jax.lax.scan(step, (start, optimizer.init(start)), None, length=30)[1]
 
-    values, slopes = train(variables["params"])
+    return train
+
+
+@functools.cache
+def clean(name: str):
+    return jax.device_get(trained(name)(CASES[name][0]))
+
+
+@pytest.mark.parametrize("name", sorted(CASES))
+def test_thirty_steps_tell_the_rows_apart(name):
+    _, losses, slopes = clean(name)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(slopes))
     idle = [
         jax.tree_util.keystr(path)
         for path, leaf in jax.tree_util.tree_leaves_with_path(slopes)
-        if not np.asarray(leaf).any()
+        if not leaf.any()
     ]
     assert not idle, f"parameters without a gradient: {idle}"
-    assert values[-1] < 0.6 * values[0], values
+    assert losses[-1] < 0.6 * losses[0], losses
+
+
+@pytest.mark.parametrize("name", PADDED)
+def test_what_stands_in_the_padding_changes_no_bit_of_anything(name):
+    """Of tokens, pooled vectors, losses or gradients, in any of the steps."""
+    fields, _ = CASES[name]
+    mask = mask_of(fields)
+    dirty = dict(fields)
+    for field, values in fields.items():
+        if values.shape[:2] == mask.shape and field not in MASKS:
+            junk = values.dtype.type(np.nan if values.dtype.kind == "f" else 2)
+            padded = ~mask.reshape(*mask.shape, *[1] * (values.ndim - 2))
+            dirty[field] = np.where(padded, junk, values)
+    tokens, *rest = clean(name)
+    others, *other_rest = jax.device_get(trained(name)(dirty))
+    jax.tree.map(np.testing.assert_array_equal, rest, other_rest)
+    np.testing.assert_array_equal(tokens.pooled, others.pooled)
+    kept = tokens.mask[0]
+    np.testing.assert_array_equal(tokens.mask, others.mask)
+    np.testing.assert_array_equal(tokens.values[:, kept], others.values[:, kept])
+
+
+@pytest.mark.parametrize("name", PADDED)
+def test_a_row_without_anything_has_no_token_and_pools_to_zero(name):
+    there = mask_of(CASES[name][0]).any(axis=1)
+    tokens = clean(name)[0]
+    np.testing.assert_array_equal(tokens.mask[0].any(axis=1), there)
+    assert not tokens.pooled[:, ~there].any()
+    assert tokens.pooled[:, there].any(axis=(0, 2)).all()
