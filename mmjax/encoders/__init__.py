@@ -33,6 +33,7 @@ registry = Registry(
         "timesformer": "mmjax.encoders.timesformer:TimeSformer",
         "wav2vec2": "mmjax.encoders.wav2vec2:Wav2Vec2",
         "wav2vec2_base": "mmjax.encoders.wav2vec2:Wav2Vec2Base",
+        "wavlm": "mmjax.encoders.wavlm:WavLM",
         "spectrogram_transformer": "mmjax.encoders.spectrogram_transformer:SpectrogramTransformer",
         "spectrogram_transformer_base": (
             "mmjax.encoders.spectrogram_transformer:SpectrogramTransformerBase"

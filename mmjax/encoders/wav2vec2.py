@@ -101,7 +101,7 @@ class Wav2Vec2(SpecAugmented, kw_only=True):
         if self.norm == "post":
             values = layer_norm(name="embeddings_norm", eps=self.eps, **types)(values)
         values = nn.Dropout(self.dropout, deterministic=not train)(values)
-        values = self._blocks(values, mask, train)
+        values = self.blocks(values, mask, train=train)
         if self.adapter_layers:
             values = self._adapt(values)
             # The lengths of transformers are those of kernels of 1, whatever theirs are.
@@ -110,10 +110,13 @@ class Wav2Vec2(SpecAugmented, kw_only=True):
             mask = frame_mask(attention_mask, values, kernels, strides)
         return Tokens(values, mask, masked_mean(values, mask))
 
-    def _blocks(self, values: Array, mask: Array, train: bool) -> Array:
-        return self.transformer(**self._further())(values, mask, train=train)
+    def blocks(
+        self, values: Float[Array, "b t d"], mask: Bool[Array, "b t"], *, train: bool
+    ) -> Float[Array, "b t d"]:
+        """Frames with their positions, through the blocks; to be called in a compact method."""
+        return self.transformer(**self.block_options())(values, mask, train=train)
 
-    def _further(self) -> dict[str, Any]:
+    def block_options(self) -> dict[str, Any]:
         """Settings of the blocks that encoders of other kinds do not have."""
         return {"mlp_dropout": self.mlp_dropout, "layer_drop": self.layer_drop}
 

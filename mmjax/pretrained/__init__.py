@@ -70,6 +70,7 @@ FAMILIES = {
     "vit_msn": "vit:VIT_MSN",
     "vivit": "video:VIVIT",
     "wav2vec2": "wav2vec2:WAV2VEC2",
+    "wavlm": "wav2vec2:WAVLM",
     "whisper": "whisper:WHISPER",
     "whisper_encoder": "whisper:WHISPER_ENCODER",
     "xlm-roberta": "bert:XLM_ROBERTA",

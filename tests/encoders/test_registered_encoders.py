@@ -97,6 +97,7 @@ TINY = {
     "clip_text": (TEXT, {**BLOCKS, **WORDS}),
     "siglip_vision": (IMAGE, {**BLOCKS, "image_size": 8, "patch": 4}),
     "siglip_text": (TEXT, {**BLOCKS, **WORDS}),
+    "wavlm": (SOUND, {**BLOCKS, **FRAMES}),
     "spectrogram_transformer": (BANDS, {**BLOCKS, **SPECTROGRAM}),
     "spectrogram_transformer_base": (BANDS, {**BLOCKS, **SPECTROGRAM}),
     "whisper_encoder": (BANDS, {**BLOCKS, "max_frames": 10}),

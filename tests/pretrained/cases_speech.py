@@ -100,4 +100,16 @@ CASES = {
         lambda config: WAVEFORM,
         VALUES,
     ),
+    "wavlm": Case(
+        "WavLMModel",
+        {**SPEECH, "num_buckets": 8, "max_bucket_distance": 6},
+        lambda config: WAVEFORM,
+        VALUES,
+        gradients=(
+            "encoder.layers.0.attention.rel_attn_embed.weight",
+            "encoder.layers.1.attention.gru_rel_pos_const",
+            "encoder.layers.1.attention.gru_rel_pos_linear.weight",
+        ),
+    ),
+    "wavlm_stable": Case("WavLMModel", {**STABLE, "num_buckets": 10}, hidden_frames, VALUES),
 }

@@ -1,4 +1,4 @@
-"""wav2vec 2.0, and HuBERT, UniSpeech and data2vec, which are it with other settings."""
+"""wav2vec 2.0, HuBERT, UniSpeech and data2vec, which are it with other settings, and WavLM."""
 
 from __future__ import annotations
 
@@ -78,6 +78,16 @@ def block(theirs: str, ours: str, heads: int) -> Table:
     ]
 
 
+def gates(theirs: str, ours: str) -> Table:
+    """Of one of WavLM's layers."""
+    return [
+        *dense(f"{theirs}.attention.gru_rel_pos_linear", f"{ours}/gate"),
+        *reshaped(
+            f"{theirs}.attention.gru_rel_pos_const", f"{ours}/gate_scale", (-1,), (1, -1, 1, 1)
+        ),
+    ]
+
+
 def adapter(config: Any) -> Table:
     """The convolutions behind the blocks."""
     if not _has_adapter(config):
@@ -144,7 +154,7 @@ def options(config: Any, names: Names) -> dict[str, Any]:
         "mask_time_least": config.mask_time_min_masks,
         "mask_feature_rate": float(config.mask_feature_prob) if masks else 0.0,
         "mask_feature_span": config.mask_feature_length,
-        "mask_feature_least": config.mask_feature_min_masks,
+        "mask_feature_least": getattr(config, "mask_feature_min_masks", 0),
         **_position_options(config),
     }
     if _has_adapter(config):
@@ -197,6 +207,27 @@ def waveform_inputs(config: Any) -> Inputs:
     }
 
 
+def wavlm_table(config: Any) -> Table:
+    bias = "encoder.layers.0.attention.rel_attn_embed.weight"
+    return [
+        *table(config),
+        *param(bias, "relative_bias/table"),
+        *(
+            leaf
+            for i in range(config.num_hidden_layers)
+            for leaf in gates(f"encoder.layers.{i}", f"transformer/stack/layer_{i}")
+        ),
+    ]
+
+
+def wavlm_options(config: Any, names: Names) -> dict[str, Any]:
+    return {
+        **options(config, names),
+        "buckets": config.num_buckets,
+        "longest": config.max_bucket_distance,
+    }
+
+
 WAV2VEC2 = Family(
     spec=lambda config, names: Spec("wav2vec2", **options(config, names)),
     table=table,
@@ -225,4 +256,12 @@ UNISPEECH = dataclasses.replace(WAV2VEC2, saved_as="UniSpeechModel", prefix="uni
 UNISPEECH_SAT = dataclasses.replace(WAV2VEC2, saved_as="UniSpeechSatModel", prefix="unispeech_sat.")
 DATA2VEC_AUDIO = dataclasses.replace(
     WAV2VEC2, saved_as="Data2VecAudioModel", prefix="data2vec_audio."
+)
+
+WAVLM = dataclasses.replace(
+    WAV2VEC2,
+    spec=lambda config, names: Spec("wavlm", **wavlm_options(config, names)),
+    table=wavlm_table,
+    saved_as="WavLMModel",
+    prefix="wavlm.",
 )
