@@ -13,7 +13,7 @@ import PIL.ImageOps
 
 from mmjax.core.errors import DataError
 from mmjax.data.cells import shown
-from mmjax.data.paths import read_media
+from mmjax.data.paths import naming, read_media
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 MAX_PIXELS = 50_000_000
@@ -45,14 +45,8 @@ def decode_image(
     of its size as long as its shortest side stays at least so long. Raises DataError, which names
     the path, for a format outside `formats`, more than `max_pixels` (by the header), and damage.
     """
-    try:
+    with naming(cell):
         return _decode(cell, root, where, channels, max_pixels, formats, draft)
-    except DataError as error:
-        if not isinstance(cell, str) or shown(cell) in error.what:
-            raise
-        raise DataError(
-            error.code, f"'{shown(cell)}': {error.what}", where=error.where, fix=error.fix
-        ) from error
 
 
 def _decode(

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from mmjax.core.errors import DataError, TransientError, nearest
+from mmjax.data.cells import shown
 
 MAX_BYTES = 256 * 2**20
 """The largest media file that is read unless the caller says otherwise."""
@@ -122,6 +123,19 @@ def open_media(
             raise DataError(
                 308, f"'{cell}' changed its size while it was read", where=where, fix="read again"
             )
+
+
+@contextlib.contextmanager
+def naming(cell: Any) -> Iterator[None]:
+    """A DataError of the block says which file it is about, if the cell is a path."""
+    try:
+        yield
+    except DataError as error:
+        if not isinstance(cell, str) or shown(cell) in error.what:
+            raise
+        raise DataError(
+            error.code, f"'{shown(cell)}': {error.what}", where=error.where, fix=error.fix
+        ) from error
 
 
 class _Watched(io.FileIO):

@@ -14,7 +14,7 @@ import PIL.Image
 from mmjax.core.errors import DataError
 from mmjax.data import animations
 from mmjax.data.cells import shown
-from mmjax.data.paths import MAX_STREAMED_BYTES, open_media
+from mmjax.data.paths import MAX_STREAMED_BYTES, naming, open_media
 from mmjax.data.video_stream import Stream
 
 FORMATS = ("MP4", "MATROSKA", "AVI", "GIF", "WEBP")
@@ -52,7 +52,7 @@ def decode_video(
     than `deadline_seconds`.
     """
     with (
-        _named(cell, where),
+        naming(cell),
         _opened(cell, root, where, formats, max_pixels, max_frames, deadline_seconds) as clip,
     ):
         return [make(frame) for frame in clip.frames(sampled(clip.count, places))]
@@ -72,7 +72,7 @@ def verify_video(
     more than a twentieth of the frames is damaged.
     """
     with (
-        _named(cell, where),
+        naming(cell),
         _opened(cell, root, where, formats, max_pixels, max_frames, deadline_seconds) as clip,
     ):
         clip.verify()
@@ -84,19 +84,6 @@ def sampled(count: int, places: Sequence[float]) -> list[int]:
         return list(range(count))
     width = count / len(places)
     return [min(int((i + place) * width), count - 1) for i, place in enumerate(places)]
-
-
-@contextlib.contextmanager
-def _named(cell: Any, where: str) -> Iterator[None]:
-    """Errors of a file name it."""
-    try:
-        yield
-    except DataError as error:
-        if not isinstance(cell, str) or shown(cell) in error.what:
-            raise
-        raise DataError(
-            error.code, f"'{shown(cell)}': {error.what}", where=error.where, fix=error.fix
-        ) from error
 
 
 @contextlib.contextmanager

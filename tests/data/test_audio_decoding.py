@@ -173,7 +173,7 @@ def test_rates_that_are_none(rate):
 
 def test_a_rate_of_zero():
     content = _encoded(TONE)
-    _refused(413, content[:24] + b"\0\0\0\0" + content[28:])
+    _refused(412, content[:24] + b"\0\0\0\0" + content[28:])
     _refused(412, {"array": TONE, "sampling_rate": 0})
 
 

@@ -15,6 +15,7 @@ from mmjax.core.typing import Float, Int
 from mmjax.data import audio_decoding
 from mmjax.data.audio_features import Features, LogMel, Style
 from mmjax.data.audio_front import FrontEnd, HuggingFace, Kind
+from mmjax.data.audio_stream import FORMATS, RATES
 from mmjax.data.modalities.base import Cells, Example, Place
 from mmjax.data.paths import resolve_media
 from mmjax.data.table import Table
@@ -56,13 +57,13 @@ class Audio:
     """Training transforms by name, as `transforms.sounds.AugmentSound` takes them."""
     strict_rate: bool = False
     """Whether a file with another sample rate is an error."""
-    formats: tuple[str, ...] = audio_decoding.FORMATS
+    formats: tuple[str, ...] = FORMATS
     processor: str | None = None
     """The folder or hub id of a Hugging Face feature extractor, in place of `sample_rate`,
     `features` and all that follow from them; of `max_seconds` too if it has a length of its own."""
 
     def __post_init__(self) -> None:
-        low, high = audio_decoding.RATES
+        low, high = RATES
         wrong = {
             "sample_rate": not low <= self.sample_rate <= high,
             "max_seconds": not 0 < self.max_seconds <= 24 * 3600,
