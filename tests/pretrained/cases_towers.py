@@ -113,4 +113,26 @@ CASES = {
         lambda config: {"input_ids": IDS, "position_ids": np.arange(7)[None, ::-1].copy()},
         ALONE,
     ),
+    "vision-text-dual-encoder": Case(
+        "VisionTextDualEncoderModel",
+        {
+            "vision_config": {**GRID, "model_type": "vit"},
+            "text_config": {**WORDS, "model_type": "bert", "type_vocab_size": 2},
+            "projection_dim": 12,
+        },
+        lambda config: {**BOTH, "token_type_ids": SEGMENTS},
+        {**JOINT, "logit_scale": scale},
+        ours=channels_last,
+    ),
+    "vision-text-dual-encoder_clip": Case(
+        "VisionTextDualEncoderModel",
+        {
+            "vision_config": {**GRID, "model_type": "clip_vision_model"},
+            "text_config": {**WORDS, "model_type": "roberta", "max_position_embeddings": 12},
+            "projection_dim": 12,
+        },
+        lambda config: BOTH,
+        JOINT,
+        ours=channels_last,
+    ),
 }

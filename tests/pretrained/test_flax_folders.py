@@ -36,6 +36,7 @@ FLAX = {
     "roformer_values": "FlaxRoFormerModel",
     "t5": "FlaxT5ForConditionalGeneration",
     "mt5": "FlaxMT5ForConditionalGeneration",
+    "vision-text-dual-encoder": "FlaxVisionTextDualEncoderModel",
     "vit": "FlaxViTModel",
     "wav2vec2_stable": "FlaxWav2Vec2Model",
     "whisper": "FlaxWhisperForConditionalGeneration",
@@ -56,6 +57,16 @@ def clip_as_it_was(array, /, min=None, max=None, *, a_min=None, a_max=None):
     return _clip(array, a_min if min is None else min, a_max if max is None else max)
 
 
+def shapes_of(init_weights):
+    """An `init_weights` that returns zeros, without computing them."""
+
+    def shaped(self, rng, *args):
+        tree = jax.eval_shape(lambda rng: init_weights(self, rng, *args), rng)
+        return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), tree)
+
+    return shaped
+
+
 def write_flax_folder(name: str, folder: Path, **options) -> tuple[Path, Path]:
     """A golden case as safetensors, and as what its Flax class saves of the same weights.
 
@@ -69,8 +80,13 @@ def write_flax_folder(name: str, folder: Path, **options) -> tuple[Path, Path]:
     with warnings.catch_warnings(), mock.patch.object(jnp, "clip", clip_as_it_was):
         warnings.simplefilter("ignore")
         cls = getattr(transformers, FLAX[name])
-        model = cls(cls.config_class.from_pretrained(source), _do_init=False)
         # The conversion asks for the model's tree; making real parameters would take long.
+        config = cls.config_class.from_pretrained(source)
+        if "DualEncoder" in FLAX[name]:  # which insists on making them
+            with mock.patch.object(cls, "init_weights", shapes_of(cls.init_weights)):
+                model = cls(config)
+        else:
+            model = cls(config, _do_init=False)
         model._is_initialized, model._params = True, model.params_shape_tree
         weights = {key: array.copy() for key, array in golden.weights().items()}
         params = convert_pytorch_state_dict_to_flax(weights, model)

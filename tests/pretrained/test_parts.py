@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import re
 
@@ -12,10 +13,16 @@ import pytest
 
 from mmjax.core.errors import ConfigError, WeightsError
 from mmjax.pretrained.load import load
+from mmjax.pretrained.save import save
 
 ENCODERS = ("bart", "bart_unequal", "mt5", "t5", "umt5")
 """Encoder-decoders whose encoder loads alone."""
-TOWERS = {"clip": "{}_projection.weight", "siglip": ""}
+TOWERS = {
+    "clip": "{}_projection.weight",
+    "siglip": "",
+    "vision-text-dual-encoder": "{}_projection.weight",
+    "vision-text-dual-encoder_clip": "{}_projection.weight",
+}
 """Dual towers, and what their parts' pooled outputs are projected with."""
 
 
@@ -55,7 +62,8 @@ def test_the_encoder_of_an_encoder_decoder(name, tmp_path):
 def test_a_tower_of_a_dual_tower(name, part, tmp_path):
     golden = goldens.load(name)
     encoder = load(goldens.write_folder(golden, tmp_path), part=part)
-    fields = {"vision": ["pixel_values"], "text": ["input_ids", "attention_mask"]}[part]
+    text = [field for field in golden.inputs if field != "pixel_values"]
+    fields = {"vision": ["pixel_values"], "text": text}[part]
     pooled = np.asarray(run(encoder, golden.inputs, *fields).pooled, np.float64)
     if TOWERS[name]:
         theirs = TOWERS[name].format({"vision": "visual"}.get(part, part))
@@ -64,6 +72,25 @@ def test_a_tower_of_a_dual_tower(name, part, tmp_path):
     assert_close(joined, golden.outputs[part])
     other = {"vision": "text_model.", "text": "vision_model."}[part]
     assert any(left.startswith(other) for left in encoder.report.left_out)
+
+
+def test_a_side_is_saved_as_a_folder_of_its_own(tmp_path):
+    golden = goldens.load("vision-text-dual-encoder_clip")
+    folder = goldens.write_folder(golden, tmp_path / "whole")
+    for part, family in (("vision", "clip_vision_model"), ("text", "roberta")):
+        side = load(folder, part=part)
+        again = load(save(side, tmp_path / part))
+        assert again.model_type == family
+        assert again.report.left_out == ()
+        jax.tree.map(np.testing.assert_array_equal, again.variables, side.variables)
+
+
+def test_sides_of_families_that_are_not_known(tmp_path):
+    golden = goldens.load("vision-text-dual-encoder")
+    config = {**golden.config, "text_config": {"model_type": "gptj"}}
+    folder = goldens.write_folder(dataclasses.replace(golden, config=config), tmp_path)
+    with pytest.raises(WeightsError, match="model_type 'gptj' is no known encoder"):
+        load(folder)
 
 
 def test_texts_are_embedded_without_pictures(golden_encoder):
