@@ -100,7 +100,7 @@ def test_gradients_are_those_of_differences(cell):
 
 def test_the_forget_gate_starts_open_and_hidden_kernels_orthogonal():
     module = Recurrent(hidden=4)
-    params = unbox(module.init(jax.random.key(0), jnp.asarray(VALUES), jnp.asarray(MASK)))["params"]
+    params = unbox(jax.jit(module.init)(jax.random.key(0), VALUES, MASK))["params"]
     np.testing.assert_array_equal(params["bias"], np.repeat([0, 1, 0, 0], 4))
     for gate in np.split(np.asarray(params["hidden_kernel"]), 4, axis=1):
         np.testing.assert_allclose(gate @ gate.T, np.eye(4), atol=1e-6)
