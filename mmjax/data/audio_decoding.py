@@ -39,9 +39,9 @@ def decode_audio(
     [-1, 1], or integers that fill their type), or a mapping with `bytes`, or with `array` and
     `sampling_rate`, as Hugging Face data sets have. Channels are averaged. Of a longer sound a part
     is taken: its beginning at `place` 0, its middle at 0.5, its end at 1. Raises DataError, which
-    names the path, for a format outside `formats`, no samples at all, a rate outside `audio_stream.RATES` or,
-    with `strict_rate`, other than `sample_rate`, samples that are not finite or beyond 1e6, and
-    damage.
+    names the path, for a format outside `formats`, no samples at all, a rate outside
+    `audio_stream.RATES` or, with `strict_rate`, other than `sample_rate`, samples that are not
+    finite or beyond 1e6, and damage.
     """
     with naming(cell), _opened(cell, root, where, sample_rate, formats) as sound:
         rate = sound.extent.rate
