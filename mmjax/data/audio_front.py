@@ -11,8 +11,8 @@ import numpy as np
 
 from mmjax.core.errors import ConfigError, nearest
 from mmjax.core.files import write_json
-from mmjax.core.packages import locate
 from mmjax.core.typing import Float
+from mmjax.data import processor_files
 from mmjax.data.audio_features import Features, LogMel, standardize
 
 Kind = Literal["waveform", "log_mel", "mfcc"]
@@ -127,16 +127,14 @@ class HuggingFace:
 
         Raises ConfigError if there is no audio feature extractor.
         """
-        from transformers.feature_extraction_utils import FeatureExtractionMixin
-
-        try:
-            config, _ = FeatureExtractionMixin.get_feature_extractor_dict(locate(name))
-        except (OSError, ValueError) as error:
+        folder = processor_files.resolve(name)
+        config = processor_files.media_configs(folder).get("feature_extractor")
+        if config is None:
             raise ConfigError(
                 111,
-                f"no feature extractor '{name}': {str(error).splitlines()[0]}",
-                fix=f"give a folder with {CONFIG_FILE}, or a hub id",
-            ) from error
+                f"no feature extractor in '{name}'",
+                fix=f"give a folder with {CONFIG_FILE} of an audio model, or a hub id",
+            )
         return cls(config, where=f"{name}, {CONFIG_FILE}")
 
     def front(self, max_seconds: float) -> FrontEnd:

@@ -165,11 +165,22 @@ def test_the_audio_spectrogram_transformer_from_its_folder(tmp_path):
 
 
 def test_no_extractor_is_named(tmp_path):
-    with pytest.raises(ConfigError, match=r"MMX-111.*no feature extractor"):
-        _fitted(Audio("sound", processor=str(tmp_path)), _table(_sound(10)))
-    (tmp_path / "preprocessor_config.json").write_text('{"image_processor_type": "X"}')
-    with pytest.raises(ConfigError, match=r"MMX-111.*no audio front end"):
-        _fitted(Audio("sound", processor=str(tmp_path)), _table(_sound(10)))
+    def refused(said):
+        with pytest.raises(ConfigError, match=f"MMX-111.*{said}"):
+            _fitted(Audio("sound", processor=str(tmp_path / "hub")), _table(_sound(10)))
+
+    refused("there is no folder")
+    (tmp_path / "hub").mkdir()
+    refused("no feature extractor")
+    file = tmp_path / "hub" / "preprocessor_config.json"
+    file.write_text('{"image_processor_type": "X"}')
+    refused("no feature extractor")
+    file.write_text('{"feature_extractor_type": "ClapFeatureExtractor"}')
+    refused("no audio front end for 'ClapFeatureExtractor'.*valid: AST")
+    file.write_text('{"feature_extractor_type": "WhisperFeatureExtractor", "n_fft": "long"}')
+    refused("wrong values")
+    file.write_text('{"feature_extractor_type": "WhisperFeatureExtractor", "dither": 0.1}')
+    refused("dither")
 
 
 def test_training_takes_any_part_and_evaluation_one():
