@@ -21,11 +21,12 @@ from mmjax.nn.dense import Activation, dense, embedding
 from mmjax.nn.lm_block import Layer, LMBlock, Parallel, Places
 from mmjax.nn.norms import layer_norm
 from mmjax.nn.pooling import last_valid
+from mmjax.nn.positions import sinusoids
 from mmjax.nn.rotary import rotary_angles, rotary_frequencies
 from mmjax.nn.stack import Stack
 from mmjax.nn.transformer import NORMS, BlockSettings, NormKind
 
-Positions = Literal["learned", "rotary", "alibi"]
+Positions = Literal["learned", "rotary", "alibi", "sinusoidal"]
 
 _EVERYWHERE = np.iinfo(np.int32).max
 
@@ -34,11 +35,12 @@ class CausalSettings(TransformerEncoder, kw_only=True):
     """Settings of a decoder-only language model; with the defaults, GPT-2's (Radford et al. 2019).
 
     `positions` are a learned table of `max_length`, from its row `position_offset` on; angles
-    (`rotary_...`, see `nn.rotary`; `rotary_dim` of each head's channels, all if None); or ALiBi
-    (Press et al. 2022). With `count_valid`, a token's position is the number of valid ones before
-    it (OPT), not its place. `windows` are how far back each layer looks, repeated over the layers;
-    0 is everywhere. `factor_by_layer` divides the logits of layer i by i + 1. Words of
-    `embedding_width` are projected to `width` and back. `parallel` is that of `nn.lm_block`.
+    (`rotary_...`, see `nn.rotary`; `rotary_dim` of each head's channels, all if None); ALiBi
+    (Press et al. 2022); or sines and cosines in halves that end at 1 / 10000 (XGLM). With
+    `count_valid`, a token's position is the number of valid ones before it (OPT), not its place.
+    `windows` are how far back each layer looks, repeated over the layers; 0 is everywhere.
+    `factor_by_layer` divides the logits of layer i by i + 1. Words of `embedding_width` are
+    projected to `width` and back. `parallel` and `fused` are those of `nn.lm_block`.
     `word_segments` adds the words of `token_type_ids` (GPT-2).
     """
 
@@ -54,6 +56,8 @@ class CausalSettings(TransformerEncoder, kw_only=True):
     head_dim: int | None = None
     attention_scale: float | None = None
     parallel: Parallel = "no"
+    fused: bool = False
+    mlp_dropout: float = 0.0
     positions: Positions = "learned"
     position_offset: int = 0
     count_valid: bool = False
@@ -117,6 +121,8 @@ class CausalSettings(TransformerEncoder, kw_only=True):
             axes = ("tokens", "embed")
             table = embedding(count, self.width, axes=axes, name="positions", **self.types())
             values = values + table(position_ids + self.position_offset)
+        elif self.positions == "sinusoidal":
+            values = values + self._sinusoids(position_ids + self.position_offset)
         if self.embeddings_norm:
             values = layer_norm(name="embeddings_norm", eps=self.eps, **self.types())(values)
         values = nn.Dropout(self.embeddings_dropout, deterministic=not train)(values)
@@ -129,10 +135,16 @@ class CausalSettings(TransformerEncoder, kw_only=True):
             values = self._projected(values, self.embedding_width, "projection_out")
         return values
 
+    def _sinusoids(self, positions: Int[Array, "#b n"]) -> Float[Array, "#b n d"]:
+        half = self.width // 2
+        longest = 10000.0 ** (half / max(half - 1, 1))
+        found = sinusoids(positions, self.width, longest=longest, layout="halves")
+        return found.astype(self.dtype)
+
     def _stack(self) -> Stack:
         fields = {field.name for field in dataclasses.fields(BlockSettings)} - {"parent", "name"}
         own = {name: getattr(self, name) for name in fields if hasattr(self, name)}
-        own |= {"kv_heads": self.kv_heads, "parallel": self.parallel}
+        own |= {"kv_heads": self.kv_heads, "parallel": self.parallel, "fused": self.fused}
         return Stack(
             block=LMBlock,
             settings={**own, "interleaved": self.rotary_interleaved},

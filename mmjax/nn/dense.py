@@ -18,7 +18,7 @@ fan_in: Initializer = nn.initializers.lecun_normal()
 
 def dense(
     features: int | Sequence[int],
-    axes: tuple[str, ...],
+    axes: tuple[str | None, ...],
     *,
     name: str,
     contract: int | Sequence[int] = -1,

@@ -50,7 +50,8 @@ class LMAttention(nn.Module, kw_only=True):
     """Self-attention with rotated queries and keys, `kv_heads` of which serve `heads` queries.
 
     Grouped queries as in Ainslie et al. 2023: query head i takes key head `i // (heads /
-    kv_heads)`. Other settings as in `nn.attention.Attention`, whose weights it sows too.
+    kv_heads)`. `fused` keeps the three projections in one, head by head (BLOOM). Other settings as
+    in `nn.attention.Attention`, whose weights it sows too.
     """
 
     heads: int
@@ -60,6 +61,7 @@ class LMAttention(nn.Module, kw_only=True):
     scale: float | None = None
     interleaved: bool = False
     rotate_values: bool = False
+    fused: bool = False
     dropout: float = 0.0
     dtype: Dtype = jnp.float32
     param_dtype: Dtype = jnp.float32
@@ -78,8 +80,18 @@ class LMAttention(nn.Module, kw_only=True):
             bias = self._has_bias(name)
             return dense((heads, head_dim), axes, use_bias=bias, name=name, **types)(values)
 
-        queries = project("query", self.heads)
-        keys, content = project("key", kv_heads), project("value", kv_heads)
+        if self.fused:
+            all_three = dense(
+                (self.heads, 3, head_dim),
+                ("embed", "heads", None, "head_dim"),
+                use_bias=self._has_bias("query"),
+                name="qkv",
+                **types,
+            )(values)
+            queries, keys, content = (all_three[..., i, :] for i in range(3))
+        else:
+            queries = project("query", self.heads)
+            keys, content = project("key", kv_heads), project("value", kv_heads)
         if places.angles is not None:
             queries = rotate(queries, places.angles, interleaved=self.interleaved)
             keys = rotate(keys, places.angles, interleaved=self.interleaved)
@@ -118,6 +130,7 @@ class LMBlock(Block, kw_only=True):
     kv_heads: int | None = None
     interleaved: bool = False
     rotate_values: bool = False
+    fused: bool = False
     parallel: Parallel = "no"
 
     @nn.compact
@@ -137,6 +150,7 @@ class LMBlock(Block, kw_only=True):
             scale=self.attention_scale,
             interleaved=self.interleaved,
             rotate_values=self.rotate_values,
+            fused=self.fused,
             dropout=self.attention_dropout,
             name="attention",
             **self.types(),

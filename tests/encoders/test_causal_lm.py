@@ -27,7 +27,12 @@ OPTIONS = {
         "tied": False,
         "windows": (3,),
     },
-    "alibi": {"positions": "alibi", "embeddings_norm": True, "parallel": "one_norm"},
+    "alibi": {
+        "positions": "alibi",
+        "embeddings_norm": True,
+        "parallel": "one_norm",
+        "fused": True,
+    },
 }
 
 

@@ -78,7 +78,7 @@ def make(name: str, case: Case) -> goldens.Golden:
     assert not info["unexpected_keys"], info
     model.eval()
     inputs = case.inputs(config)
-    given = {key: torch.from_numpy(np.asarray(array)) for key, array in inputs.items()}
+    given = {key: torch.from_numpy(np.array(array)) for key, array in inputs.items()}
     with torch.set_grad_enabled(bool(case.gradients)):
         output = model(**given, **case.call)
         found = {

@@ -25,6 +25,11 @@ HEADS = {
 """Golden cases, and what a class with a head puts before their names and adds to them."""
 
 REFUSED = [
+    ("bloom", "apply_residual_connection_post_layernorm", True),
+    ("gptj", "rotary_dim", None),
+    ("llama", "rope_scaling", {"rope_type": "yarn", "factor": 2.0}),
+    ("llama", "pretraining_tp", 2),
+    ("opt", "layer_norm_elementwise_affine", False),
     ("mpnet", "relative_attention_num_buckets", 16),
     ("gpt2", "add_cross_attention", True),
     ("roberta", "position_embedding_type", "relative_key"),
@@ -86,7 +91,7 @@ def test_a_language_model_from_the_base_class_and_from_one_with_another_head(
         assert found.report.ignored == (tuple(sorted(buffers)) if name == "base" else ())
 
 
-@pytest.mark.parametrize("name", ["gpt2", "gpt2_options"])
+@pytest.mark.parametrize("name", ["gpt2", "gpt2_options", "opt_350m"])
 def test_a_language_model_as_encoder(name, golden_encoder, tmp_path):
     golden, _ = golden_encoder(name)
     encoder = load(f"{goldens.write_folder(golden, tmp_path)}#encoder")
