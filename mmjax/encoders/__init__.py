@@ -80,6 +80,7 @@ decoders = Registry(
         "bart": "mmjax.encoders.bart:Bart",
         "t5": "mmjax.encoders.t5:T5",
         "causal_lm": "mmjax.encoders.causal_lm:CausalLM",
+        "ctc": "mmjax.encoders.ctc:CTC",
         "whisper": "mmjax.encoders.whisper:Whisper",
     },
 )

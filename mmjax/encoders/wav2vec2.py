@@ -17,9 +17,21 @@ from mmjax.nn.convolution import conv1d
 from mmjax.nn.dense import Activation, dense, parameter
 from mmjax.nn.norms import layer_norm
 from mmjax.nn.pooling import masked_mean
-from mmjax.nn.transformer import Norm
+from mmjax.nn.transformer import Block, Mlp, Norm
 
 _ADAPTER_EPS = 1e-5
+
+
+class AdapterBlock(Block, kw_only=True):
+    """A block that ends with a small MLP of its own, with a residual and a norm before it."""
+
+    adapter_dim: int
+
+    def end(self, values: Float[Array, "b n d"], *, train: bool) -> Float[Array, "b n d"]:
+        types = self.types()
+        adapter = Mlp(hidden=self.adapter_dim, activation="relu", name="adapter", **types)
+        norm = layer_norm(name="adapter_norm", eps=_ADAPTER_EPS, **types)
+        return values + adapter(norm(values), train=train)
 
 
 class Wav2Vec2(SpecAugmented, kw_only=True):
@@ -35,7 +47,8 @@ class Wav2Vec2(SpecAugmented, kw_only=True):
     In training, `mask_time_*` and `mask_feature_*` hide spans of frames and of channels (rng stream
     "mask"); `mask_time_indices` [b t] gives the frames instead. Hidden frames become a learned
     vector, or 0 without `mask_embedding`. `adapter_layers` strided convolutions may end the
-    encoder. Raises ConfigError for a waveform shorter than one frame.
+    encoder, and small layers of width `attention_adapter` each block, as MMS has one a language.
+    Raises ConfigError for a waveform shorter than one frame.
     """
 
     norm: Norm = "post"
@@ -55,6 +68,7 @@ class Wav2Vec2(SpecAugmented, kw_only=True):
     mlp_dropout: float = 0.1
     layer_drop: float = 0.0
     mask_embedding: bool = True
+    attention_adapter: int = 0
     adapter_layers: int = 0
     adapter_width: int = 0
     adapter_kernel: int = 3
@@ -114,7 +128,13 @@ class Wav2Vec2(SpecAugmented, kw_only=True):
         self, values: Float[Array, "b t d"], mask: Bool[Array, "b t"], *, train: bool
     ) -> Float[Array, "b t d"]:
         """Frames with their positions, through the blocks; to be called in a compact method."""
-        return self.transformer(**self.block_options())(values, mask, train=train)
+        options = self.block_options()
+        if self.attention_adapter:
+            options |= {
+                "block": AdapterBlock,
+                "block_options": {"adapter_dim": self.attention_adapter},
+            }
+        return self.transformer(**options)(values, mask, train=train)
 
     def block_options(self) -> dict[str, Any]:
         """Settings of the blocks that encoders of other kinds do not have."""

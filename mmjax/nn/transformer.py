@@ -165,7 +165,11 @@ class Block(BlockSettings, kw_only=True):
             **self.types(),
         )
         values = self._residual(values, lambda x: mlp(x, train=train), "mlp", train, drop_share)
-        return self._unless_dropped(values, given, train)
+        return self._unless_dropped(self.end(values, train=train), given, train)
+
+    def end(self, values: Float[Array, "b n d"], *, train: bool) -> Float[Array, "b n d"]:
+        """What the block returns of the sum of its parts: the sum."""
+        return values
 
     def bias_of(
         self, values: Float[Array, "b n d"], bias: Float[Array, "#b #k #n n"] | None

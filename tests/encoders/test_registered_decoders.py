@@ -38,6 +38,28 @@ DECODERS = {
 }
 """Inputs, and options that make the decoder small. A new decoder is one line here."""
 
+RECOGNISERS = {
+    "ctc": (
+        {
+            "input_values": RNG.standard_normal((3, 40)).astype(np.float32),
+            "attention_mask": np.arange(40) < np.array([[40], [23], [11]]),
+        },
+        {
+            "tower": Spec(
+                "wav2vec2",
+                conv_channels=(6, 6),
+                conv_kernels=(5, 3),
+                conv_strides=(3, 2),
+                position_kernel=4,
+                position_groups=2,
+                **BLOCKS,
+            ),
+            "vocab_size": 13,
+        },
+    ),
+}
+"""Those that read an encoder's tokens, and look both ways."""
+
 TOWERS = {
     "dual_tower": (
         {
@@ -57,12 +79,13 @@ TOWERS = {
 }
 REGISTERED = [
     *((encoders.decoders, name, *DECODERS[name]) for name in sorted(DECODERS)),
+    *((encoders.decoders, name, *RECOGNISERS[name]) for name in sorted(RECOGNISERS)),
     *((encoders.towers, name, *TOWERS[name]) for name in sorted(TOWERS)),
 ]
 
 
 def test_none_is_left_out():
-    assert set(DECODERS) == set(encoders.decoders)
+    assert {*DECODERS, *RECOGNISERS} == set(encoders.decoders)
     assert set(TOWERS) == set(encoders.towers)
 
 
@@ -108,6 +131,20 @@ def test_decoders_see_no_later_token(name):
     other = apply(variables, **{**inputs, key: ids})
     np.testing.assert_allclose(other.logits[:, :2], found.logits[:, :2], atol=1e-6)
     assert not np.allclose(other.logits[0, 2:], found.logits[0, 2:], atol=1e-3)
+
+
+@pytest.mark.parametrize("name", sorted(RECOGNISERS))
+def test_recognisers_spell_each_token(name):
+    inputs, options = RECOGNISERS[name]
+    module = encoders.decoders.build(name, **options)
+    variables = reference.random_variables(module, **inputs, train=False)
+    found = jax.jit(functools.partial(module.apply, train=False))(variables, **inputs)
+    head = reference.double(variables["params"]["head"])
+    expected = reference.dense(head, np.asarray(found.tokens.values, np.float64))
+    np.testing.assert_allclose(found.logits, expected, atol=1e-5)
+    assert found.logits.shape == (3, 5, 13)
+    assert found.tokens.mask.sum(axis=1).tolist() == [5, 3, 1]
+    assert found.encoder is None
 
 
 @pytest.mark.parametrize(("registry", "name", "inputs", "options"), REGISTERED)

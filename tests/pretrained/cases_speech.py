@@ -112,4 +112,18 @@ CASES = {
         ),
     ),
     "wavlm_stable": Case("WavLMModel", {**STABLE, "num_buckets": 10}, hidden_frames, VALUES),
+    "wav2vec2_ctc": Case(
+        "Wav2Vec2ForCTC",
+        {**STABLE, "adapter_attn_dim": 6},
+        lambda config: WAVEFORM,
+        {"logits": "logits"},
+        options={"part": "ctc"},
+    ),
+    "hubert_ctc": Case(
+        "HubertForCTC",
+        {**SPEECH, "feat_extract_norm": "layer", "conv_pos_batch_norm": True},
+        lambda config: WAVEFORM,
+        {"logits": "logits"},
+        options={"part": "ctc"},
+    ),
 }

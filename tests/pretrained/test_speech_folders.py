@@ -66,14 +66,35 @@ def test_settings_of_training_are_those_of_the_config(tmp_path):
     write("wav2vec2", tmp_path, mask_time_prob=0.2, mask_feature_prob=0.1, layerdrop=0.3)
     module = load(tmp_path).module
     assert (module.mask_time_rate, module.mask_feature_rate, module.layer_drop) == (0.2, 0.1, 0.3)
+    write("wav2vec2", tmp_path, mask_time_prob=0.0)
+    assert load(tmp_path).report.ignored == ("masked_spec_embed",)
     write("wav2vec2", tmp_path, apply_spec_augment=False)
     assert load(tmp_path).module.mask_time_rate == 0
 
 
-def test_attention_adapters_are_refused(tmp_path):
-    write("wav2vec2_stable", tmp_path, adapter_attn_dim=4)
-    with pytest.raises(WeightsError, match="adapter_attn_dim = 4 is not supported"):
-        load(tmp_path)
+@pytest.mark.parametrize("name", ["wav2vec2_ctc", "hubert_ctc"])
+def test_models_that_recognise_speech_are_saved_as_they_were(name, golden_encoder, tmp_path):
+    golden, encoder = golden_encoder(name)
+    save(encoder, tmp_path / "out")
+    ours = load_file(tmp_path / "out" / "model.safetensors")
+    theirs = golden.weights()
+    assert ours.keys() == theirs.keys()
+    for key, array in theirs.items():
+        np.testing.assert_array_equal(ours[key], array)
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert config["architectures"] == golden.config["architectures"]
+    # The encoder alone is in the same folder, and its frames are those that the head reads.
+    alone = load(tmp_path / "out")
+    assert alone.report.left_out == ("lm_head.bias", "lm_head.weight")
+    tokens = run(alone, golden.inputs)
+    head = {key: theirs[f"lm_head.{key}"].astype(np.float64) for key in ("weight", "bias")}
+    assert_close(tokens.values @ head["weight"].T + head["bias"], golden.outputs["logits"])
+
+
+def test_a_folder_without_the_head_that_spells(tmp_path):
+    write("wav2vec2", tmp_path)
+    with pytest.raises(WeightsError, match="lm_head"):
+        load(tmp_path, part="ctc")
 
 
 @pytest.mark.parametrize("name", ["whisper", "whisper_unequal"])

@@ -1,4 +1,4 @@
-"""wav2vec 2.0, HuBERT, UniSpeech and data2vec, which are it with other settings, and WavLM."""
+"""wav2vec 2.0, and HuBERT, UniSpeech and data2vec, which are it with other settings."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from mmjax import encoders
 from mmjax.core.registry import Spec
 from mmjax.encoders.speech_frames import receptive_field
-from mmjax.pretrained.family import Family, Inputs, Names, activation, only
+from mmjax.pretrained.families.clip import below
+from mmjax.pretrained.family import Family, Inputs, Names, activation
 from mmjax.pretrained.rules import Table, attention, batch_norm, conv, dense, norm, param, reshaped
 
 _POSITIONS = "encoder.pos_conv_embed.conv"
@@ -20,8 +22,9 @@ _HEADS = (
     r"project_(q|hid)\..*",
     r"(projector|classifier|tdnn|objective)\..*",
     r"layer_weights",
-    r"masked_spec_embed",
 )
+_UNUSED = (r"(.*\.)?masked_spec_embed", r".*num_batches_tracked")
+"""What only a config that hides frames, or torch's batch normalisation, has a use for."""
 
 
 def frames(config: Any) -> Table:
@@ -62,13 +65,13 @@ def positions(config: Any) -> Table:
     ]
 
 
-def block(theirs: str, ours: str, heads: int) -> Table:
+def block(theirs: str, ours: str, config: Any) -> Table:
     """One layer, in the names that all of these share."""
-    return [
+    table = [
         *attention(
             f"{theirs}.attention",
             f"{ours}/attention",
-            heads,
+            config.num_attention_heads,
             names=("q_proj", "k_proj", "v_proj", "out_proj"),
         ),
         *norm(f"{theirs}.layer_norm", f"{ours}/attention_norm"),
@@ -76,16 +79,11 @@ def block(theirs: str, ours: str, heads: int) -> Table:
         *dense(f"{theirs}.feed_forward.output_dense", f"{ours}/mlp/down"),
         *norm(f"{theirs}.final_layer_norm", f"{ours}/mlp_norm"),
     ]
-
-
-def gates(theirs: str, ours: str) -> Table:
-    """Of one of WavLM's layers."""
-    return [
-        *dense(f"{theirs}.attention.gru_rel_pos_linear", f"{ours}/gate"),
-        *reshaped(
-            f"{theirs}.attention.gru_rel_pos_const", f"{ours}/gate_scale", (-1,), (1, -1, 1, 1)
-        ),
-    ]
+    if _attention_adapter(config):
+        table += norm(f"{theirs}.adapter_layer.norm", f"{ours}/adapter_norm")
+        table += dense(f"{theirs}.adapter_layer.linear_1", f"{ours}/adapter/up")
+        table += dense(f"{theirs}.adapter_layer.linear_2", f"{ours}/adapter/down")
+    return table
 
 
 def adapter(config: Any) -> Table:
@@ -112,9 +110,7 @@ def table(config: Any) -> Table:
         *(
             leaf
             for i in range(config.num_hidden_layers)
-            for leaf in block(
-                f"encoder.layers.{i}", f"transformer/stack/layer_{i}", config.num_attention_heads
-            )
+            for leaf in block(f"encoder.layers.{i}", f"transformer/stack/layer_{i}", config)
         ),
         *adapter(config),
     ]
@@ -125,7 +121,6 @@ def options(config: Any, names: Names) -> dict[str, Any]:
 
     Without weights for hidden frames (many folders lack them), those become 0.
     """
-    only(config, adapter_attn_dim=None)
     masks = getattr(config, "apply_spec_augment", True)
     found = {
         "width": config.hidden_size,
@@ -155,6 +150,7 @@ def options(config: Any, names: Names) -> dict[str, Any]:
         "mask_feature_rate": float(config.mask_feature_prob) if masks else 0.0,
         "mask_feature_span": config.mask_feature_length,
         "mask_feature_least": getattr(config, "mask_feature_min_masks", 0),
+        "attention_adapter": _attention_adapter(config),
         **_position_options(config),
     }
     if _has_adapter(config):
@@ -188,6 +184,12 @@ def _has_adapter(config: Any) -> bool:
     return config.model_type in _WITH_ADAPTERS and config.add_adapter
 
 
+def _attention_adapter(config: Any) -> int:
+    """The width of the small layers in the blocks, which only blocks that normalise first have."""
+    width = getattr(config, "adapter_attn_dim", None) if config.model_type == "wav2vec2" else None
+    return width if width is not None and _is_stable(config) else 0
+
+
 def _conv_norm(config: Any) -> str:
     return "layer" if config.model_type == "data2vec-audio" else config.feat_extract_norm
 
@@ -207,39 +209,8 @@ def waveform_inputs(config: Any) -> Inputs:
     }
 
 
-def wavlm_table(config: Any) -> Table:
-    bias = "encoder.layers.0.attention.rel_attn_embed.weight"
-    return [
-        *table(config),
-        *param(bias, "relative_bias/table"),
-        *(
-            leaf
-            for i in range(config.num_hidden_layers)
-            for leaf in gates(f"encoder.layers.{i}", f"transformer/stack/layer_{i}")
-        ),
-    ]
-
-
-def wavlm_options(config: Any, names: Names) -> dict[str, Any]:
-    return {
-        **options(config, names),
-        "buckets": config.num_buckets,
-        "longest": config.max_bucket_distance,
-    }
-
-
-WAV2VEC2 = Family(
-    spec=lambda config, names: Spec("wav2vec2", **options(config, names)),
-    table=table,
-    inputs=waveform_inputs,
-    saved_as="Wav2Vec2Model",
-    prefix="wav2vec2.",
-    left_out=_HEADS,
-    renames=(
-        (r"\.conv\.weight_g$", ".conv.parametrizations.weight.original0"),
-        (r"\.conv\.weight_v$", ".conv.parametrizations.weight.original1"),
-    ),
-)
+def _wav2vec2(config: Any, names: Names) -> Spec:
+    return Spec("wav2vec2", **options(config, names))
 
 
 def _counters(config: Any) -> dict[str, np.ndarray]:
@@ -249,19 +220,64 @@ def _counters(config: Any) -> dict[str, np.ndarray]:
     return {"encoder.pos_conv_embed.batch_norm.num_batches_tracked": np.zeros((), np.int64)}
 
 
-HUBERT = dataclasses.replace(
-    WAV2VEC2, saved_as="HubertModel", prefix="hubert.", constants=_counters
-)
-UNISPEECH = dataclasses.replace(WAV2VEC2, saved_as="UniSpeechModel", prefix="unispeech.")
-UNISPEECH_SAT = dataclasses.replace(WAV2VEC2, saved_as="UniSpeechSatModel", prefix="unispeech_sat.")
-DATA2VEC_AUDIO = dataclasses.replace(
-    WAV2VEC2, saved_as="Data2VecAudioModel", prefix="data2vec_audio."
+WAV2VEC2 = Family(
+    spec=_wav2vec2,
+    table=table,
+    inputs=waveform_inputs,
+    saved_as="Wav2Vec2Model",
+    prefix="wav2vec2.",
+    left_out=_HEADS,
+    ignored=_UNUSED,
+    renames=(
+        (r"\.conv\.weight_g$", ".conv.parametrizations.weight.original0"),
+        (r"\.conv\.weight_v$", ".conv.parametrizations.weight.original1"),
+    ),
+    parts={"ctc": "wav2vec2_ctc"},
 )
 
-WAVLM = dataclasses.replace(
-    WAV2VEC2,
-    spec=lambda config, names: Spec("wavlm", **wavlm_options(config, names)),
-    table=wavlm_table,
-    saved_as="WavLMModel",
-    prefix="wavlm.",
-)
+
+def like(name: str, saved_as: str, **changes: Any) -> Family:
+    """A family in the shape of wav2vec 2.0's; `name` is that of its attribute in torch."""
+    parts = {"ctc": f"{changes.pop('model_type', name)}_ctc"}
+    return dataclasses.replace(
+        WAV2VEC2, saved_as=saved_as, prefix=f"{name}.", parts=parts, **changes
+    )
+
+
+HUBERT = like("hubert", "HubertModel", constants=_counters)
+UNISPEECH = like("unispeech", "UniSpeechModel")
+UNISPEECH_SAT = like("unispeech_sat", "UniSpeechSatModel", model_type="unispeech-sat")
+DATA2VEC_AUDIO = like("data2vec_audio", "Data2VecAudioModel", model_type="data2vec-audio")
+
+
+def ctc(base: Family) -> Family:
+    """The base with a head for each frame, as folders of speech recognition have it."""
+
+    def spec(config: Any, names: Names) -> Spec:
+        inner = base.spec(config, frozenset(name.removeprefix(base.prefix) for name in names))
+        return Spec(
+            "ctc", tower=inner, vocab_size=config.vocab_size, dropout=float(config.final_dropout)
+        )
+
+    return dataclasses.replace(
+        base,
+        spec=spec,
+        table=lambda config: [
+            *below(base.table(config), theirs=base.prefix, ours="encoder/"),
+            *dense("lm_head", "head"),
+        ],
+        constants=lambda config: {
+            base.prefix + name: array for name, array in base.constants(config).items()
+        },
+        saved_as=base.saved_as.removesuffix("Model") + "ForCTC",
+        registry=encoders.decoders,
+        left_out=(),
+        parts={},
+    )
+
+
+WAV2VEC2_CTC = ctc(WAV2VEC2)
+HUBERT_CTC = ctc(HUBERT)
+UNISPEECH_CTC = ctc(UNISPEECH)
+UNISPEECH_SAT_CTC = ctc(UNISPEECH_SAT)
+DATA2VEC_AUDIO_CTC = ctc(DATA2VEC_AUDIO)
