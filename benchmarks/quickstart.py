@@ -1,6 +1,7 @@
-"""How good configs/quickstart.py is over seeds, beside each modality alone, and what it costs.
+"""How good the quickstarts are over seeds, beside each modality alone, and what they cost.
 
 python -m benchmarks.quickstart --seeds 0 1 2 --out benchmarks/results
+python -m benchmarks.quickstart --config quickstart_minilm --models "text alone" fused
 python -m benchmarks.quickstart --readme        puts the table of results/quickstart.json there
 
 Every model trains with the same budget and keeps the checkpoint that validation chose; the test
@@ -28,21 +29,22 @@ from mmjax.core.files import atomic, read_json, write_json
 from mmjax.metrics import mean_and_spread
 from mmjax.train.config import Config
 from mmjax.train.trainer import fit
+from mmjax.train.warm_start import with_encoders
 from mmjax.writers.console import say
 
 ROOT = Path(__file__).resolve().parents[1]
-CONFIG = ROOT / "configs" / "quickstart.py"
+CONFIGS = ("quickstart", "quickstart_minilm")
 METRICS = ("accuracy", "macro_f1")
 COLUMNS = {
     "validation accuracy": ("validation", "accuracy"),
     "test accuracy": ("test", "accuracy"),
     "test macro-F1": ("test", "macro_f1"),
 }
-START, END = "<!-- benchmarks/results/quickstart.md -->\n", "<!-- end of quickstart.md -->\n"
 
 
 def models(config: Config) -> dict[str, Config]:
     """The whole, after each of its modalities alone."""
+    config = with_encoders(config)
     alone = {f"{name} alone": single_modality(config, name) for name in config.model.encoders}
     return {**alone, "fused": config}
 
@@ -99,32 +101,36 @@ def to_markdown(result: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def put_into_readme(readme: Path, table: str) -> None:
+def put_into_readme(readme: Path, table: str, config: str = "quickstart") -> None:
     """Replaces what is between the two marks."""
-    before, start, rest = readme.read_text(encoding="utf-8").partition(START)
-    _, end, after = rest.partition(END)
+    first, last = f"<!-- benchmarks/results/{config}.md -->\n", f"<!-- end of {config}.md -->\n"
+    before, start, rest = readme.read_text(encoding="utf-8").partition(first)
+    _, end, after = rest.partition(last)
     if not (start and end):
-        raise SystemExit(f"{readme.name} lacks the lines {START.strip()} and {END.strip()}")
+        raise SystemExit(f"{readme.name} lacks the lines {first.strip()} and {last.strip()}")
     with atomic(readme) as file:
-        file.write(f"{before}{START}\n{table}\n{END}{after}")
+        file.write(f"{before}{first}\n{table}\n{last}{after}")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="benchmarks.quickstart", description=__doc__)
     parser.add_argument("settings", nargs="*", metavar="dotted.key=value")
+    parser.add_argument("--config", choices=CONFIGS, default=CONFIGS[0])
+    parser.add_argument("--models", nargs="+", help="only these, such as 'text alone' and fused")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results")
     parser.add_argument("--runs", type=Path, help="keep the run folders here")
     parser.add_argument("--readme", action="store_true", help="only put the table there")
     args = parser.parse_args(arguments)
-    result_file, table_file = args.out / "quickstart.json", args.out / "quickstart.md"
+    result_file, table_file = args.out / f"{args.config}.json", args.out / f"{args.config}.md"
     if args.readme:
-        put_into_readme(ROOT / "README.md", to_markdown(read_json(result_file)))
+        put_into_readme(ROOT / "README.md", to_markdown(read_json(result_file)), args.config)
         return
-    config = config_lib.override(config_lib.load(CONFIG), args.settings)
+    path = ROOT / "configs" / f"{args.config}.py"
+    config = config_lib.override(config_lib.load(path), args.settings)
     result: dict[str, Any] = {
         **about(),
-        "config": str(CONFIG.relative_to(ROOT)),
+        "config": str(path.relative_to(ROOT)),
         "settings": args.settings,
         "config_hash": json_hash(config_lib.to_json(config)),
         "compilation_cache": "JAX_COMPILATION_CACHE_DIR" in os.environ,
@@ -134,6 +140,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         for seed in args.seeds:
             for model, one in models(dataclasses.replace(config, seed=seed)).items():
+                if args.models and model not in args.models:
+                    continue
                 folder = (args.runs or Path(temporary)) / f"seed_{seed}" / model.replace(" ", "_")
                 found = {"seed": seed, "model": model, **measure(one, folder, model)}
                 result["runs"].append(found)

@@ -1,4 +1,7 @@
-"""Show what is registered: encoders, fusions, tasks, sources, modalities, targets, writers."""
+"""Show what is registered: encoders, fusions, tasks, sources, modalities, targets, writers.
+
+`mmjax list pretrained` shows the model types of Hugging Face folders that can be loaded.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ import argparse
 
 KINDS = {
     "encoders": "mmjax.encoders:registry",
+    "towers": "mmjax.encoders:towers",
+    "decoders": "mmjax.encoders:decoders",
     "fusions": "mmjax.fusion:registry",
     "tasks": "mmjax.tasks:registry",
     "sources": "mmjax.data.config:sources",
@@ -16,7 +21,7 @@ KINDS = {
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("kind", nargs="?", choices=(*KINDS, "all"), default="all")
+    parser.add_argument("kind", nargs="?", choices=(*KINDS, "pretrained", "all"), default="all")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -25,7 +30,11 @@ def run(args: argparse.Namespace) -> int:
 
     from mmjax.writers.console import table
 
+    if args.kind in ("pretrained", "all"):
+        _pretrained()
     for kind in KINDS if args.kind == "all" else (args.kind,):
+        if kind == "pretrained":
+            continue
         module, _, name = KINDS[kind].partition(":")
         registry = getattr(importlib.import_module(module), name)
         rows = []
@@ -38,3 +47,18 @@ def run(args: argparse.Namespace) -> int:
             rows.append([entry, first, ", ".join(settings)])
         table(rows, ["name", "what it is", "settings"], kind)
     return 0
+
+
+def _pretrained() -> None:
+    """Model types, the torch class whose weights they take, and their parts."""
+    from mmjax.pretrained import FAMILIES, find
+    from mmjax.writers.console import table
+
+    found = {name: find(name) for name in sorted(FAMILIES)}
+    parts = {name for family in found.values() for name in family.parts.values()}
+    rows = [
+        [name, family.saved_as, ", ".join(family.parts) or "-"]
+        for name, family in found.items()
+        if name not in parts or family.part_config  # others are no model types of their own
+    ]
+    table(rows, ["model type", "torch class", "parts (folder#part)"], "pretrained")

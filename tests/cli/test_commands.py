@@ -180,6 +180,13 @@ def test_list_shows_what_is_registered(told):
     assert all(name in whole for name in (*registry, *modalities, *sources))
 
 
+def test_list_shows_what_can_be_loaded(told):
+    rows = [line.split() for line in told("list", "pretrained").splitlines()]
+    assert ["clip", "CLIPModel", "vision,", "text"] in rows
+    assert ["bert", "BertModel", "-"] in rows
+    assert "t5_encoder" not in [row[0] for row in rows if row]  # a part, and no model type
+
+
 def test_settings_may_stand_on_both_sides_of_options(told, trained, tmp_path):
     out = told("describe", trained.parent / "config.py", "train.duration=6 steps", "-v", "seed=3")
     assert "6 steps" in out
