@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 
 import goldens
 import jax
 import numpy as np
 import pytest
+from flax import serialization, traverse_util
 from safetensors.numpy import save_file
 
 from mmjax.core.errors import WeightsError
-from mmjax.pretrained.load import load, open_folder
+from mmjax.pretrained import find
+from mmjax.pretrained.load import abstract, load, open_folder
 
 HEADS = {
     "beit": ("beit.", ("classifier.weight", "classifier.bias")),
@@ -86,3 +90,51 @@ def test_settings_that_would_change_the_computation_are_refused(name, field, val
     (folder / "config.json").write_text(json.dumps({**config, field: value}))
     with pytest.raises(WeightsError, match=f"MMX-652.*{field}"):
         open_folder(folder)
+
+
+def test_basic_blocks_as_flax_names_them(golden_encoder, tmp_path):
+    """FlaxResNet calls what is `layer.0` in torch `layer/layer_0`, in basic blocks alone."""
+    golden, encoder = golden_encoder("resnet_basic")
+    flat = {}
+    for key, array in golden.weights().items():
+        *path, leaf = re.sub(r"\.layer\.(\d)\.", r".layer.layer_\1.", key).split(".")
+        if leaf == "num_batches_tracked":
+            continue
+        collection = "batch_stats" if leaf.startswith("running") else "params"
+        if array.ndim == 4:
+            leaf, array = "kernel", array.transpose(2, 3, 1, 0)
+        ours = {"weight": "scale", "running_mean": "mean", "running_var": "var"}.get(leaf, leaf)
+        flat[(collection, *path, ours)] = np.ascontiguousarray(array)
+    (tmp_path / "config.json").write_text(json.dumps(golden.config))
+    tree = traverse_util.unflatten_dict(flat)
+    (tmp_path / "flax_model.msgpack").write_bytes(serialization.msgpack_serialize(tree))
+    found = load(tmp_path)
+    assert found.report.format == "msgpack"
+    jax.tree.map(np.testing.assert_array_equal, found.variables, encoder.variables)
+
+
+PARAMETERS = {
+    "beit": 85_656_576,
+    "convnext": 27_820_128,
+    "convnextv2": 27_866_496,
+    "deit": 86_390_784,
+    "dinov2": 85_725_696,
+    "swin": 27_519_354,
+    "timesformer": 121_258_752,
+    "videomae": 86_225_664,
+    "vivit": 89_236_992,
+}
+"""Of the base class with its config's defaults, as torch counts them."""
+
+
+@pytest.mark.parametrize("model_type", sorted(PARAMETERS))
+def test_real_sizes_have_the_parameters_of_the_torch_class(model_type):
+    from transformers import CONFIG_MAPPING
+
+    family, config = find(model_type), CONFIG_MAPPING[model_type]()
+    names = {leaf.theirs for leaf in family.table(config)} - {"embeddings.mask_token"}
+    if getattr(config, "use_mask_token", False):
+        names.add("embeddings.mask_token")
+    module = family.registry.build(family.spec(config, frozenset(names)))
+    shapes = abstract(module, family.inputs(config))
+    assert sum(math.prod(leaf.shape) for leaf in shapes.values()) == PARAMETERS[model_type]
