@@ -8,10 +8,12 @@ import goldens
 import jax
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 from mmjax.core.errors import ConfigError, WeightsError
+from mmjax.pretrained import find
 from mmjax.pretrained.load import load, open_folder
+from mmjax.pretrained.save import save
 
 HEADS = {
     "albert": ("albert.", ("predictions.dense.weight", "predictions.bias")),
@@ -104,6 +106,12 @@ def test_a_language_model_as_encoder(name, golden_encoder, tmp_path):
     np.testing.assert_allclose(tokens.pooled, last, atol=1e-4)
     heads = {"lm_head.weight"} & golden.shapes.keys()
     assert encoder.report.left_out == tuple(heads)
+    save(encoder, tmp_path / "saved")
+    saved = load_file(tmp_path / "saved" / "model.safetensors")
+    prefix = find(encoder.config.model_type).prefix
+    assert saved.keys() == {key.removeprefix(prefix) for key in golden.shapes.keys() - heads}
+    for key, array in saved.items():
+        np.testing.assert_array_equal(array, golden.weights()[f"{prefix}{key}"])
 
 
 def test_sparse_attention_is_refused_where_it_would_not_be_full(golden_encoder):
