@@ -42,9 +42,9 @@ def files() -> list[Path]:
 
 
 def room_of(path: Path) -> str:
-    """The room that a file of the package lies in; empty for the package's own `__init__`."""
+    """The room that a file of the package lies in; empty for those of the package itself."""
     parts = path.relative_to(PACKAGE).with_suffix("").parts
-    return "" if parts == ("__init__",) else parts[0]
+    return "" if parts in (("__init__",), ("__main__",)) else parts[0]
 
 
 def place(path: Path, node: ast.AST) -> str:

@@ -58,7 +58,7 @@ def test_table_goes_into_the_readme_once(quickstart, tmp_path):
 def test_models_are_the_whole_and_each_modality(quickstart):
     from mmjax.core import config as config_lib
 
-    config = config_lib.load(quickstart.CONFIG)
+    config = config_lib.load(ROOT / "configs" / "quickstart.py")
     found = quickstart.models(config)
     names = list(config.model.encoders)
     assert list(found) == [*(f"{name} alone" for name in names), "fused"]
