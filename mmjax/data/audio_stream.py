@@ -8,9 +8,9 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
+from mmjax.core import extras
 from mmjax.core.errors import DataError
 from mmjax.core.typing import Float, Shaped
-from mmjax.data import extras
 
 FORMATS = ("WAV", "FLAC", "OGG", "MP3")
 RATES = (1_000, 384_000)

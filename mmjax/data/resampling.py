@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from mmjax.core import extras
 from mmjax.core.typing import Float
-from mmjax.data import extras
 
 
 def resample(waveform: Float[np.ndarray, "s"], given: int, wanted: int) -> Float[np.ndarray, "s"]:

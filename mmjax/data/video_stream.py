@@ -11,9 +11,9 @@ from typing import Any, BinaryIO
 import numpy as np
 import PIL.Image
 
+from mmjax.core import extras
 from mmjax.core.errors import DataError
 from mmjax.core.typing import Shaped
-from mmjax.data import extras
 
 _WORTH_A_SEEK = 24
 """Frames that are decoded rather than jumped over."""

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mmjax.core import extras
 from mmjax.core.registry import fact
-from mmjax.writers.writer import Writer, require_extra
+from mmjax.writers.writer import Writer
 
 
 @dataclasses.dataclass
@@ -24,11 +25,11 @@ class TensorBoard(Writer):
     _events: Any = dataclasses.field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        require_extra("tensorboardX", "tensorboard")
+        extras.require("tensorboardX", "tensorboard")
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         if self._events is None:
-            self._events = require_extra("tensorboardX", "tensorboard").SummaryWriter(
+            self._events = extras.require("tensorboardX", "tensorboard").SummaryWriter(
                 logdir=str(Path(self.folder) / "tensorboard"),
                 purge_step=None if self.resume_step is None else self.resume_step + 1,
                 flush_secs=self.flush_seconds,

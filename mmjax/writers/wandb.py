@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from mmjax.core import extras
 from mmjax.core.files import atomic
 from mmjax.core.registry import fact
-from mmjax.writers.writer import Writer, require_extra
+from mmjax.writers.writer import Writer
 
 
 @dataclasses.dataclass
@@ -32,7 +33,7 @@ class WandB(Writer):
     _run: Any = dataclasses.field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        require_extra("wandb", "wandb")
+        extras.require("wandb", "wandb")
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         if self._run is None:
@@ -49,7 +50,7 @@ class WandB(Writer):
         if self.resume_step is None or not kept.exists():
             with atomic(kept) as file:
                 file.write(uuid.uuid4().hex[:12])
-        return require_extra("wandb", "wandb").init(
+        return extras.require("wandb", "wandb").init(
             project=self.project,
             entity=self.entity,
             name=self.run_name or folder.name,

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import abc
-import importlib
 from collections.abc import Mapping
-from types import ModuleType
 from typing import ClassVar
-
-from mmjax.core.errors import ConfigError
 
 
 class Writer(abc.ABC):
@@ -24,17 +20,3 @@ class Writer(abc.ABC):
     @abc.abstractmethod
     def close(self) -> None:
         """Writes what is pending and lets go of files and connections."""
-
-
-class MissingExtra(ConfigError, ImportError):
-    """A package that an optional extra installs is not there."""
-
-
-def require_extra(module: str, extra: str) -> ModuleType:
-    """The imported optional `module`; raises MissingExtra, which says how to install it."""
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise MissingExtra(
-            107, f"{module} is not installed", fix=f"pip install 'mmjax[{extra}]'"
-        ) from error

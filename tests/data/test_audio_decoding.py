@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from mmjax.core import extras
 from mmjax.core.errors import DataError, TransientError
-from mmjax.data import extras, paths
+from mmjax.data import paths
 from mmjax.data.audio_decoding import decode_audio, measure_audio
 from mmjax.data.resampling import resample
 
@@ -294,5 +295,5 @@ def test_a_file_that_grows_while_it_is_read(tmp_path, monkeypatch):
 
 def test_a_missing_package_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "soundfile", None)
-    with pytest.raises(extras.MissingExtra, match=r"MMX-107.*pip install 'mmjax\[audio\]'"):
+    with pytest.raises(extras.MissingExtra, match=r"MMX-114.*pip install 'mmjax\[audio\]'"):
         _decode(b"RIFF\0\0\0\0WAVE")

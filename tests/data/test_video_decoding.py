@@ -15,8 +15,9 @@ import PIL.Image
 import pytest
 from videos import encoded, shades
 
+from mmjax.core import extras
 from mmjax.core.errors import DataError
-from mmjax.data import extras, video_stream
+from mmjax.data import video_stream
 from mmjax.data.video_decoding import decode_video, sampled, verify_video
 
 MIDDLES = [0.5] * 4
@@ -265,5 +266,5 @@ def test_paths_are_named_and_stay_inside(tmp_path):
 def test_a_missing_package_names_the_extra(monkeypatch):
     content = encoded(shades(2))
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(extras.MissingExtra, match=r"MMX-107.*pip install 'mmjax\[video\]'"):
+    with pytest.raises(extras.MissingExtra, match=r"MMX-114.*pip install 'mmjax\[video\]'"):
         _decode(content)

@@ -10,8 +10,8 @@ import typing
 import pytest
 from package_files import PACKAGE, files, tree
 
+from mmjax.core.extras import MissingExtra
 from mmjax.core.registry import Registry
-from mmjax.writers.writer import MissingExtra
 
 
 def registries() -> list[Registry]:

@@ -18,5 +18,5 @@ def require(module: str, extra: str) -> ModuleType:
         return importlib.import_module(module)
     except ImportError as error:
         raise MissingExtra(
-            107, f"{module} is not installed", fix=f"pip install 'mmjax[{extra}]'"
+            114, f"{module} is not installed", fix=f"pip install 'mmjax[{extra}]'"
         ) from error
