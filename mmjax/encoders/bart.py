@@ -67,6 +67,7 @@ class Bart(BartSettings, kw_only=True):
     decoder_mlp_dim: int | None = None
     decoder_embeddings_norm: EmbeddingsNorm | None = None
     decoder_layer_drop: float | None = None
+    decoder_words_scale: float | None = None
     tied: bool = True
     logits_bias: bool = False
 
@@ -118,7 +119,9 @@ class Bart(BartSettings, kw_only=True):
         mask = valid(decoder_attention_mask, decoder_input_ids)
         own = self.decoder_vocab_size is not None
         table = self.decoder_words if own else self.encoder.words
-        words = table(jnp.asarray(decoder_input_ids)) * self.words_scale
+        own_scale = self.decoder_words_scale
+        scale = self.words_scale if own_scale is None else own_scale
+        words = table(jnp.asarray(decoder_input_ids)) * scale
         positions = counted(decoder_input_ids, self.padding_id)
         values = self.decoder(words, mask, encoder, positions, train=train)
         logits: Float[Array, "b n v"] = table.attend(values) if self.tied else self.head(values)

@@ -57,7 +57,7 @@ class Family:
     aliases: Callable[[Any], Mapping[str, str]] = lambda config: {}
     """Names of tied weights that may be there beside (or instead of) the name in the table."""
     constants: Callable[[Any], Mapping[str, np.ndarray]] = lambda config: {}
-    """What the torch class saves besides the table."""
+    """What the torch class saves besides the table, or where the module lacks a leaf of it."""
     parts: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Names of parts that can be loaded alone ("vision"), and their families."""
     part_config: str = ""

@@ -85,7 +85,7 @@ def their_weights(encoder: Pretrained) -> dict[str, np.ndarray]:
             fix="load it with the settings that the folder came with",
         )
     found = {name: _joined(several) for name, several in pieces.items()}
-    return {**found, **family.constants(encoder.config)}
+    return {**family.constants(encoder.config), **found}
 
 
 def _joined(pieces: list[tuple[int, np.ndarray, int]]) -> np.ndarray:

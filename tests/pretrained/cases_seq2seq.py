@@ -58,6 +58,8 @@ UNEQUAL = {
     "activation_function": "relu",
 }
 
+MARIAN = {**UNEQUAL, "pad_token_id": 1, "decoder_start_token_id": 1}
+
 T5 = {
     "vocab_size": 50,
     "d_model": 16,
@@ -113,5 +115,47 @@ CASES = {
     ),
     "umt5": Case(
         "UMT5ForConditionalGeneration", UNEQUAL_T5, lambda config: LONG_TEXTS, OUTPUTS, call=CALL
+    ),
+    "plbart": Case(
+        "PLBartForConditionalGeneration",
+        {**BART, "activation_function": "silu"},
+        lambda config: TEXTS,
+        OUTPUTS,
+        call=CALL,
+    ),
+    "mbart": Case(
+        "MBartForConditionalGeneration", UNEQUAL, lambda config: TEXTS, OUTPUTS, call=CALL
+    ),
+    "marian": Case("MarianMTModel", MARIAN, lambda config: TEXTS, OUTPUTS, call=CALL),
+    "marian_separate": Case(
+        "MarianMTModel",
+        {**MARIAN, "share_encoder_decoder_embeddings": False},
+        lambda config: TEXTS,
+        OUTPUTS,
+        call=CALL,
+    ),
+    "pegasus": Case(
+        "PegasusForConditionalGeneration",
+        {**UNEQUAL, "pad_token_id": 1},
+        lambda config: TEXTS,
+        OUTPUTS,
+        call=CALL,
+    ),
+    "blenderbot": Case(
+        "BlenderbotForConditionalGeneration",
+        {**UNEQUAL, "pad_token_id": 1},
+        lambda config: TEXTS,
+        OUTPUTS,
+        call=CALL,
+    ),
+    "blenderbot-small": Case(
+        "BlenderbotSmallForConditionalGeneration",
+        {**UNEQUAL, "pad_token_id": 1},
+        lambda config: TEXTS,
+        OUTPUTS,
+        call=CALL,
+    ),
+    "m2m_100": Case(
+        "M2M100ForConditionalGeneration", UNEQUAL, lambda config: TEXTS, OUTPUTS, call=CALL
     ),
 }

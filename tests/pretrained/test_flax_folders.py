@@ -17,6 +17,10 @@ from mmjax.pretrained.load import load
 
 FLAX = {
     "bart": "FlaxBartForConditionalGeneration",
+    "blenderbot": "FlaxBlenderbotForConditionalGeneration",
+    "blenderbot-small": "FlaxBlenderbotSmallForConditionalGeneration",
+    "marian": "FlaxMarianMTModel",
+    "mbart": "FlaxMBartForConditionalGeneration",
     "albert_groups": "FlaxAlbertModel",
     "beit": "FlaxBeitModel",
     "beit_masked": "FlaxBeitModel",

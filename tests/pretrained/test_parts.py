@@ -15,7 +15,7 @@ from mmjax.core.errors import ConfigError, WeightsError
 from mmjax.pretrained.load import load
 from mmjax.pretrained.save import save
 
-ENCODERS = ("bart", "bart_unequal", "mt5", "t5", "umt5")
+ENCODERS = ("bart_unequal", "m2m_100", "marian_separate", "pegasus", "t5", "umt5")
 """Encoder-decoders whose encoder loads alone."""
 TOWERS = {
     "clip": "{}_projection.weight",
@@ -163,6 +163,24 @@ def test_scanned_layers_compute_the_same(name, tmp_path):
     assert any("/layers/" in ours for _, ours in encoder.report.loaded)
     found = run(encoder, golden.inputs, *golden.inputs)
     assert_close(found.logits, golden.outputs["logits"])
+
+
+def test_fixed_positions_that_a_folder_lacks_are_computed(tmp_path):
+    """As in folders of Flax Pegasus; torch saves the table."""
+    golden = goldens.load("pegasus")
+    weights = golden.weights()
+    places = [f"model.{side}.embed_positions.weight" for side in ("encoder", "decoder")]
+    angles = np.arange(12)[:, None] / 10000 ** (np.arange(8) / 8)
+    table = np.concatenate([np.sin(angles), np.cos(angles)], axis=1).astype(np.float32)
+    weights |= dict.fromkeys(places, table)
+    given = load(weights_folder(golden, tmp_path / "given", weights))
+    lacking = {key: array for key, array in weights.items() if key not in places}
+    computed = load(weights_folder(golden, tmp_path / "computed", lacking))
+    assert "positions" not in computed.params["encoder"]
+    results = [run(one, golden.inputs, *golden.inputs).logits for one in (given, computed)]
+    assert_close(results[0], np.asarray(results[1]))
+    again = load(save(computed, tmp_path / "again"))
+    np.testing.assert_allclose(again.params["encoder"]["positions"], table, atol=1e-7)
 
 
 def test_too_many_tokens_for_the_positions(golden_encoder):

@@ -11,12 +11,15 @@ import numpy as np
 from mmjax import encoders
 from mmjax.core.registry import Spec
 from mmjax.encoders.seq2seq import EmbeddingsNorm, Positions
+from mmjax.nn.positions import sinusoid_table
 from mmjax.nn.transformer import Norm
 from mmjax.pretrained.family import Family, Inputs, Names, activation, only, text_inputs
 from mmjax.pretrained.rules import Table, attention, dense, embedding, norm, param
 
 PROJECTIONS = ("q_proj", "k_proj", "v_proj", "out_proj")
 HEADS = (r"classification_head\..*", r"qa_outputs\..*")
+IGNORED = (r".*\bembed_positions\.weights?", r".*\bembed_positions\._float_tensor", r".*\bversion")
+"""What follows from the config, where a table has no place for it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,10 +30,12 @@ class Kind:
     norm: Norm = "post"
     positions: Positions = "learned"
     position_offset: int = 2
+    counts_padding: bool = True
+    """Whether positions go on over padding; where not, they follow `pad_token_id`."""
     embeddings_norm: EmbeddingsNorm = "sum"
     decoder_embeddings_norm: EmbeddingsNorm | None = None
-    counts_padding: bool = True
-    """Whether positions go on over padding."""
+    scales_decoder: bool = True
+    """Whether `scale_embedding` is for the decoder too."""
     logits_bias: bool = True
 
 
@@ -113,7 +118,20 @@ def _decoder(config: Any) -> dict[str, int]:
     return {"depth": config.decoder_layers, "heads": config.decoder_attention_heads}
 
 
-def encoder_options(config: Any, kind: Kind) -> dict[str, Any]:
+def constants(config: Any, kind: Kind) -> Mapping[str, np.ndarray]:
+    """Fixed positions that torch saves, for modules that compute them."""
+    if kind.positions != "frozen":
+        return {}
+    fixed = sinusoid_table(config.max_position_embeddings, config.d_model, layout="halves")
+    sides = ("encoder", "decoder")
+    return {f"model.{name}.embed_positions.weight": fixed for name in sides}
+
+
+def encoder_options(config: Any, names: Names, kind: Kind) -> dict[str, Any]:
+    positions = kind.positions
+    if positions == "frozen" and not any("embed_positions" in name for name in names):
+        positions = "sinusoidal"  # Flax and old torch folders have no table of them
+    offset = kind.position_offset if kind.counts_padding else config.pad_token_id + 1
     return {
         "vocab_size": config.vocab_size,
         "max_length": config.max_position_embeddings,
@@ -121,8 +139,8 @@ def encoder_options(config: Any, kind: Kind) -> dict[str, Any]:
         **_encoder(config),
         "mlp_dim": config.encoder_ffn_dim,
         "norm": kind.norm,
-        "positions": kind.positions,
-        "position_offset": kind.position_offset,
+        "positions": positions,
+        "position_offset": offset,
         "embeddings_norm": kind.embeddings_norm,
         "padding_id": None if kind.counts_padding else config.pad_token_id,
         "words_scale": config.d_model**0.5 if config.scale_embedding else 1.0,
@@ -139,13 +157,14 @@ def options(config: Any, names: Names, kind: Kind) -> dict[str, Any]:
     if shared:  # transformers itself does not load what it saves of these
         only(config, tie_word_embeddings=True)
     return {
-        **encoder_options(config, kind),
+        **encoder_options(config, names, kind),
         "decoder_vocab_size": None if shared else config.decoder_vocab_size,
         "decoder_depth": config.decoder_layers,
         "decoder_heads": config.decoder_attention_heads,
         "decoder_mlp_dim": config.decoder_ffn_dim,
         "decoder_embeddings_norm": kind.decoder_embeddings_norm,
         "decoder_layer_drop": config.decoder_layerdrop,
+        "decoder_words_scale": None if kind.scales_decoder else 1.0,
         "tied": config.tie_word_embeddings,
         "logits_bias": kind.logits_bias and "final_logits_bias" in names,
     }
@@ -156,7 +175,7 @@ def seq2seq_inputs(config: Any) -> Inputs:
     return {**text_inputs(config), "decoder_input_ids": np.ones((1, 2), np.int32)}
 
 
-def whole(kind: Kind, **settings: Any) -> Family:
+def whole(kind: Kind, part: str) -> Family:
     return Family(
         spec=lambda config, names: Spec("bart", **options(config, names, kind)),
         table=lambda config: table(config, kind),
@@ -165,16 +184,18 @@ def whole(kind: Kind, **settings: Any) -> Family:
         registry=encoders.decoders,
         prefix="model.",
         left_out=HEADS,
+        ignored=IGNORED,
         aliases=aliases,
-        **settings,
+        constants=lambda config: constants(config, kind),
+        parts={"encoder": part},
     )
 
 
-def encoder(kind: Kind, **settings: Any) -> Family:
+def encoder(kind: Kind) -> Family:
     """The encoder alone, out of a folder of the whole."""
     name = kind.saved_as.removesuffix("ForConditionalGeneration").removesuffix("MTModel")
     return Family(
-        spec=lambda config, names: Spec("bart_encoder", **encoder_options(config, kind)),
+        spec=lambda config, names: Spec("bart_encoder", **encoder_options(config, names, kind)),
         table=lambda config: encoder_table(config, kind),
         inputs=text_inputs,
         saved_as=f"{name}Encoder",
@@ -183,10 +204,52 @@ def encoder(kind: Kind, **settings: Any) -> Family:
             (r"^(model\.)?encoder\.", ""),
         ),
         left_out=(r"(model\.)?decoder\..*", "final_logits_bias", r"lm_head\.weight", *HEADS),
-        **settings,
+        ignored=IGNORED,
     )
 
 
 _BART = Kind("BartForConditionalGeneration")
-BART = whole(_BART, parts={"encoder": "bart_encoder"})
+_PLBART = Kind("PLBartForConditionalGeneration")
+_MBART = Kind("MBartForConditionalGeneration", norm="pre")
+_MARIAN = Kind("MarianMTModel", positions="sinusoidal", position_offset=0, embeddings_norm="none")
+_PEGASUS = Kind(
+    "PegasusForConditionalGeneration",
+    norm="pre",
+    positions="frozen",
+    position_offset=0,
+    embeddings_norm="none",
+)
+_BLENDERBOT = Kind(
+    "BlenderbotForConditionalGeneration", norm="pre", position_offset=0, embeddings_norm="none"
+)
+_BLENDERBOT_SMALL = Kind(
+    "BlenderbotSmallForConditionalGeneration",
+    position_offset=0,
+    decoder_embeddings_norm="words",
+    scales_decoder=False,
+)
+_M2M100 = Kind(
+    "M2M100ForConditionalGeneration",
+    norm="pre",
+    positions="tensor2tensor",
+    counts_padding=False,
+    embeddings_norm="none",
+    logits_bias=False,
+)
+
+BART = whole(_BART, "bart_encoder")
 BART_ENCODER = encoder(_BART)
+PLBART = whole(_PLBART, "plbart_encoder")
+PLBART_ENCODER = encoder(_PLBART)
+MBART = whole(_MBART, "mbart_encoder")
+MBART_ENCODER = encoder(_MBART)
+MARIAN = whole(_MARIAN, "marian_encoder")
+MARIAN_ENCODER = encoder(_MARIAN)
+PEGASUS = whole(_PEGASUS, "pegasus_encoder")
+PEGASUS_ENCODER = encoder(_PEGASUS)
+BLENDERBOT = whole(_BLENDERBOT, "blenderbot_encoder")
+BLENDERBOT_ENCODER = encoder(_BLENDERBOT)
+BLENDERBOT_SMALL = whole(_BLENDERBOT_SMALL, "blenderbot-small_encoder")
+BLENDERBOT_SMALL_ENCODER = encoder(_BLENDERBOT_SMALL)
+M2M100 = whole(_M2M100, "m2m_100_encoder")
+M2M100_ENCODER = encoder(_M2M100)
