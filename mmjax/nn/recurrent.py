@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Literal
 
 import jax
@@ -19,6 +18,9 @@ GATES: dict[Cell, int] = {"lstm": 4, "gru": 3}
 
 State = tuple[Array, ...]
 """What a cell carries, the hidden state first."""
+
+Gates = tuple[Array, ...]
+"""One array a gate."""
 
 
 class Recurrent(nn.Module, kw_only=True):
@@ -79,67 +81,36 @@ def run_cell(
     cell: Cell,
     reverse: bool,
 ) -> tuple[Float[Array, "t b h"], Float[Array, "b h"]]:
-    """The hidden state after each step from `gates`, the input's part of them, and the last one."""
-    states = _run(cell, reverse, gates, mask, kernel, bias)
-    return states, states[0] if reverse else states[-1]
+    """The hidden state after each step from `gates`, the input's part of them, and the last one.
+
+    Each gate is a product of its own in the loop: on CPU more than twice as fast as one for all.
+    """
+    apart, kernels, biases = (
+        tuple(jnp.split(whole, GATES[cell], axis=-1)) for whole in (gates, kernel, bias)
+    )
+
+    def step(state: State, inputs: tuple[Gates, Array]) -> tuple[State, Array]:
+        hidden = state[0].astype(kernel.dtype)
+        own = tuple(hidden @ one + more for one, more in zip(kernels, biases, strict=True))
+        state = _advance(cell, state, inputs[0], own, inputs[1])
+        return state, state[0].astype(gates.dtype)
+
+    zeros = jnp.zeros((gates.shape[1], kernel.shape[0]), jnp.float32)
+    start: State = (zeros, zeros) if cell == "lstm" else (zeros,)
+    last, states = jax.lax.scan(step, start, (apart, mask), reverse=reverse)
+    return states, last[0].astype(gates.dtype)
 
 
-def _advance(cell: Cell, state: State, gates: Array, own: Array, valid: Array) -> State:
+def _advance(cell: Cell, state: State, gates: Gates, own: Gates, valid: Array) -> State:
     """One step: `gates` come from the input, `own` from the hidden state."""
-    parts = jnp.split(gates, GATES[cell], axis=-1)
-    owns = jnp.split(own, GATES[cell], axis=-1)
     if cell == "lstm":
-        i, f, g, o = (a + b for a, b in zip(parts, owns, strict=True))
+        i, f, g, o = (a + b for a, b in zip(gates, own, strict=True))
         memory = nn.sigmoid(f) * state[1] + nn.sigmoid(i) * jnp.tanh(g)
         new: State = (nn.sigmoid(o) * jnp.tanh(memory), memory)
     else:
-        reset, update = (nn.sigmoid(parts[k] + owns[k]) for k in range(2))
-        new = ((1 - update) * jnp.tanh(parts[2] + reset * owns[2]) + update * state[0],)
+        reset, update = (nn.sigmoid(gates[k] + own[k]) for k in range(2))
+        new = ((1 - update) * jnp.tanh(gates[2] + reset * own[2]) + update * state[0],)
     return tuple(jnp.where(valid[:, None], a, b) for a, b in zip(new, state, strict=True))
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _run(cell: Cell, reverse: bool, gates: Array, mask: Array, kernel: Array, bias: Array):
-    return _run_forward(cell, reverse, gates, mask, kernel, bias)[0]
-
-
-def _start(cell: Cell, gates: Array, kernel: Array) -> State:
-    zeros = jnp.zeros((gates.shape[1], kernel.shape[0]), jnp.float32)
-    return (zeros, zeros) if cell == "lstm" else (zeros,)
-
-
-def _run_forward(cell: Cell, reverse: bool, gates, mask, kernel, bias):
-    def step(state: State, inputs):
-        own = state[0].astype(kernel.dtype) @ kernel + bias
-        new = _advance(cell, state, inputs[0], own, inputs[1])
-        return new, (new[0].astype(gates.dtype), state, own)
-
-    first = _start(cell, gates, kernel)
-    _, (states, before, owns) = jax.lax.scan(step, first, (gates, mask), reverse=reverse)
-    return states, (gates, mask, kernel, before, owns)
-
-
-def _run_backward(cell: Cell, reverse: bool, saved, slopes: Array):
-    """The kernel's gradient is one product over all steps, in place of a sum in the loop."""
-    gates, mask, kernel, before, owns = saved
-
-    def step(carried: State, inputs):
-        gate, valid, state, own, slope = inputs
-        _, pull = jax.vjp(lambda s, g, o: _advance(cell, s, g, o, valid), state, gate, own)
-        carried = (carried[0] + slope.astype(jnp.float32), *carried[1:])
-        back, gate_slope, own_slope = pull(carried)
-        hidden = back[0] + (own_slope @ kernel.T).astype(jnp.float32)
-        return (hidden, *back[1:]), (gate_slope, own_slope)
-
-    _, (gate_slopes, own_slopes) = jax.lax.scan(
-        step, _start(cell, gates, kernel), (gates, mask, before, owns, slopes), reverse=not reverse
-    )
-    hidden = before[0].astype(kernel.dtype)
-    kernel_slope = jnp.einsum("tbh,tbg->hg", hidden, own_slopes).astype(kernel.dtype)
-    return gate_slopes, None, kernel_slope, own_slopes.sum(axis=(0, 1)).astype(kernel.dtype)
-
-
-_run.defvjp(_run_forward, _run_backward)
 
 
 def _orthogonal(key: Array, shape: tuple[int, ...], dtype: Dtype) -> Array:

@@ -1,4 +1,4 @@
-"""One layer against a loop over steps, and its hand-written backward pass against jax's own."""
+"""One layer against a loop over steps, and its gradients against differences of that loop."""
 
 import functools
 
