@@ -53,6 +53,7 @@ registry = Registry(
         "ft_transformer": "mmjax.encoders.table:FTTransformer",
         "image_cnn": "mmjax.encoders.image_cnn:ImageCNN",
         "deberta": "mmjax.encoders.deberta:Deberta",
+        "modernbert": "mmjax.encoders.modernbert:ModernBert",
         "mpnet": "mmjax.encoders.mpnet:MPNet",
         "roformer": "mmjax.encoders.roformer:RoFormer",
         "causal_encoder": "mmjax.encoders.causal_lm:CausalEncoder",

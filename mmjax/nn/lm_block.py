@@ -14,7 +14,7 @@ from flax import struct
 from mmjax.core.typing import Array, Bool, Dtype, Float, Int
 from mmjax.kernels.attention import attention
 from mmjax.nn.dense import dense
-from mmjax.nn.rotary import rotate
+from mmjax.nn.rotary import rotary_angles, rotate
 from mmjax.nn.transformer import Block, Mlp
 
 Parallel = Literal["no", "one_norm", "two_norms"]
@@ -26,24 +26,27 @@ class Places:
     """Which keys the queries see, and where both are; the same for all layers.
 
     `distance` is how many places a key lies before a query, None where there are no windows.
-    `bias` is added to the logits, `angles` turn queries and keys.
+    `bias` is added to the logits, `angles` turn queries and keys; where layers have frequencies of
+    their own, `positions` times these do.
     """
 
     mask: Bool[Array, "b 1 #n m"]
     distance: Int[Array, "n m"] | None = None
     bias: Float[Array, "#b #k #n m"] | None = None
     angles: Float[Array, "#b n f"] | None = None
+    positions: Int[Array, "#b n"] | None = None
 
 
 @struct.dataclass
 class Layer:
-    """What differs between layers: the keys that are near enough, and a factor on the logits.
+    """What differs between layers: keys that are near enough, a factor on the logits, frequencies.
 
     A layer of a stack is given one row of each array.
     """
 
     window: Int[Array, "..."] | None = None
     factor: Float[Array, "..."] | None = None
+    frequencies: Float[Array, "... f"] | None = None
 
 
 class LMAttention(nn.Module, kw_only=True):
@@ -92,11 +95,14 @@ class LMAttention(nn.Module, kw_only=True):
         else:
             queries = project("query", self.heads)
             keys, content = project("key", kv_heads), project("value", kv_heads)
-        if places.angles is not None:
-            queries = rotate(queries, places.angles, interleaved=self.interleaved)
-            keys = rotate(keys, places.angles, interleaved=self.interleaved)
+        angles = places.angles
+        if layer is not None and layer.frequencies is not None and places.positions is not None:
+            angles = rotary_angles(places.positions, layer.frequencies)
+        if angles is not None:
+            queries = rotate(queries, angles, interleaved=self.interleaved)
+            keys = rotate(keys, angles, interleaved=self.interleaved)
             if self.rotate_values:
-                content = rotate(content, places.angles, interleaved=self.interleaved)
+                content = rotate(content, angles, interleaved=self.interleaved)
         if kv_heads != self.heads:
             keys, content = (jnp.repeat(x, self.heads // kv_heads, axis=2) for x in (keys, content))
         mask = places.mask
@@ -125,13 +131,17 @@ class LMAttention(nn.Module, kw_only=True):
 
 
 class LMBlock(Block, kw_only=True):
-    """`nn.transformer.Block` around `LMAttention`; there is no cross-attention."""
+    """`nn.transformer.Block` around `LMAttention`; there is no cross-attention.
+
+    With `input_normed`, what it is called with was normalised just before (ModernBERT's first).
+    """
 
     kv_heads: int | None = None
     interleaved: bool = False
     rotate_values: bool = False
     fused: bool = False
     parallel: Parallel = "no"
+    input_normed: bool = False
 
     @nn.compact
     def __call__(  # type: ignore[override]
@@ -170,7 +180,10 @@ class LMBlock(Block, kw_only=True):
             return attend(normed, places, layer, train=train)
 
         if self.parallel == "no":
-            values = self._residual(values, look, "attention", train)
+            if self.input_normed:
+                values = values + self._branch(look(values), "attention", train)
+            else:
+                values = self._residual(values, look, "attention", train)
             values = self._residual(values, lambda x: mlp(x, train=train), "mlp", train)
         else:
             normed = again = self.make_norm("attention_norm")(values)

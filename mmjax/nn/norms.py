@@ -12,11 +12,17 @@ from mmjax.core.typing import Array, Dtype, Float
 
 
 def layer_norm(
-    *, name: str, eps: float = 1e-6, dtype: Dtype = jnp.float32, param_dtype: Dtype = jnp.float32
+    *,
+    name: str,
+    eps: float = 1e-6,
+    use_bias: bool = True,
+    dtype: Dtype = jnp.float32,
+    param_dtype: Dtype = jnp.float32,
 ) -> nn.LayerNorm:
     """Layer normalisation (Ba et al. 2016) over the last axis; statistics in float32."""
     return nn.LayerNorm(
         epsilon=eps,
+        use_bias=use_bias,
         scale_init=nn.with_logical_partitioning(nn.initializers.ones, ("norm",)),
         bias_init=nn.with_logical_partitioning(nn.initializers.zeros, ("norm",)),
         dtype=dtype,

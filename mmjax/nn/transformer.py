@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
@@ -17,11 +18,12 @@ from mmjax.nn.norms import UnitOffsetRMSNorm, layer_norm, rms_norm
 from mmjax.nn.stack import Remat, Stack
 
 Norm = Literal["pre", "post"]
-NormKind = Literal["layer", "rms", "rms_unit_offset"]
+NormKind = Literal["layer", "layer_unbiased", "rms", "rms_unit_offset"]
 
 
 NORMS: dict[str, Callable[..., nn.Module]] = {
     "layer": layer_norm,
+    "layer_unbiased": functools.partial(layer_norm, use_bias=False),
     "rms": rms_norm,
     "rms_unit_offset": UnitOffsetRMSNorm,
 }

@@ -67,6 +67,7 @@ FAMILIES = {
     "llama_encoder": "llama:LLAMA_ENCODER",
     "mistral": "llama:MISTRAL",
     "mistral_encoder": "llama:MISTRAL_ENCODER",
+    "modernbert": "modernbert:MODERNBERT",
     "opt": "opt:OPT",
     "opt_encoder": "opt:OPT_ENCODER",
     "qwen2": "llama:QWEN2",

@@ -74,6 +74,7 @@ TINY = {
     "bert_base": (TEXT, {**BLOCKS, **WORDS}),
     "albert": (TEXT, {**BLOCKS, **WORDS, "embedding_width": 4}),
     "deberta": (TEXT, {**BLOCKS, **WORDS, "conv_kernel": 3, "depth": 2}),
+    "modernbert": (TEXT, {**BLOCKS, "depth": 2, "vocab_size": 13}),
     "mpnet": (TEXT, {**BLOCKS, **WORDS}),
     "roformer": (TEXT, {**BLOCKS, **WORDS}),
     "causal_encoder": (TEXT, {**BLOCKS, **WORDS}),

@@ -26,6 +26,17 @@ DISTILBERT = {
     "max_position_embeddings": 16,
 }
 
+MODERN = {
+    "vocab_size": 50,
+    "hidden_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 3,
+    "intermediate_size": 40,
+    "max_position_embeddings": 16,
+    "pad_token_id": 0,
+    "reference_compile": False,
+}
+
 CASES = {
     "roberta": Case(
         "RobertaModel",
@@ -144,5 +155,33 @@ CASES = {
         {**BERT, "rotary_value": True, "hidden_act": "relu", "layer_norm_eps": 1e-3},
         lambda config: TEXT,
         VALUES,
+    ),
+    "modernbert": Case(
+        "ModernBertModel",
+        {**MODERN, "num_hidden_layers": 4, "local_attention": 4},
+        lambda config: TEXT,
+        VALUES,
+    ),
+    "modernbert_biases": Case(
+        "ModernBertModel",
+        {
+            **MODERN,
+            "norm_bias": True,
+            "attention_bias": True,
+            "mlp_bias": True,
+            "global_attn_every_n_layers": 2,
+            "local_attention": 3,
+            "local_rope_theta": None,
+            "global_rope_theta": 50.0,
+            "hidden_activation": "silu",
+            "norm_eps": 1e-3,
+        },
+        lambda config: {
+            "input_ids": IDS,
+            "attention_mask": np.ones((3, 7), np.int64),
+            "position_ids": np.arange(7)[None, ::-1].copy(),
+        },
+        VALUES,
+        gradients=("layers.0.mlp.Wo.weight", "layers.1.attn.Wo.weight"),
     ),
 }

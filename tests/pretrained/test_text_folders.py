@@ -21,12 +21,14 @@ HEADS = {
     "deberta-v2": ("deberta.", ("pooler.dense.weight", "classifier.bias")),
     "distilbert": ("distilbert.", ("vocab_transform.weight", "vocab_projector.bias")),
     "electra": ("electra.", ("discriminator_predictions.dense.weight",)),
+    "modernbert": ("model.", ("head.dense.weight", "decoder.bias")),
     "mpnet": ("mpnet.", ("lm_head.dense.weight", "lm_head.bias")),
     "roberta": ("roberta.", ("classifier.dense.weight", "classifier.out_proj.bias")),
 }
 """Golden cases, and what a class with a head puts before their names and adds to them."""
 
 REFUSED = [
+    ("modernbert", "rope_scaling", {"rope_type": "linear", "factor": 2.0}),
     ("bloom", "apply_residual_connection_post_layernorm", True),
     ("gptj", "rotary_dim", None),
     ("llama", "rope_scaling", {"rope_type": "yarn", "factor": 2.0}),

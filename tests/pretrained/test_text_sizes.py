@@ -56,6 +56,7 @@ SIZES = {
         },
         183_831_552,
     ),
+    "ModernBERT-base": ("modernbert", {}, 149_014_272),
     "gpt2": ("gpt2", {}, 124_439_808),
     "gpt-neo-125m": (
         "gpt_neo",
