@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import jax.numpy as jnp
 from flax import linen as nn
 
@@ -11,7 +9,7 @@ from mmjax.core.errors import ConfigError
 from mmjax.core.registry import fact
 from mmjax.core.types import Tokens
 from mmjax.core.typing import Array, ArrayLike, Bool, Dtype, Float, Int
-from mmjax.nn.convolution import conv
+from mmjax.nn.convolution import check_groups, conv
 from mmjax.nn.dense import dense
 from mmjax.nn.norms import group_norm
 from mmjax.nn.pooling import masked_max, masked_mean
@@ -72,13 +70,7 @@ class AudioCNN(nn.Module, kw_only=True):
                 f"{bins} mel bins are too few for the {len(self.channels)} stages of audio_cnn",
                 fix=f"at least {least} bins, or fewer channels=(...)",
             )
-        for channels in self.channels:
-            if channels % self.groups:
-                raise ConfigError(
-                    109,
-                    f"audio_cnn cannot split {channels} channels into groups={self.groups}",
-                    fix=f"the nearest valid: {math.gcd(channels, self.groups)}",
-                )
+        check_groups(self.channels, self.groups, "audio_cnn")
 
 
 def _halve_bins(values: Float[Array, "b t f c"]) -> Float[Array, "b t g c"]:

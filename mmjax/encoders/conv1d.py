@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import jax.numpy as jnp
 from flax import linen as nn
 
@@ -13,7 +11,7 @@ from mmjax.core.typing import Array, ArrayLike, Bool, Dtype, Float, Int
 from mmjax.nn.convolution import conv1d
 from mmjax.nn.dense import dense
 from mmjax.nn.norms import layer_norm
-from mmjax.nn.pooling import masked_max, masked_mean
+from mmjax.nn.pooling import Pooling, pool
 from mmjax.nn.temporal import fold_time, shorter_mask, stream_of, whole_mask, without_padding
 
 
@@ -32,7 +30,7 @@ class Conv1D(nn.Module, kw_only=True):
     kernel: int = 3
     fold: int | None = None
     causal: bool = False
-    pooling: Literal["mean", "max", "last"] = "mean"
+    pooling: Pooling = "mean"
     dropout: float = 0.0
     dtype: Dtype = fact(jnp.float32)
     param_dtype: Dtype = fact(jnp.float32)
@@ -53,12 +51,7 @@ class Conv1D(nn.Module, kw_only=True):
         mask = shorter_mask(mask, fold)
         for index in range(len(self.channels)):
             values = self._block(values, mask, index, train)
-        if self.pooling == "last":
-            last = mask.shape[1] - 1 - jnp.argmax(mask[:, ::-1], axis=1)
-            pooled = jnp.take_along_axis(values, last[:, None, None], axis=1)[:, 0]
-            return Tokens(values, mask, jnp.where(mask.any(axis=1)[:, None], pooled, 0))
-        pool = masked_mean if self.pooling == "mean" else masked_max
-        return Tokens(values, mask, pool(values, mask))
+        return Tokens(values, mask, pool(values, mask, self.pooling))
 
     def _block(self, values: Array, mask: Array, index: int, train: bool) -> Array:
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
 import einops
@@ -13,7 +12,7 @@ from mmjax.core.errors import ConfigError
 from mmjax.core.registry import fact
 from mmjax.core.types import Tokens
 from mmjax.core.typing import Array, ArrayLike, Dtype, Float
-from mmjax.nn.convolution import conv, grid_mean, max_pool, space_to_depth
+from mmjax.nn.convolution import check_groups, conv, grid_mean, max_pool, space_to_depth
 from mmjax.nn.dense import dense, parameter
 from mmjax.nn.norms import group_norm, layer_norm
 from mmjax.nn.pooling import max_over
@@ -78,13 +77,7 @@ class ImageCNN(nn.Module, kw_only=True):
                 f"image_cnn has {len(self.blocks)} blocks for {len(self.channels)} channels",
                 fix="one number each a stage, such as channels=(32, 64) blocks=(0, 1)",
             )
-        for channels in self.channels:
-            if channels % self.groups:
-                raise ConfigError(
-                    109,
-                    f"image_cnn cannot split {channels} channels into groups={self.groups}",
-                    fix=f"the nearest valid: {math.gcd(channels, self.groups)}",
-                )
+        check_groups(self.channels, self.groups, "image_cnn")
         least = self.stem * 2 ** (len(self.channels) - 1) * (1 + ("quadrants" in self.pools))
         if min(height, width) < least:
             raise ConfigError(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import jax.numpy as jnp
 from flax import linen as nn
 
@@ -12,7 +10,7 @@ from mmjax.core.registry import fact
 from mmjax.core.types import Tokens
 from mmjax.core.typing import Array, ArrayLike, Bool, Dtype, Float, Int
 from mmjax.nn.dense import embedding
-from mmjax.nn.pooling import masked_max, masked_mean
+from mmjax.nn.pooling import Pooling, pool
 from mmjax.nn.recurrent import Cell, Recurrent
 from mmjax.nn.temporal import fold_time, shorter_mask, stream_of, whole_mask, without_padding
 
@@ -29,7 +27,7 @@ class RecurrentEncoder(nn.Module, kw_only=True):
     depth: int = 1
     cell: Cell = "lstm"
     bidirectional: bool = True
-    pooling: Literal["last", "mean", "max"] = "last"
+    pooling: Pooling = "last"
     dropout: float = 0.0
     dtype: Dtype = fact(jnp.float32)
     param_dtype: Dtype = fact(jnp.float32)
@@ -61,7 +59,7 @@ class RecurrentEncoder(nn.Module, kw_only=True):
             values = jnp.concatenate([states for states, _ in found], axis=-1)
             pooled = jnp.concatenate([last for _, last in found], axis=-1)
         if self.pooling != "last":
-            pooled = (masked_mean if self.pooling == "mean" else masked_max)(values, mask)
+            pooled = pool(values, mask, self.pooling)
         pooled = nn.Dropout(self.dropout, deterministic=not train)(pooled)
         return Tokens(values, mask, pooled)
 

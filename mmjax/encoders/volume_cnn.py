@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import einops
 import jax.numpy as jnp
 from flax import linen as nn
@@ -12,7 +10,7 @@ from mmjax.core.errors import ConfigError
 from mmjax.core.registry import fact
 from mmjax.core.types import Tokens
 from mmjax.core.typing import Array, ArrayLike, Dtype, Float
-from mmjax.nn.convolution import Conv3D
+from mmjax.nn.convolution import Conv3D, check_groups
 from mmjax.nn.dense import dense
 from mmjax.nn.norms import group_norm
 from mmjax.nn.patches import patch_shape
@@ -77,13 +75,7 @@ class VolumeCNN(nn.Module, kw_only=True):
                 f"volume_cnn has blocks={self.blocks} for {len(self.channels)} channels",
                 fix="one number each a stage, 1 or more, such as channels=(32, 64) blocks=(1, 2)",
             )
-        for channels in self.channels:
-            if channels % self.groups:
-                raise ConfigError(
-                    109,
-                    f"volume_cnn cannot split {channels} channels into groups={self.groups}",
-                    fix=f"the nearest valid: {math.gcd(channels, self.groups)}",
-                )
+        check_groups(self.channels, self.groups, "volume_cnn")
         least = [part * 2 ** (len(self.channels) - 1) for part in stem]
         if any(have < need for have, need in zip(size, least, strict=True)):
             raise ConfigError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import einops
@@ -9,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from mmjax.core.errors import ConfigError
 from mmjax.core.typing import Array, Dtype, Float
 from mmjax.nn.dense import Initializer, parameter
 from mmjax.nn.pooling import max_over
@@ -113,6 +115,17 @@ class Conv3D(nn.Module, kw_only=True):
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
         )
         return einops.rearrange(output, "(b d) h w o -> b d h w o", b=batch) + bias
+
+
+def check_groups(channels: Sequence[int], groups: int, where: str) -> None:
+    """Raises ConfigError where group norm cannot split the channels into so many groups."""
+    for count in channels:
+        if count % groups:
+            raise ConfigError(
+                109,
+                f"{where} cannot split {count} channels into groups={groups}",
+                fix=f"the nearest valid: {math.gcd(count, groups)}",
+            )
 
 
 def space_to_depth(pixels: Float[Array, "b h w c"], block: int) -> Float[Array, "b y x d"]:

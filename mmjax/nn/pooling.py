@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import jax
 import jax.numpy as jnp
 
@@ -20,6 +22,14 @@ def masked_max(values: Float[Array, "b n d"], mask: Bool[Array, "b n"]) -> Float
     lowest = jnp.finfo(values.dtype).min
     highest = max_over(jnp.where(mask[..., None], values, lowest), axis=1)
     return jnp.where(mask.any(axis=1)[:, None], highest, 0)
+
+
+Pooling = Literal["mean", "max", "last"]
+
+
+def pool(values: Float[Array, "b n d"], mask: Bool[Array, "b n"], how: Pooling) -> Array:
+    """One of `masked_mean`, `masked_max` and `last_valid`."""
+    return {"mean": masked_mean, "max": masked_max, "last": last_valid}[how](values, mask)
 
 
 def last_valid(values: Float[Array, "b n d"], mask: Bool[Array, "b n"]) -> Float[Array, "b d"]:
