@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +14,7 @@ from mmjax.core.registry import fact
 from mmjax.core.types import Embeddings, Tokens
 from mmjax.core.typing import Array, ArrayLike, Dtype, Float
 from mmjax.encoders import EncoderSpec, registry
+from mmjax.encoders.fields import taken
 from mmjax.nn.dense import dense, parameter
 
 
@@ -72,34 +71,25 @@ class DualTower(nn.Module, kw_only=True):
 
     def _fields(self, given: Mapping[str, ArrayLike]) -> dict[str, dict[str, ArrayLike]]:
         """The fields of each tower that has all it needs."""
-        taken = {name: _parameters(spec.name) for name, spec in self.towers.items()}
-        known = {field for fields in taken.values() for field in fields}
+        calls = {name: registry.load(spec.name).__call__ for name, spec in self.towers.items()}
+        wanted = {name: taken(call) for name, call in calls.items()}
+        known = {field for fields in wanted.values() for field in fields}
         for field in given:
             if field not in known:
                 raise ConfigError(109, f"no tower takes '{field}'", fix=nearest(field, known))
         found = {
             name: {field: given[field] for field in fields if field in given}
-            for name, fields in taken.items()
+            for name, fields in wanted.items()
             if all(field in given for field, needed in fields.items() if needed)
         }
         if not found:
             needs = [
-                field for fields in taken.values() for field, needed in fields.items() if needed
+                field for fields in wanted.values() for field, needed in fields.items() if needed
             ]
             raise ConfigError(
                 109, f"the fields {sorted(given)} are enough for no tower", fix=nearest("", needs)
             )
         return found
-
-
-def _parameters(encoder: str) -> dict[str, bool]:
-    """The fields that an encoder takes, and whether it needs them."""
-    call: Any = registry.load(encoder).__call__
-    return {
-        name: parameter.default is parameter.empty
-        for name, parameter in inspect.signature(call).parameters.items()
-        if name not in ("self", "train")
-    }
 
 
 def unit_length(values: Float[Array, "b e"]) -> Float[Array, "b e"]:

@@ -12,6 +12,7 @@ from flax import linen as nn
 
 from mmjax.core.types import Batch, TaskOutput, Tokens
 from mmjax.core.typing import Array, ArrayLike, Bool, Float
+from mmjax.encoders.fields import select
 
 
 def hide(tokens: Tokens, keep: Bool[Array, "b"]) -> Tokens:
@@ -26,10 +27,11 @@ def hide(tokens: Tokens, keep: Bool[Array, "b"]) -> Tokens:
 def encode_views(encoder: nn.Module, fields: Mapping[str, ArrayLike], *, train: bool) -> Tokens:
     """The tokens of a modality, several pictures `b v h w c` of one thing taken together.
 
-    Their tokens follow each other, and `pooled` is the mean of theirs.
+    Their tokens follow each other, and `pooled` is the mean of theirs. Pictures with a `frame_mask`
+    are a video, which its encoder takes whole.
     """
     pixels = fields.get("pixel_values")
-    if pixels is None or pixels.ndim == 4:
+    if pixels is None or pixels.ndim == 4 or "frame_mask" in fields:
         return encoder(**fields, train=train)
     views = pixels.shape[1]
     flat = encoder(pixel_values=einops.rearrange(pixels, "b v ... -> (b v) ..."), train=train)
@@ -69,18 +71,20 @@ class Multimodal(nn.Module, kw_only=True):
     auxiliary_loss: float = 0.0
 
     def encode(self, batch: Batch, *, train: bool) -> dict[str, Tokens]:
-        """Each modality's tokens, with absent (and, in training, dropped) rows masked."""
+        """Each modality's tokens, with absent (and, in training, dropped) rows masked.
+
+        Raises ConfigError for a modality whose fields are not those of its encoder.
+        """
         names = list(self.encoders)
         present = jnp.stack([jnp.asarray(batch.present[name]) for name in names], axis=1)
         if train and self.modality_dropout > 0.0 and len(names) > 1:
             present = keep_modalities(self.make_rng("dropout"), present, self.modality_dropout)
-        return {
-            name: hide(
-                encode_views(self.encoders[name], batch.inputs[name], train=train),
-                present[:, index],
-            )
-            for index, name in enumerate(names)
-        }
+        tokens = {}
+        for index, name in enumerate(names):
+            encoder = self.encoders[name]
+            fields = select(encoder, batch.inputs[name], name)
+            tokens[name] = hide(encode_views(encoder, fields, train=train), present[:, index])
+        return tokens
 
     def embed(self, batch: Batch) -> dict[str, Float[Array, "b d"]]:
         """The summaries of a batch: `fused`, and each modality's own by its name."""

@@ -180,6 +180,27 @@ def test_several_views_are_one_thing():
     assert together.mask.shape == together.values.shape[:2]
 
 
+class Clip(nn.Module):
+    """A video's pixels as tokens, one a frame."""
+
+    @nn.compact
+    def __call__(self, pixel_values, frame_mask, *, train):
+        values = jnp.asarray(pixel_values).mean(axis=(2, 3))
+        mask = jnp.asarray(frame_mask)
+        return Tokens(values, mask, masked_mean(values, mask))
+
+
+def test_a_video_is_not_several_views():
+    frames = RNG.standard_normal((2, 3, 2, 2, 5)).astype(np.float32)
+    mask = np.array([[1, 1, 1], [1, 0, 0]], bool)
+    tokens = encode_views(
+        Clip().bind({}), {"pixel_values": frames, "frame_mask": mask}, train=False
+    )
+    np.testing.assert_array_equal(tokens.mask, mask)
+    expected = [frames[0].mean(axis=(0, 1, 2)), frames[1, 0].mean(axis=(0, 1))]
+    np.testing.assert_allclose(tokens.pooled, expected, atol=1e-6)
+
+
 def test_embed_gives_the_fused_summary_and_each_modality_own(variables):
     found = jax.jit(lambda batch: make_module().apply(variables, batch, method="embed"))(
         make_batch()
