@@ -63,6 +63,7 @@ registry = Registry(
         "clip_vision": "mmjax.encoders.clip:ClipVision",
         "clip_text": "mmjax.encoders.clip:ClipText",
         "siglip_vision": "mmjax.encoders.siglip:SiglipVision",
+        "siglip2_vision": "mmjax.encoders.siglip:Siglip2Vision",
         "siglip_text": "mmjax.encoders.siglip:SiglipText",
     },
 )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import jax.numpy as jnp
 from flax import linen as nn
 
@@ -16,6 +19,7 @@ from mmjax.nn.dense import Activation, dense, parameter
 from mmjax.nn.norms import layer_norm
 from mmjax.nn.patches import PatchEmbed
 from mmjax.nn.pooling import masked_mean
+from mmjax.nn.positions import positions_of_shapes
 from mmjax.nn.transformer import Mlp
 
 
@@ -45,6 +49,23 @@ class AttentionPool(nn.Module, kw_only=True):
         return (pooled + mlp(normed, train=train))[:, 0]
 
 
+def pooled(
+    module: Any, values: Float[Array, "b n d"], mask: Bool[Array, "b n"], *, train: bool
+) -> Float[Array, "b d"]:
+    """By the head of a vision tower, or the mean where it has none."""
+    if not module.head:
+        return masked_mean(values, mask)
+    pool = AttentionPool(
+        heads=module.heads,
+        mlp_dim=module.mlp_dim,
+        activation=module.activation,
+        eps=module.eps,
+        name="pool",
+        **module.types(),
+    )
+    return pool(values, mask, train=train)
+
+
 class SiglipVision(TransformerEncoder, kw_only=True):
     """SigLIP's vision transformer (Zhai et al. 2023): no class token, pooled by attention.
 
@@ -68,17 +89,51 @@ class SiglipVision(TransformerEncoder, kw_only=True):
         values = values + square_positions(self, pixels)
         values = self.transformer()(values, train=train)
         mask = jnp.ones(values.shape[:2], bool)
-        if not self.head:
-            return Tokens(values, mask, masked_mean(values, mask))
-        pool = AttentionPool(
-            heads=self.heads,
-            mlp_dim=self.mlp_dim,
-            activation=self.activation,
-            eps=self.eps,
-            name="pool",
+        return Tokens(values, mask, pooled(self, values, mask, train=train))
+
+
+class Siglip2Vision(TransformerEncoder, kw_only=True):
+    """SigLIP 2's NaFlex tower (Tschannen et al. 2025): pictures of any shape, cut into patches.
+
+    `pixel_values` are flattened patches (row, column, channel), row by row and then padding, as
+    transformers' `Siglip2ImageProcessor` makes them; `spatial_shapes` are each picture's rows and
+    columns of patches. Positions are learned for a square of `positions` cells and interpolated.
+    Its parameters are those of transformers' `Siglip2VisionModel`, one for one.
+    """
+
+    positions: int = 256
+    activation: Activation = "gelu_tanh"
+    dropout: float = 0.0
+    attention_dropout: float = 0.0
+    head: bool = True
+
+    @nn.compact
+    def __call__(
+        self,
+        pixel_values: Float[ArrayLike, "b n p"],
+        spatial_shapes: Int[ArrayLike, "b 2"],
+        pixel_attention_mask: Bool[ArrayLike, "b n"] | Int[ArrayLike, "b n"] | None = None,
+        *,
+        train: bool,
+    ) -> Tokens:
+        types = self.types()
+        patches = jnp.asarray(pixel_values, self.dtype)
+        if pixel_attention_mask is None:
+            pixel_attention_mask = jnp.ones(patches.shape[:2], bool)
+        mask = jnp.asarray(pixel_attention_mask, bool)
+        side = math.isqrt(self.positions)
+        table = parameter(
+            self,
+            "positions",
+            (side * side, self.width),
+            ("tokens", "embed"),
+            init=nn.initializers.normal(0.02),
             **types,
-        )
-        return Tokens(values, mask, pool(values, mask, train=train))
+        ).reshape(side, side, self.width)
+        values = dense(self.width, ("patch", "embed"), name="patches", **types)(patches)
+        values = values + positions_of_shapes(table, spatial_shapes, values.shape[1])
+        values = self.transformer()(values, mask, train=train)
+        return Tokens(values, mask, pooled(self, values, mask, train=train))
 
 
 class SiglipText(TransformerEncoder, kw_only=True):

@@ -132,6 +132,41 @@ def resize_positions(
     return jnp.concatenate([table[:, :extra_tokens], cells], axis=1)
 
 
+def positions_of_shapes(
+    table: Float[Array, "r c d"], shapes: Int[ArrayLike, "b 2"], count: int
+) -> Float[Array, "b n d"]:
+    """Learned positions of a grid, interpolated to each example's rows and columns, row by row.
+
+    The first rows x columns of `count` positions are the example's; those behind are as its first.
+    `shapes` may be traced. Agrees with torch's `interpolate(mode="bilinear", antialias=True)`, as
+    SigLIP 2's NaFlex uses it. Computed in float32, returned in the table's type.
+    """
+    rows, columns = (jnp.asarray(shapes)[:, axis, None] for axis in range(2))
+    place = jnp.arange(count)[None]
+    place = jnp.where(place < rows * columns, place, 0)
+    down = _smooth_weights(place // columns, rows, table.shape[0])
+    across = _smooth_weights(place % columns, columns, table.shape[1])
+    found = jnp.einsum(
+        "bnr,bnc,rcd->bnd",
+        down,
+        across,
+        table.astype(jnp.float32),
+        precision=jax.lax.Precision.HIGHEST,
+    )
+    return found.astype(table.dtype)
+
+
+def _smooth_weights(
+    place: Int[Array, "b n"], after: Int[Array, "b 1"], before: int
+) -> Float[Array, "b n m"]:
+    """What each of `before` cells adds to a place among `after`: a triangle about its centre."""
+    scale = before / after
+    centre = (place + 0.5) * scale
+    distance = jnp.abs(jnp.arange(before) + 0.5 - centre[..., None])
+    weights = jnp.maximum(1.0 - distance / jnp.maximum(scale, 1.0)[..., None], 0.0)
+    return weights / weights.sum(axis=-1, keepdims=True)
+
+
 def interpolation_weights(before: int, after: int, method: Method) -> np.ndarray:
     """The matrix `[after before]` that interpolates along one axis; rows sum to 1.
 

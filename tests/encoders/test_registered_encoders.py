@@ -20,6 +20,10 @@ TEXT = {
 }
 IMAGE = {"pixel_values": RNG.standard_normal((3, 8, 8, 3)).astype(np.float32)}
 CLIPS = {"pixel_values": RNG.standard_normal((3, 4, 8, 8, 3)).astype(np.float32)}
+PATCHES = {
+    "pixel_values": RNG.standard_normal((3, 6, 12)).astype(np.float32),
+    "spatial_shapes": np.array([[2, 3], [1, 4], [2, 1]], np.int32),
+}
 TABLE = {
     "numbers": RNG.standard_normal((3, 2)).astype(np.float32),
     "number_mask": np.array([[1, 1], [1, 0], [0, 0]], bool),
@@ -97,6 +101,7 @@ TINY = {
     "clip_vision": (IMAGE, {**BLOCKS, "image_size": 8, "patch": 4}),
     "clip_text": (TEXT, {**BLOCKS, **WORDS}),
     "siglip_vision": (IMAGE, {**BLOCKS, "image_size": 8, "patch": 4}),
+    "siglip2_vision": (PATCHES, {**BLOCKS, "positions": 9}),
     "siglip_text": (TEXT, {**BLOCKS, **WORDS}),
     "wavlm": (SOUND, {**BLOCKS, **FRAMES}),
     "spectrogram_transformer": (BANDS, {**BLOCKS, **SPECTROGRAM}),

@@ -7,6 +7,7 @@ import pytest
 from mmjax.core.errors import ConfigError
 from mmjax.nn.positions import (
     fourier_features,
+    positions_of_shapes,
     resize_positions,
     sincos_grid,
     sinusoid_table,
@@ -101,3 +102,27 @@ def test_an_equal_size_changes_nothing_and_the_type_stays():
 def test_what_cannot_be_is_refused(call, message):
     with pytest.raises(ConfigError, match=message):
         call()
+
+
+def smooth(before: int, after: int) -> np.ndarray:
+    """Triangles around each new cell's centre, as wide as what it covers (PIL, torch antialias)."""
+    width = max(before / after, 1.0)
+    weights = np.zeros((after, before))
+    for new, old in np.ndindex(after, before):
+        weights[new, old] = max(0.0, 1 - abs(old + 0.5 - (new + 0.5) * before / after) / width)
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
+def test_positions_of_shapes_are_each_pictures_own():
+    table = np.random.default_rng(0).standard_normal((4, 3, 2)).astype(np.float32)
+    shapes = np.array([[2, 5], [4, 3], [7, 1]])
+    found = np.asarray(positions_of_shapes(jnp.asarray(table), shapes, 12))
+    for row, (rows, columns) in enumerate(shapes):
+        expected = np.einsum("ar,bc,rcd->abd", smooth(4, rows), smooth(3, columns), table)
+        expected = expected.reshape(-1, 2)
+        count = rows * columns
+        np.testing.assert_allclose(found[row, :count], expected, atol=1e-6)
+        np.testing.assert_allclose(
+            found[row, count:], expected[:1].repeat(12 - count, 0), atol=1e-6
+        )
+    np.testing.assert_allclose(found[1], table.reshape(12, 2), atol=1e-6)

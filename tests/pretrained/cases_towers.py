@@ -31,6 +31,15 @@ WORDS = {**BLOCKS, "hidden_size": 16, "vocab_size": 50, "max_position_embeddings
 GRID = {**BLOCKS, "hidden_size": 20, "image_size": 12, "patch_size": 4}
 
 
+FLEXIBLE = {**BLOCKS, "hidden_size": 20, "num_patches": 16, "patch_size": 2}
+PATCHES = {
+    "pixel_values": RNG.standard_normal((3, 10, 12)).astype(np.float32),
+    "spatial_shapes": np.array([[2, 5], [4, 2], [3, 3]]),
+    "pixel_attention_mask": (np.arange(10) < np.array([[10], [8], [9]])).astype(np.int64),
+}
+"""Grids with more and with fewer rows and columns than the learned one of 4 x 4."""
+
+
 def scale(output):
     """The logit scale that a pair's logits were multiplied by."""
     return (output.logits_per_image / (output.image_embeds @ output.text_embeds.T)).mean()
@@ -88,7 +97,7 @@ CASES = {
             "vision_config": {**GRID, "layer_norm_eps": 1e-3},
         },
         lambda config: BOTH,
-        {**JOINT, "logit_scale": lambda output: slope(output), "logit_bias": offset},
+        {**JOINT, "logit_scale": slope, "logit_bias": offset},
         ours=channels_last,
     ),
     "siglip_vision_model": Case(
@@ -135,4 +144,11 @@ CASES = {
         JOINT,
         ours=channels_last,
     ),
+    "siglip2": Case(
+        "Siglip2Model",
+        {"text_config": {**WORDS, "projection_size": 20}, "vision_config": FLEXIBLE},
+        lambda config: {**PATCHES, **TEXT},
+        {**JOINT, "logit_scale": slope, "logit_bias": offset},
+    ),
+    "siglip2_vision_model": Case("Siglip2VisionModel", FLEXIBLE, lambda config: PATCHES, ALONE),
 }

@@ -1,4 +1,4 @@
-"""SigLIP, and the checkpoints of SigLIP 2 that have one picture size."""
+"""SigLIP and SigLIP 2, whose checkpoints for one picture size are of the type "siglip"."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 
 from mmjax import encoders
 from mmjax.core.registry import Spec
-from mmjax.pretrained.families.clip import below, both_inputs, options, pictures, words
-from mmjax.pretrained.family import Family, Names, image_inputs, text_inputs
+from mmjax.pretrained.families.clip import below, layers, options, pictures, words
+from mmjax.pretrained.family import Family, Inputs, Names, image_inputs, text_inputs
 from mmjax.pretrained.rules import Table, dense, heads_in, heads_out, norm, param, parts
 
 
@@ -39,9 +39,23 @@ def has_head(config: Any) -> bool:
     return getattr(config, "vision_use_head", True)
 
 
+def is_flexible(config: Any) -> bool:
+    """SigLIP 2's NaFlex, which takes patches instead of pictures."""
+    return config.model_type == "siglip2_vision_model"
+
+
+def patch_table(config: Any) -> Table:
+    embeddings = "vision_model.embeddings"
+    return [
+        *dense(f"{embeddings}.patch_embedding", "patches"),
+        *param(f"{embeddings}.position_embedding.weight", "positions"),
+        *layers("vision_model", config),
+    ]
+
+
 def vision_table(config: Any) -> Table:
     return [
-        *pictures(config, bias=True),
+        *(patch_table(config) if is_flexible(config) else pictures(config, bias=True)),
         *norm("vision_model.post_layernorm", "transformer/norm"),
         *(pool("vision_model.head", "pool", config) if has_head(config) else []),
     ]
@@ -52,8 +66,25 @@ def text_table(config: Any) -> Table:
 
 
 def vision_spec(config: Any) -> Spec:
+    if is_flexible(config):
+        return Spec(
+            "siglip2_vision",
+            positions=config.num_patches,
+            head=has_head(config),
+            **options(config),
+        )
     sizes = {"image_size": config.image_size, "patch": config.patch_size}
     return Spec("siglip_vision", **sizes, head=has_head(config), **options(config))
+
+
+def vision_inputs(config: Any) -> Inputs:
+    if not is_flexible(config):
+        return image_inputs(config)
+    size = config.patch_size**2 * config.num_channels
+    return {
+        "pixel_values": np.zeros((1, 4, size), np.float32),
+        "spatial_shapes": np.full((1, 2), 2, np.int32),
+    }
 
 
 def text_spec(config: Any) -> Spec:
@@ -86,28 +117,41 @@ def table(config: Any) -> Table:
 
 _JOINT = ("logit_scale", "logit_bias", r"classifier\..*")
 
-SIGLIP = Family(
-    spec=spec,
-    table=table,
-    inputs=both_inputs,
-    saved_as="SiglipModel",
-    registry=encoders.towers,
-    parts={"vision": "siglip_vision_model", "text": "siglip_text_model"},
-)
-SIGLIP_VISION = Family(
-    spec=lambda config, names: vision_spec(config),
-    table=vision_table,
-    inputs=image_inputs,
-    saved_as="SiglipVisionModel",
-    left_out=(r"text_model\..*", *_JOINT),
-    part_config="vision_config",
-)
-SIGLIP_TEXT = Family(
-    spec=lambda config, names: text_spec(config),
-    table=text_table,
-    inputs=text_inputs,
-    saved_as="SiglipTextModel",
-    left_out=(r"vision_model\..*", *_JOINT),
-    part_config="text_config",
-    config_class="SiglipTextConfig",
-)
+
+def both(name: str) -> Family:
+    kind = name.lower()
+    return Family(
+        spec=spec,
+        table=table,
+        inputs=lambda config: vision_inputs(config.vision_config) | text_inputs(config.text_config),
+        saved_as=f"{name}Model",
+        registry=encoders.towers,
+        parts={"vision": f"{kind}_vision_model", "text": f"{kind}_text_model"},
+    )
+
+
+def vision(name: str) -> Family:
+    return Family(
+        spec=lambda config, names: vision_spec(config),
+        table=vision_table,
+        inputs=vision_inputs,
+        saved_as=f"{name}VisionModel",
+        left_out=(r"text_model\..*", *_JOINT),
+        part_config="vision_config",
+    )
+
+
+def text(name: str) -> Family:
+    return Family(
+        spec=lambda config, names: text_spec(config),
+        table=text_table,
+        inputs=text_inputs,
+        saved_as=f"{name}TextModel",
+        left_out=(r"vision_model\..*", *_JOINT),
+        part_config="text_config",
+        config_class=f"{name}TextConfig",
+    )
+
+
+SIGLIP, SIGLIP_VISION, SIGLIP_TEXT = both("Siglip"), vision("Siglip"), text("Siglip")
+SIGLIP2, SIGLIP2_VISION, SIGLIP2_TEXT = both("Siglip2"), vision("Siglip2"), text("Siglip2")
