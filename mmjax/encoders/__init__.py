@@ -81,6 +81,7 @@ decoders = Registry(
     {
         "bart": "mmjax.encoders.bart:Bart",
         "t5": "mmjax.encoders.t5:T5",
+        "encoder_decoder": "mmjax.encoders.encoder_decoder:EncoderDecoder",
         "causal_lm": "mmjax.encoders.causal_lm:CausalLM",
         "ctc": "mmjax.encoders.ctc:CTC",
         "whisper": "mmjax.encoders.whisper:Whisper",

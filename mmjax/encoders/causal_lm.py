@@ -41,7 +41,8 @@ class CausalSettings(TransformerEncoder, kw_only=True):
     `windows` are how far back each layer looks, repeated over the layers; 0 is everywhere.
     `factor_by_layer` divides the logits of layer i by i + 1. Words of `embedding_width` are
     projected to `width` and back. `parallel` and `fused` are those of `nn.lm_block`.
-    `word_segments` adds the words of `token_type_ids` (GPT-2).
+    `word_segments` adds the words of `token_type_ids` (GPT-2). `cross_attention` looks at an
+    encoder's tokens, which must have the same width.
     """
 
     vocab_size: int = fact()
@@ -68,6 +69,7 @@ class CausalSettings(TransformerEncoder, kw_only=True):
     windows: tuple[int, ...] = ()
     factor_by_layer: bool = False
     word_segments: bool = False
+    cross_attention: bool = False
     words_scale: float = 1.0
     embedding_width: int | None = None
     embeddings_norm: bool = False
@@ -86,14 +88,22 @@ class CausalSettings(TransformerEncoder, kw_only=True):
         mask: Bool[Array, "b n"],
         token_type_ids: Int[ArrayLike, "b n"] | None = None,
         position_ids: Int[ArrayLike, "#b n"] | None = None,
+        context: Tokens | None = None,
         *,
         train: bool,
     ) -> Float[Array, "b n d"]:
         """The last hidden states; to be called in a compact method.
 
-        Raises ConfigError for more tokens than a learned table has, or segments without
-        `word_segments`.
+        Raises ConfigError for more tokens than a learned table has, segments without
+        `word_segments`, or a context that is missing or of no use.
         """
+        if (context is None) == self.cross_attention:
+            raise ConfigError(
+                109,
+                f"cross_attention={self.cross_attention}, and an encoder's tokens are "
+                f"{'missing' if context is None else 'given'}",
+                fix=f"cross_attention={not self.cross_attention}",
+            )
         length = input_ids.shape[1]
         if self.positions == "learned" and length > self.max_length:
             raise ConfigError(
@@ -126,9 +136,10 @@ class CausalSettings(TransformerEncoder, kw_only=True):
         if self.embeddings_norm:
             values = layer_norm(name="embeddings_norm", eps=self.eps, **self.types())(values)
         values = nn.Dropout(self.embeddings_dropout, deterministic=not train)(values)
-        values = self._stack()(
-            values, self._places(mask, position_ids), layerwise=(self._layers(),), train=train
-        )
+        places = self._places(mask, position_ids)
+        if context is not None:
+            places = dataclasses.replace(places, context=context.values, context_mask=context.mask)
+        values = self._stack()(values, places, layerwise=(self._layers(),), train=train)
         if self.final_norm:
             values = NORMS[self.norm_kind](name="norm", eps=self.eps, **self.types())(values)
         if self.embedding_width is not None:
@@ -202,7 +213,8 @@ class CausalEncoder(CausalSettings, kw_only=True):
 class CausalLM(CausalSettings, kw_only=True):
     """A language model; its head is the table of words (`tied`) or its own.
 
-    Padding may stand at either side. `pooled` of its tokens is the last valid one.
+    Padding may stand at either side. `pooled` of its tokens is the last valid one. `context` are an
+    encoder's tokens, with `cross_attention`.
     """
 
     tied: bool = True
@@ -215,15 +227,18 @@ class CausalLM(CausalSettings, kw_only=True):
         attention_mask: Bool[ArrayLike, "b n"] | Int[ArrayLike, "b n"] | None = None,
         token_type_ids: Int[ArrayLike, "b n"] | None = None,
         position_ids: Int[ArrayLike, "#b n"] | None = None,
+        context: Tokens | None = None,
         *,
         train: bool,
     ) -> Decoded:
         mask = valid(attention_mask, input_ids)
         words = self.words()
-        values = self.run(words, input_ids, mask, token_type_ids, position_ids, train=train)
+        values = self.run(
+            words, input_ids, mask, token_type_ids, position_ids, context, train=train
+        )
         tokens = Tokens(values, mask, last_valid(values, mask))
         if self.tied:
-            return Decoded(words.attend(values), tokens)
+            return Decoded(words.attend(values), tokens, context)
         head = dense(
             self.vocab_size,
             ("embed", "vocab"),
@@ -231,7 +246,7 @@ class CausalLM(CausalSettings, kw_only=True):
             name="head",
             **self.types(),
         )
-        return Decoded(head(values), tokens)
+        return Decoded(head(values), tokens, context)
 
 
 def valid(mask: ArrayLike | None, ids: Int[ArrayLike, "b n"]) -> Bool[Array, "b n"]:

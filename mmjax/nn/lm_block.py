@@ -13,6 +13,7 @@ from flax import struct
 
 from mmjax.core.typing import Array, Bool, Dtype, Float, Int
 from mmjax.kernels.attention import attention
+from mmjax.nn.attention import Attention
 from mmjax.nn.dense import dense
 from mmjax.nn.rotary import rotary_angles, rotate
 from mmjax.nn.transformer import Block, Mlp
@@ -27,7 +28,7 @@ class Places:
 
     `distance` is how many places a key lies before a query, None where there are no windows.
     `bias` is added to the logits, `angles` turn queries and keys; where layers have frequencies of
-    their own, `positions` times these do.
+    their own, `positions` times these do. `context` is what cross-attention looks at.
     """
 
     mask: Bool[Array, "b 1 #n m"]
@@ -35,6 +36,8 @@ class Places:
     bias: Float[Array, "#b #k #n m"] | None = None
     angles: Float[Array, "#b n f"] | None = None
     positions: Int[Array, "#b n"] | None = None
+    context: Float[Array, "b l c"] | None = None
+    context_mask: Bool[Array, "b l"] | None = None
 
 
 @struct.dataclass
@@ -131,7 +134,7 @@ class LMAttention(nn.Module, kw_only=True):
 
 
 class LMBlock(Block, kw_only=True):
-    """`nn.transformer.Block` around `LMAttention`; there is no cross-attention.
+    """`nn.transformer.Block` around `LMAttention`.
 
     With `input_normed`, what it is called with was normalised just before (ModernBERT's first).
     """
@@ -184,6 +187,19 @@ class LMBlock(Block, kw_only=True):
                 values = values + self._branch(look(values), "attention", train)
             else:
                 values = self._residual(values, look, "attention", train)
+            if self.cross_attention:
+                cross = Attention(
+                    heads=self.heads,
+                    dropout=self.attention_dropout,
+                    name="cross_attention",
+                    **self.types(),
+                )
+                values = self._residual(
+                    values,
+                    lambda x: cross(x, places.context, mask=places.context_mask, train=train),
+                    "cross_attention",
+                    train,
+                )
             values = self._residual(values, lambda x: mlp(x, train=train), "mlp", train)
         else:
             normed = again = self.make_norm("attention_norm")(values)

@@ -28,6 +28,7 @@ HEADS = {
 """Golden cases, and what a class with a head puts before their names and adds to them."""
 
 REFUSED = [
+    ("encoder-decoder", "decoder", {"model_type": "bert", "add_cross_attention": True}),
     ("modernbert", "rope_scaling", {"rope_type": "linear", "factor": 2.0}),
     ("bloom", "apply_residual_connection_post_layernorm", True),
     ("gptj", "rotary_dim", None),
@@ -122,3 +123,19 @@ def test_sparse_attention_is_refused_where_it_would_not_be_full(golden_encoder):
     ids = np.ones((1, 15), np.int32)
     with pytest.raises(ConfigError, match="15 tokens are more than the 14"):
         encoder.module.apply(encoder.variables, ids, ids, train=False)
+
+
+@pytest.mark.parametrize("name", ["encoder-decoder", "vision-encoder-decoder"])
+def test_the_encoder_of_a_pair_alone(name, golden_encoder, tmp_path):
+    golden, _ = golden_encoder(name)
+    encoder = load(f"{goldens.write_folder(golden, tmp_path)}#encoder")
+    fields = {key: a for key, a in golden.inputs.items() if not key.startswith("decoder")}
+    tokens = encoder.module.apply(encoder.variables, **fields, train=False)
+    mask = np.asarray(tokens.mask)
+    np.testing.assert_allclose(tokens.values[mask], golden.outputs["encoder"][mask], atol=1e-5)
+    decoder = {key for key in golden.shapes if not key.startswith("encoder.")}
+    assert set(encoder.report.left_out) == decoder
+    save(encoder, tmp_path / "saved")
+    again = load(tmp_path / "saved")
+    assert again.model_type == encoder.config.model_type
+    jax.tree.map(np.testing.assert_array_equal, again.variables, encoder.variables)

@@ -22,6 +22,7 @@ def table(config: Any) -> Table:
             *norm(f"{theirs}.ln_1", f"{ours}/attention_norm"),
             *parts(inputs, (width,) * 3, axis=1),
             *heads_out(f"{theirs}.attn.c_proj", f"{ours}/attention/out", heads, transposed=False),
+            *(_cross(theirs, ours, config) if config.add_cross_attention else []),
             *norm(f"{theirs}.ln_2", f"{ours}/mlp_norm"),
             *dense(f"{theirs}.mlp.c_fc", f"{ours}/mlp/up", transposed=False),
             *dense(f"{theirs}.mlp.c_proj", f"{ours}/mlp/down", transposed=False),
@@ -35,9 +36,40 @@ def table(config: Any) -> Table:
     ]
 
 
+def _cross(theirs: str, ours: str, config: Any) -> Table:
+    own, heads = f"{theirs}.crossattention", config.n_head
+    context = [
+        heads_in(f"{own}.c_attn", f"{ours}/cross_attention/{role}", heads, transposed=False)
+        for role in ("key", "value")
+    ]
+    return [
+        *norm(f"{theirs}.ln_cross_attn", f"{ours}/cross_attention_norm"),
+        *heads_in(f"{own}.q_attn", f"{ours}/cross_attention/query", heads, transposed=False),
+        *parts(context, (config.n_embd,) * 2, axis=1),
+        *heads_out(f"{own}.c_proj", f"{ours}/cross_attention/out", heads, transposed=False),
+    ]
+
+
+def behind_an_encoder(config: Any) -> dict[str, Any]:
+    """Options of one that looks at an encoder's tokens."""
+    only(
+        config,
+        add_cross_attention=True,
+        cross_attention_hidden_size=None,
+        scale_attn_by_inverse_layer_idx=False,
+        scale_attn_weights=True,
+    )
+    return {**_options(config), "cross_attention": True}
+
+
 def options(config: Any) -> dict[str, Any]:
-    """`reorder_and_upcast_attn` changes nothing here: logits and softmax are float32 always."""
+    """Options of one that stands alone."""
     only(config, add_cross_attention=False)
+    return _options(config)
+
+
+def _options(config: Any) -> dict[str, Any]:
+    """`reorder_and_upcast_attn` changes nothing here: logits and softmax are float32 always."""
     return {
         "vocab_size": config.vocab_size,
         "max_length": config.n_positions,
