@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import einops
+import jax
 import jax.numpy as jnp
 
 from mmjax.core.errors import ConfigError
@@ -30,7 +31,10 @@ def stream_of(
 
 def whole_mask(mask: ArrayLike | None, values: Float[Array, "b t *c"]) -> Bool[Array, "b t"]:
     """The mask as booleans; without one everything is valid."""
-    return jnp.ones(values.shape[:2], bool) if mask is None else jnp.asarray(mask, bool)
+    if mask is not None:
+        return jnp.asarray(mask, bool)
+    # Behind a barrier: XLA takes seconds to fold what is computed from a constant mask.
+    return jax.lax.optimization_barrier(jnp.ones(values.shape[:2], bool))
 
 
 def without_padding(
