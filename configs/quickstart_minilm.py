@@ -34,4 +34,5 @@ def get_config() -> Config:
             pretrained={"text": MINILM},
         ),
         optimizer=dataclasses.replace(scratch.optimizer, multipliers={"/encoders_text/": 0.0}),
+        train=dataclasses.replace(scratch.train, duration="30 epochs"),
     )

@@ -16,11 +16,11 @@ from flax import traverse_util
 from jax.sharding import Mesh, SingleDeviceSharding
 
 from mmjax.checkpoint.store import Checkpoints
-from mmjax.core.config import as_tuples
+from mmjax.core.config import spec_from_json, spec_to_json
 from mmjax.core.errors import WeightsError
 from mmjax.core.files import read_json, write_json
-from mmjax.core.registry import Spec
 from mmjax.core.typing import Dtype
+from mmjax.pretrained import find
 from mmjax.pretrained import load as hugging_face
 from mmjax.pretrained import save as saving
 from mmjax.pretrained.folder import processor_files
@@ -130,7 +130,7 @@ def _write_converted(encoder: Pretrained, folder: Path, source: Any, part: str |
             "format": FORMAT,
             "model_type": encoder.model_type,
             "part": part,
-            "module": {"name": encoder.spec.name, "options": dict(encoder.spec.options)},
+            "module": spec_to_json(find(encoder.model_type).registry, encoder.spec),
             "dtype": str(jnp.dtype(encoder.module.param_dtype)),
         },
     )
@@ -180,7 +180,7 @@ def _open_converted(folder: Path) -> tuple[Opened, Mapping[str, Any], str]:
                 where=str(folder),
                 fix="update mmjax, or convert again",
             )
-        spec = Spec(encoder["module"]["name"], **as_tuples(encoder["module"]["options"]))
+        spec = spec_from_json(find(encoder["model_type"]).registry, encoder["module"])
         opened = hugging_face.describe(folder, encoder["part"], spec)
         return opened, kept, encoder["dtype"]
     except (OSError, ValueError, KeyError, TypeError) as error:

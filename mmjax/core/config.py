@@ -95,6 +95,16 @@ def from_json(cls: type[T], data: Mapping[str, Any]) -> T:
     return _coerce(cls, data, "", text=False)
 
 
+def spec_to_json(registry: Registry, spec: Spec) -> Any:
+    """JSON values of a `Spec` alone, with its defaults spelled out."""
+    return _dump(typing.Annotated[Spec, registry], spec)
+
+
+def spec_from_json(registry: Registry, data: Mapping[str, Any]) -> Spec:
+    """The `Spec` that `spec_to_json` wrote; unknown names are refused."""
+    return _coerce(typing.Annotated[Spec, registry], data, registry.kind, text=False)
+
+
 def differences(ours: Any, theirs: Any, path: str = "") -> list[str]:
     """`"path: a -> b"` for every leaf where two JSON trees differ."""
     if isinstance(ours, Mapping) and isinstance(theirs, Mapping):
