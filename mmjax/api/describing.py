@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from mmjax.api.choosing import INPUTS
 from mmjax.api.run import Run
 from mmjax.checkpoint.store import Checkpoints
 from mmjax.core.files import read_json
@@ -98,5 +99,5 @@ def describe_manifest(data: str, *, root: str | None = None, label: str | None =
     table = manifest.read(data, root)
     lines = describe.lines(describe.describe(table))
     if label is not None:
-        lines += ["", *schema.infer(table, label).lines()]
+        lines += ["", *schema.infer(table, label, inputs=INPUTS).lines()]
     return lines

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from mmjax.api import choosing
 from mmjax.api.run import Run
 from mmjax.api.training import require_seeds, train, train_seeds
 from mmjax.core import config as config_lib
 from mmjax.core.registry import Spec
 from mmjax.data import manifest, schema
 from mmjax.data.config import DataConfig
-from mmjax.data.config import modalities as modality_registry
-from mmjax.data.modalities.base import Place
 from mmjax.data.table import Table
 from mmjax.models.config import ModelConfig
 from mmjax.train.config import Config, OptimizerConfig, TrainConfig
@@ -42,13 +40,15 @@ def fit(
     """Trains a model that predicts the column `label` of a table, and evaluates it.
 
     `data` is a manifest's path, a DataFrame, or an embedded set's name; media paths are relative to
-    the manifest or to `root`. What is chosen is told line by line: the kind of each column
+    the manifest or to `root`. Columns of text, pictures, sounds, videos, numbers and categories are
+    learnt from. What is chosen is told line by line: the kind of each column
     (`kinds={"notes": "text"}` overrides), encoders, task, and the length of training (`settings`
     overrides any, as `["train.duration=5 epochs"]`). With several `seeds`, returns the first run.
     """
     require_seeds(seeds)
     table = manifest.read(data, root)
-    chosen = schema.infer(table, label, kinds=kinds)
+    bad = _given(settings).get("data.on_bad_sample") == "quarantine"
+    chosen = schema.infer(table, label, kinds=kinds, allow_bad_images=bad, inputs=choosing.INPUTS)
     for line in chosen.lines():
         tell(line)
     config, reasons = propose(table, chosen, manifest.source_for(data, root))
@@ -61,36 +61,22 @@ def fit(
     return train(config, workdir, resume=resume, frame=frame)
 
 
+def _given(settings: Sequence[str] | Mapping[str, Any]) -> dict[str, Any]:
+    if isinstance(settings, Mapping):
+        return dict(settings)
+    return {name: value for name, _, value in (one.partition("=") for one in settings)}
+
+
 def propose(table: Table, chosen: schema.Schema, source: Spec) -> tuple[Config, list[str]]:
-    """A config for a schema, and the reasons for it."""
+    """A config for a schema, and the reasons for it.
+
+    Of pictures, sounds and videos a few are looked at, to choose their sizes.
+    """
     modalities: dict[str, Spec] = {}
     encoders: dict[str, Spec] = {}
     reasons = []
     for name, spec in chosen.modalities.items():
-        if spec.name == "text":
-            modalities[name] = spec.replace(
-                tokenizer="subwords", max_length=128, min_count=2, buckets=16_000
-            )
-            encoders[name] = Spec(
-                "bag_of_subwords", width=32, combiner="sqrtn", token_dropout=0.5, dropout=0.3
-            )
-            why = "words and their parts, averaged: strong on small tables, fast on a CPU"
-        elif spec.name == "image":
-            size = picture_size(table, spec)
-            augment = {
-                "affine": {"degrees": 8, "scale": 0.1, "pixels": max(1, size // 16), "flip": 0.5},
-                "jitter": {"brightness": 0.1, "contrast": 0.1, "saturation": 0.2},
-            }
-            views = "all" if len(spec.options["columns"]) > 1 else "first"
-            modalities[name] = spec.replace(size=size, augment=augment, evaluate_views=views)
-            encoders[name] = Spec(
-                "image_cnn", width=128, pools=("quadrants", "max", "early_mean"), dropout=0.3
-            )
-            why = f"a small network from scratch on {size} x {size} pixels"
-        else:
-            modalities[name] = spec
-            encoders[name] = Spec("table", width=64)
-            why = "one token a column"
+        modalities[name], encoders[name], why = choosing.choose(table, spec)
         reasons.append(f"encoder {name}: {encoders[name].name}, {why}")
     several = len(encoders) > 1
     epochs = int(np.clip(round(_STEPS * _BATCH / max(len(table), 1)), 5, 60))
@@ -116,13 +102,3 @@ def propose(table: Table, chosen: schema.Schema, source: Spec) -> tuple[Config, 
         train=TrainConfig(duration=f"{epochs} epochs", ema_decay=0.99),
     )
     return config, reasons
-
-
-def picture_size(table: Table, spec: Spec) -> int:
-    """The side that pictures are brought to: that of the first few, 32 at least and 64 at most."""
-    modality = modality_registry.build(spec)
-    column = spec.options["columns"][0]
-    cells = table.column(column)
-    rows = itertools.islice((i for i in range(len(cells)) if cells[i] is not None), 8)
-    sides = [min(modality.decode(cells[i], column, Place(table, i)).size) for i in rows]
-    return int(np.clip(np.median(sides) // 16 * 16, 32, 64)) if sides else 32

@@ -12,12 +12,11 @@ from typing import Any
 import jax
 import numpy as np
 
+from mmjax.api import showing
 from mmjax.api.run import Run
 from mmjax.core import config as config_lib
 from mmjax.core.files import read_json
-from mmjax.data.config import modalities as modality_registry
 from mmjax.data.dataset import Dataset
-from mmjax.data.modalities.base import Place
 from mmjax.metrics import bootstrap_interval, calibration_bins
 from mmjax.report import Example, ReportContents, choose_examples, write_report
 from mmjax.train.config import Config
@@ -25,6 +24,8 @@ from mmjax.train.evaluate import Evaluation
 from mmjax.writers import read_records
 
 _VERSIONS = ("mmjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain")
+_KINDS = ("text", "image", "audio", "video")
+"""What `mmjax predict` takes of a single example as an option of the same name."""
 
 
 def environment() -> dict[str, Any]:
@@ -50,9 +51,10 @@ def usage(run: Run) -> list[str]:
     """The lines that load and use a run."""
     path = run.folder.path
     inputs = " ".join(
-        f'--{name} "..."' if spec.name == "text" else f"--{name} FILE"
+        (f"--{name} " if name in _KINDS else f"--set {name}=")
+        + ('"..."' if spec.name == "text" else "FILE")
         for name, spec in run.config.data.modalities.items()
-        if spec.name in ("text", "image")
+        if spec.name in _KINDS
     )
     return [
         f'run = mmjax.load_run("{path}"); run.predict("new.csv")',
@@ -112,7 +114,7 @@ def examples(run: Run, evaluation: Evaluation, dataset: Dataset) -> list[Example
     shown = []
     for index in choose_examples(probabilities, labels):
         row, chances = int(evaluation.rows[index]), probabilities[index]
-        fields, images = _inputs(run, dataset, row)
+        fields, images = showing.inputs(run, dataset, row)
         order = np.argsort(-chances)[:3]
         shown.append(
             Example(
@@ -127,23 +129,6 @@ def examples(run: Run, evaluation: Evaluation, dataset: Dataset) -> list[Example
             )
         )
     return shown
-
-
-def _inputs(run: Run, dataset: Dataset, row: int) -> tuple[dict[str, str], dict[str, np.ndarray]]:
-    """The cells of a row as a person reads them, and its pictures."""
-    fields, images = {}, {}
-    cells = dataset.table.row(row)
-    for spec in run.config.data.modalities.values():
-        modality = modality_registry.build(spec)
-        for column in modality.reads():
-            if cells[column] is None:
-                continue
-            if spec.name == "image":
-                picture = modality.decode(cells[column], column, Place(dataset.table, row))
-                images[column] = np.asarray(picture)
-            else:
-                fields[column] = str(cells[column])
-    return fields, images
 
 
 def _target(run: Run) -> str:

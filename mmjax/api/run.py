@@ -32,6 +32,8 @@ from mmjax.train.evaluate import Evaluation, evaluate
 from mmjax.train.step import make_evaluate
 from mmjax.train.trainer import example_batch, load
 
+_MEDIA = ("image", "audio", "video")
+
 
 class Run:
     """A trained run, loaded from its folder alone; arrays are read when first needed.
@@ -143,8 +145,9 @@ class Run:
     def predict_one(self, **inputs: Any) -> dict[str, Any]:
         """The prediction for a single example, given by modality or by column.
 
-        `run.predict_one(text="red apple", image="a.png")`: a path or bytes for an image. What is
-        not given is missing. Raises DataError for a name that is neither modality nor column.
+        `run.predict_one(text="red apple", image="a.png")`: a path or bytes for a picture, a sound
+        or a video. What is not given is missing. Raises DataError for a name that is neither
+        modality nor column, and a file that cannot be read.
         """
         columns = self.columns_of(inputs)
         answer = self.predict(columns)[0]
@@ -159,7 +162,7 @@ class Run:
         columns: dict[str, list[Any]] = {c: [None] for _, cs in reads.values() for c in cs}
         if self.config.data.id_column is not None:
             columns.setdefault(self.config.data.id_column, ["0"])
-        media = {column for kind, cs in reads.values() if kind == "image" for column in cs}
+        media = {column for kind, cs in reads.values() if kind in _MEDIA for column in cs}
         for name, value in inputs.items():
             column = reads[name][1][0] if name in reads and name not in columns else name
             if column not in columns:

@@ -19,7 +19,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="COLUMN=KIND",
-        help="take a column for text, image, number, category or ignored",
+        help="take a column for text, image, audio, video, number, category or ignored",
     )
     parser.add_argument("--seeds", type=int, default=1, help="so many runs: mean and spread")
     parser.add_argument("--resume", action="store_true", help="go on where the run there stopped")

@@ -1,0 +1,174 @@
+"""A modality's settings and its encoder, chosen for what is in the table."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import math
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import PIL.Image
+
+from mmjax.core.errors import DataError
+from mmjax.core.registry import Spec
+from mmjax.data import audio_decoding
+from mmjax.data.config import modalities as modality_registry
+from mmjax.data.kinds import Kind, sampled
+from mmjax.data.modalities.base import Place
+from mmjax.data.table import Table
+
+INPUTS: tuple[Kind, ...] = ("text", "image", "audio", "video", "number", "category")
+"""The kinds of columns that there is a choice for."""
+
+_RATE = 16_000
+_LONGEST_SECONDS = 10.0
+_MOST_FRAMES = 250
+"""Frames of log-mel bands: longer sounds have a longer hop."""
+_VIDEO_FRAMES = 4
+
+
+class Choice(NamedTuple):
+    """The settings of a modality and of its encoder, and why."""
+
+    modality: Spec
+    encoder: Spec
+    reason: str
+
+
+def choose(table: Table, spec: Spec) -> Choice:
+    """What a small table with this modality is learnt with, from scratch, on a CPU."""
+    return _CHOICES[spec.name](table, spec)
+
+
+def _text(table: Table, spec: Spec) -> Choice:
+    return Choice(
+        spec.replace(tokenizer="subwords", max_length=128, min_count=2, buckets=16_000),
+        Spec("bag_of_subwords", width=32, combiner="sqrtn", token_dropout=0.5, dropout=0.3),
+        "words and their parts, averaged: strong on small tables, fast on a CPU",
+    )
+
+
+def _image(table: Table, spec: Spec) -> Choice:
+    size = picture_size(table, spec)
+    augment = {
+        "affine": {"degrees": 8, "scale": 0.1, "pixels": max(1, size // 16), "flip": 0.5},
+        "jitter": {"brightness": 0.1, "contrast": 0.1, "saturation": 0.2},
+    }
+    views = "all" if len(spec.options["columns"]) > 1 else "first"
+    return Choice(
+        spec.replace(size=size, augment=augment, evaluate_views=views),
+        Spec("image_cnn", width=128, pools=("quadrants", "max", "early_mean"), dropout=0.3),
+        f"a small network from scratch on {size} x {size} pixels",
+    )
+
+
+def _audio(table: Table, spec: Spec) -> Choice:
+    rate, seconds = sound_size(table, spec)
+    hop = round(max(0.01, seconds / _MOST_FRAMES), 3)
+    frames = math.ceil(seconds / hop)
+    augment = {
+        "shift": 0.1,
+        "gain": 6,
+        "time_mask": {"frames": max(1, frames // 8), "masks": 2, "share": 0.2},
+        "frequency_mask": {"width": 8, "masks": 2},
+    }
+    return Choice(
+        spec.replace(
+            sample_rate=rate,
+            max_seconds=seconds,
+            mel_bins=64,
+            window_seconds=round(2.5 * hop, 4),
+            hop_seconds=hop,
+            augment=augment,
+        ),
+        Spec("audio_cnn", channels=(16, 32, 64, 128), width=128, dropout=0.2),
+        f"a small network from scratch on 64 log-mel bands of {seconds:g} s at {rate:,} Hz",
+    )
+
+
+def _video(table: Table, spec: Spec) -> Choice:
+    size = video_size(table, spec)
+    # Not flipped: what moves to the left may be another class than what moves to the right.
+    augment = {
+        "affine": {"degrees": 8, "scale": 0.1, "pixels": max(1, size // 16)},
+        "jitter": {"brightness": 0.1, "contrast": 0.1, "saturation": 0.2},
+    }
+    image = Spec("image_cnn", width=128, pools=("quadrants", "max", "early_mean"), dropout=0.3)
+    return Choice(
+        spec.replace(frames=_VIDEO_FRAMES, size=size, augment=augment),
+        Spec("frames", image=image, temporal="transformer", width=128, depth=1, mlp_dim=256),
+        f"a small network from scratch on {_VIDEO_FRAMES} frames of {size} x {size} pixels, and "
+        "their order",
+    )
+
+
+def _table(table: Table, spec: Spec) -> Choice:
+    return Choice(spec, Spec("table", width=64), "one token a column")
+
+
+_CHOICES: dict[str, Callable[[Table, Spec], Choice]] = {
+    "text": _text,
+    "image": _image,
+    "audio": _audio,
+    "video": _video,
+    "table": _table,
+}
+
+
+def picture_size(table: Table, spec: Spec) -> int:
+    """The side that pictures are brought to: that of the first few, 32 at least and 64 at most."""
+    modality, column = modality_registry.build(spec), spec.options["columns"][0]
+    sides = []
+    for row in _some(table, column, 8):
+        with contextlib.suppress(DataError):
+            cell = table.column(column)[row]
+            sides.append(min(modality.decode(cell, column, Place(table, row)).size))
+    return int(np.clip(np.median(sides) // 16 * 16, 32, 64)) if sides else 32
+
+
+def sound_size(table: Table, spec: Spec) -> tuple[int, float]:
+    """The sample rate in Hz and the seconds that sounds are brought to, by their headers.
+
+    The rate that most have, 16 kHz at most; the length of the longest, 10 seconds at most.
+    """
+    column = spec.options["column"]
+    rates, seconds = [], []
+    for row in _some(table, column, 64):
+        with contextlib.suppress(DataError):
+            extent = audio_decoding.measure_audio(
+                table.column(column)[row],
+                root=table.root_of(column),
+                where=table.where(row, column),
+                sample_rate=_RATE,
+            )
+            rates.append(min(extent.rate, _RATE))
+            frames = _LONGEST_SECONDS * extent.rate if extent.frames is None else extent.frames
+            seconds.append(frames / extent.rate)
+    if not rates:
+        return _RATE, _LONGEST_SECONDS
+    longest = math.ceil(100 * min(max(seconds), _LONGEST_SECONDS)) / 100
+    return max(sorted(set(rates)), key=rates.count), max(longest, 0.1)
+
+
+def video_size(table: Table, spec: Spec) -> int:
+    """The side that frames are brought to: that of a few videos, 32 at least and 48 at most."""
+    modality, column = modality_registry.build(spec), spec.options["column"]
+
+    def side(frame: PIL.Image.Image) -> Any:
+        return np.array(min(frame.size))
+
+    sides = []
+    for row in _some(table, column, 4):
+        with contextlib.suppress(DataError):
+            cell = table.column(column)[row]
+            sides += modality.decode(cell, Place(table, row), (0.0,), side)
+    return int(np.clip(np.median(sides) // 16 * 16, 32, 48)) if sides else 32
+
+
+def _some(table: Table, column: str, most: int) -> Iterator[int]:
+    """A few rows that have a cell, from all over the table."""
+    cells = table.column(column)
+    rows = (row for row in sampled(len(table), 8 * most) if cells[row] is not None)
+    return itertools.islice(rows, most)

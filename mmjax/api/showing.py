@@ -1,0 +1,73 @@
+"""A row's cells as a person sees them: text, and pictures of pictures, sounds and videos."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import PIL.Image
+
+from mmjax.api.run import Run
+from mmjax.data import audio_decoding
+from mmjax.data.audio_features import LogMel
+from mmjax.data.cells import shown
+from mmjax.data.config import modalities as modality_registry
+from mmjax.data.dataset import Dataset
+from mmjax.data.modalities.base import Place
+
+_COLUMNS = 240
+"""Frames of a sound's picture."""
+_SEEN = 4
+"""Frames of a video's picture, and the height of each in pixels."""
+_HEIGHT = 96
+
+
+def inputs(run: Run, dataset: Dataset, row: int) -> tuple[dict[str, str], dict[str, np.ndarray]]:
+    """The cells of a row as texts, and as uint8 pictures, by column.
+
+    Of a sound the log-mel bands, low ones at the bottom; of a video some frames side by side.
+    """
+    fields, images = {}, {}
+    cells, place = dataset.table.row(row), Place(dataset.table, row)
+    for spec in run.config.data.modalities.values():
+        modality = modality_registry.build(spec)
+        for column in modality.reads():
+            cell = cells[column]
+            if cell is None or (isinstance(cell, str) and not cell.strip()):
+                continue
+            if spec.name == "image":
+                images[column] = np.asarray(modality.decode(cell, column, place))
+            elif spec.name == "audio":
+                images[column] = _bands(modality, cell, place)
+            elif spec.name == "video":
+                images[column] = _film(modality, cell, place)
+            else:
+                fields[column] = str(cell)
+            if spec.name in ("audio", "video"):
+                fields[column] = shown(cell, 80)
+    return fields, images
+
+
+def _bands(modality: Any, cell: Any, place: Place) -> np.ndarray:
+    waveform = audio_decoding.decode_audio(
+        cell,
+        root=place.root(modality.column),
+        where=place.where(modality.column),
+        sample_rate=16_000,
+        max_seconds=modality.max_seconds,
+        place=0.5 if modality.evaluate_part == "middle" else 0.0,
+        formats=modality.formats,
+    )
+    values = LogMel(mel_bins=64, hop=max(160, len(waveform) // _COLUMNS))(waveform).values
+    low, high = values.min(), values.max()
+    return np.flipud((255 * (values - low) / max(high - low, 1e-9)).T).astype(np.uint8)
+
+
+def _film(modality: Any, cell: Any, place: Place) -> np.ndarray:
+    def small(frame: PIL.Image.Image) -> np.ndarray:
+        height = min(frame.height, _HEIGHT)
+        width = max(1, round(frame.width * height / frame.height))
+        return np.asarray(frame.convert("RGB").resize((width, height)))
+
+    count = min(_SEEN, modality.frames)
+    return np.concatenate(modality.decode(cell, place, [0.5] * count, small), axis=1)
