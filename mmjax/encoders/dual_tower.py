@@ -16,6 +16,7 @@ from mmjax.core.typing import Array, ArrayLike, Dtype, Float
 from mmjax.encoders import EncoderSpec, registry
 from mmjax.encoders.fields import taken
 from mmjax.nn.dense import dense, parameter
+from mmjax.nn.stack import Remat
 
 
 class DualTower(nn.Module, kw_only=True):
@@ -25,7 +26,8 @@ class DualTower(nn.Module, kw_only=True):
     `projection_dim`, each `pooled` is projected to it without bias. Every tower takes the fields
     that it has parameters of the same name for, and is left out where its own are not given, so
     texts can be embedded without pictures. `logit_scale` and `logit_bias` are the first values of
-    the logarithm of the temperature's inverse and of the bias (None: there is none).
+    the logarithm of the temperature's inverse and of the bias (None: there is none). `scan` and
+    `remat`, where given, are those of every tower that has such a setting.
 
     Raises ConfigError for a field that no tower takes, or none that is given all it needs.
     """
@@ -34,13 +36,18 @@ class DualTower(nn.Module, kw_only=True):
     projection_dim: int | None = None
     logit_scale: float = math.log(1 / 0.07)
     logit_bias: float | None = None
+    scan: bool | None = None
+    remat: Remat | None = None
     dtype: Dtype = fact(jnp.float32)
     param_dtype: Dtype = fact(jnp.float32)
 
     def setup(self) -> None:
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        given = {"scan": self.scan, "remat": self.remat}
         for name, spec in self.towers.items():
-            setattr(self, name, registry.build(spec, facts=types))
+            known = registry.settings(spec.name)
+            own = {key: value for key, value in given.items() if key in known and value is not None}
+            setattr(self, name, registry.build(spec, facts=types, **own))
 
     @nn.compact
     def __call__(self, *, train: bool, **fields: ArrayLike | None) -> Embeddings:

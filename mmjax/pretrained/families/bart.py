@@ -154,6 +154,7 @@ def encoder_options(config: Any, names: Names, kind: Kind) -> dict[str, Any]:
 
 def options(config: Any, names: Names, kind: Kind) -> dict[str, Any]:
     shared = getattr(config, "share_encoder_decoder_embeddings", True)
+    only(config, tie_encoder_decoder=False)
     if shared:  # transformers itself does not load what it saves of these
         only(config, tie_word_embeddings=True)
     return {

@@ -9,7 +9,7 @@ from mmjax import encoders
 from mmjax.core.errors import WeightsError
 from mmjax.core.registry import Spec
 from mmjax.pretrained.families.bart import seq2seq_inputs
-from mmjax.pretrained.family import Family, Names, activation, text_inputs
+from mmjax.pretrained.family import Family, Names, activation, only, text_inputs
 from mmjax.pretrained.rules import Table, attention, dense, embedding, norm, param
 
 PROJECTIONS = ("q", "k", "v", "o")
@@ -110,6 +110,7 @@ def spec(config: Any, names: Names) -> Spec:
             f"this '{config.model_type}' has an encoder only",
             fix='load its part "encoder", as in load_pretrained("folder#encoder")',
         )
+    only(config, tie_encoder_decoder=False)
     return Spec(
         "t5",
         decoder_depth=config.num_decoder_layers,
