@@ -28,17 +28,10 @@ class RelativeBlock(Block, kw_only=True):
     longest: int = 128
     both_ways: bool = True
 
-    @nn.compact
-    def __call__(
-        self,
-        values: Float[Array, "b n d"],
-        mask: Bool[Array, "b n"] | Bool[Array, "#b #k #n n"] | None = None,
-        context: Float[Array, "b m c"] | None = None,
-        context_mask: Bool[Array, "b m"] | Bool[Array, "#b #k #n m"] | None = None,
-        bias: Float[Array, "#b #k #n n"] | None = None,
-        *,
-        train: bool,
-    ) -> Float[Array, "b n d"]:
+    def bias_of(
+        self, values: Float[Array, "b n d"], bias: Float[Array, "#b #k #n n"] | None
+    ) -> Float[Array, "#b #k #n n"]:
+        """The block's own bias, on top of the one that is given."""
         own = RelativeBias(
             heads=self.heads,
             buckets=self.buckets,
@@ -47,8 +40,7 @@ class RelativeBlock(Block, kw_only=True):
             name="relative_bias",
             **self.types(),
         )(values.shape[1])
-        bias = own if bias is None else own + bias
-        return super().__call__(values, mask, context, context_mask, bias, train=train)
+        return own if bias is None else own + bias
 
 
 class T5Settings(TransformerEncoder, kw_only=True):
