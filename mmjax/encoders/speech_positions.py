@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from mmjax.core.typing import Array, Dtype, Float
 from mmjax.nn.convolution import conv1d
 from mmjax.nn.dense import ACTIVATIONS, Activation, parameter
+from mmjax.nn.grouped_convolution import grouped_convolution
 from mmjax.nn.norms import batch_norm
 
 PositionNorm = Literal["weight", "batch", "layer"]
@@ -64,13 +64,12 @@ class WeightNormConv(nn.Module, kw_only=True):
         )
         length = jnp.sqrt(jnp.sum(jnp.square(direction), axis=(1, 2)))
         kernel = direction * (gain / length)[:, None, None]
-        values = jax.lax.conv_general_dilated(
+        values = grouped_convolution(
             values.astype(self.dtype),
             kernel.astype(self.dtype),
-            window_strides=(1,),
+            strides=(1,),
             padding=[same(self.kernel)],
-            dimension_numbers=("NHC", "HIO", "NHC"),
-            feature_group_count=self.groups,
+            groups=self.groups,
         )
         return values + bias.astype(self.dtype)
 

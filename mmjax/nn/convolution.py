@@ -13,6 +13,7 @@ from flax import linen as nn
 from mmjax.core.errors import ConfigError
 from mmjax.core.typing import Array, Dtype, Float
 from mmjax.nn.dense import Initializer, parameter
+from mmjax.nn.grouped_convolution import for_flax
 from mmjax.nn.pooling import max_over
 
 he_normal: Initializer = nn.initializers.he_normal()
@@ -38,6 +39,7 @@ def conv(
         strides=(stride, stride) if isinstance(stride, int) else stride,
         padding=padding,
         feature_group_count=groups,
+        conv_general_dilated=None if groups == 1 else for_flax,
         use_bias=use_bias,
         kernel_init=nn.with_logical_partitioning(he_normal, axes),
         bias_init=nn.with_logical_partitioning(nn.initializers.zeros, ("channels_out",)),
@@ -70,6 +72,7 @@ def conv1d(
         kernel_dilation=(dilation,),
         padding=((before, after),),
         feature_group_count=groups,
+        conv_general_dilated=None if groups == 1 else for_flax,
         use_bias=use_bias,
         kernel_init=nn.with_logical_partitioning(he_normal, axes),
         bias_init=nn.with_logical_partitioning(nn.initializers.zeros, ("channels_out",)),
