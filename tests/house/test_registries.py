@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import collections.abc
 import dataclasses
 import importlib
 import typing
@@ -11,7 +12,7 @@ import pytest
 from package_files import PACKAGE, files, tree
 
 from mmjax.core.extras import MissingExtra
-from mmjax.core.registry import Registry
+from mmjax.core.registry import Registry, Spec
 
 
 def registries() -> list[Registry]:
@@ -40,6 +41,10 @@ ONE_OF_SEVERAL = {("modality", "table"): {"numbers": ("column",)}}
 def value_for(annotation: typing.Any) -> typing.Any:
     if typing.get_origin(annotation) is tuple:
         return tuple(value_for(a) for a in typing.get_args(annotation) if a is not Ellipsis)
+    if typing.get_origin(annotation) is collections.abc.Mapping:
+        return {value_for(str): value_for(typing.get_args(annotation)[1])}
+    if typing.get_origin(annotation) is typing.Annotated:
+        return Spec(next(iter(annotation.__metadata__[0])))
     return REQUIRED[annotation]
 
 
