@@ -40,9 +40,9 @@ class CausalSettings(TransformerEncoder, kw_only=True):
     `count_valid`, a token's position is the number of valid ones before it (OPT), not its place.
     `windows` are how far back each layer looks, repeated over the layers; 0 is everywhere.
     `factor_by_layer` divides the logits of layer i by i + 1. Words of `embedding_width` are
-    projected to `width` and back. `parallel` and `fused` are those of `nn.lm_block`.
-    `word_segments` adds the words of `token_type_ids` (GPT-2). `cross_attention` looks at an
-    encoder's tokens, which must have the same width.
+    projected to `width` and back. `parallel`, `fused` and `query_key_norm` are those of
+    `nn.lm_block`. `word_segments` adds the words of `token_type_ids` (GPT-2). `cross_attention`
+    looks at an encoder's tokens, which must have the same width.
     """
 
     vocab_size: int = fact()
@@ -58,6 +58,7 @@ class CausalSettings(TransformerEncoder, kw_only=True):
     attention_scale: float | None = None
     parallel: Parallel = "no"
     fused: bool = False
+    query_key_norm: bool = False
     mlp_dropout: float = 0.0
     positions: Positions = "learned"
     position_offset: int = 0
@@ -155,7 +156,8 @@ class CausalSettings(TransformerEncoder, kw_only=True):
     def _stack(self) -> Stack:
         fields = {field.name for field in dataclasses.fields(BlockSettings)} - {"parent", "name"}
         own = {name: getattr(self, name) for name in fields if hasattr(self, name)}
-        own |= {"kv_heads": self.kv_heads, "parallel": self.parallel, "fused": self.fused}
+        for name in ("kv_heads", "parallel", "fused", "query_key_norm"):
+            own[name] = getattr(self, name)
         return Stack(
             block=LMBlock,
             settings={**own, "interleaved": self.rotary_interleaved},

@@ -15,6 +15,7 @@ from mmjax.core.typing import Array, Bool, Dtype, Float, Int
 from mmjax.kernels.attention import attention
 from mmjax.nn.attention import Attention
 from mmjax.nn.dense import dense
+from mmjax.nn.norms import rms_norm
 from mmjax.nn.rotary import rotary_angles, rotate
 from mmjax.nn.transformer import Block, Mlp
 
@@ -56,8 +57,9 @@ class LMAttention(nn.Module, kw_only=True):
     """Self-attention with rotated queries and keys, `kv_heads` of which serve `heads` queries.
 
     Grouped queries as in Ainslie et al. 2023: query head i takes key head `i // (heads /
-    kv_heads)`. `fused` keeps the three projections in one, head by head (BLOOM). Other settings as
-    in `nn.attention.Attention`, whose weights it sows too.
+    kv_heads)`. `fused` keeps the three projections in one, head by head (BLOOM). With
+    `query_key_norm`, queries and keys are normalised within each head (Qwen3). Other settings as in
+    `nn.attention.Attention`, whose weights it sows too.
     """
 
     heads: int
@@ -68,6 +70,8 @@ class LMAttention(nn.Module, kw_only=True):
     interleaved: bool = False
     rotate_values: bool = False
     fused: bool = False
+    query_key_norm: bool = False
+    eps: float = 1e-6
     dropout: float = 0.0
     dtype: Dtype = jnp.float32
     param_dtype: Dtype = jnp.float32
@@ -98,6 +102,9 @@ class LMAttention(nn.Module, kw_only=True):
         else:
             queries = project("query", self.heads)
             keys, content = project("key", kv_heads), project("value", kv_heads)
+        if self.query_key_norm:
+            queries = rms_norm(name="query_norm", eps=self.eps, **types)(queries)
+            keys = rms_norm(name="key_norm", eps=self.eps, **types)(keys)
         angles = places.angles
         if layer is not None and layer.frequencies is not None and places.positions is not None:
             angles = rotary_angles(places.positions, layer.frequencies)
@@ -143,6 +150,7 @@ class LMBlock(Block, kw_only=True):
     interleaved: bool = False
     rotate_values: bool = False
     fused: bool = False
+    query_key_norm: bool = False
     parallel: Parallel = "no"
     input_normed: bool = False
 
@@ -164,6 +172,8 @@ class LMBlock(Block, kw_only=True):
             interleaved=self.interleaved,
             rotate_values=self.rotate_values,
             fused=self.fused,
+            query_key_norm=self.query_key_norm,
+            eps=self.eps,
             dropout=self.attention_dropout,
             name="attention",
             **self.types(),

@@ -74,6 +74,8 @@ FAMILIES = {
     "opt_encoder": "opt:OPT_ENCODER",
     "qwen2": "llama:QWEN2",
     "qwen2_encoder": "llama:QWEN2_ENCODER",
+    "qwen3": "llama:QWEN3",
+    "qwen3_encoder": "llama:QWEN3_ENCODER",
     "regnet": "resnet:REGNET",
     "resnet": "resnet:RESNET",
     "data2vec-text": "bert_like:DATA2VEC_TEXT",

@@ -179,4 +179,9 @@ CASES = {
             "rope_scaling": {"rope_type": "linear", "factor": 2.0},
         },
     ),
+    "qwen3": lm(
+        "Qwen3ForCausalLM",
+        {**LLAMA, "head_dim": 8, "rms_norm_eps": 1e-3, "tie_word_embeddings": True},
+        counted,
+    ),
 }

@@ -74,6 +74,19 @@ SIZES = {
     "xglm-564M": ("xglm", {}, 564_463_616),
     "llama-2-7b": ("llama", {}, 6_738_415_616),
     "mistral-7b": ("mistral", {}, 7_241_732_096),
+    "Qwen3-0.6B": (
+        "qwen3",
+        {
+            "hidden_size": 1024,
+            "num_hidden_layers": 28,
+            "num_attention_heads": 16,
+            "num_key_value_heads": 8,
+            "head_dim": 128,
+            "intermediate_size": 3072,
+            "tie_word_embeddings": True,
+        },
+        596_049_920,
+    ),
     "gemma-2b": (
         "gemma",
         {

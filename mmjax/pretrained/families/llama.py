@@ -1,4 +1,4 @@
-"""Llama, Mistral, Gemma and Qwen2."""
+"""Llama, Mistral, Gemma, Qwen2 and Qwen3."""
 
 from __future__ import annotations
 
@@ -22,8 +22,10 @@ _SCALING = {
 }
 
 
-def table(config: Any, bias: tuple[str, ...] = (), mlp_bias: bool = False) -> Table:
-    """`bias` names those of query, key, value and out that have one."""
+def table(
+    config: Any, bias: tuple[str, ...] = (), mlp_bias: bool = False, norms: bool = False
+) -> Table:
+    """`bias` names those of query, key, value and out that have one; `norms` of query and key."""
     heads, kv_heads = config.num_attention_heads, config.num_key_value_heads
 
     def block(theirs: str, ours: str) -> Table:
@@ -32,6 +34,9 @@ def table(config: Any, bias: tuple[str, ...] = (), mlp_bias: bool = False) -> Ta
         for role, count in (("query", heads), ("key", kv_heads), ("value", kv_heads)):
             name = f"{own}.{role[0]}_proj"
             found += heads_in(name, f"{ours}/attention/{role}", count, bias=role in bias)
+        for role in ("query", "key") if norms else ():
+            ours_of_role = f"{ours}/attention/{role}_norm"
+            found += norm(f"{own}.{role[0]}_norm", ours_of_role, bias=False)
         return [
             *norm(f"{theirs}.input_layernorm", f"{ours}/attention_norm", bias=False),
             *found,
@@ -128,11 +133,19 @@ def _gemma_options(config: Any) -> dict[str, Any]:
     )
 
 
-def _qwen2_options(config: Any) -> dict[str, Any]:
+def _windows(config: Any) -> tuple[int, ...]:
     ends = [
         config.sliding_window if kind == "sliding_attention" else 0 for kind in config.layer_types
     ]
-    return options(config, _ALL[:3], windows=tuple(ends) if any(ends) else ())
+    return tuple(ends) if any(ends) else ()
+
+
+def _qwen2_options(config: Any) -> dict[str, Any]:
+    return options(config, _ALL[:3], windows=_windows(config))
+
+
+def _qwen3_options(config: Any) -> dict[str, Any]:
+    return options(config, _biases(config), windows=_windows(config), query_key_norm=True)
 
 
 def _llama_options(config: Any) -> dict[str, Any]:
@@ -149,4 +162,7 @@ GEMMA, GEMMA_ENCODER = _family(
 )
 QWEN2, QWEN2_ENCODER = _family(
     "qwen2", "Qwen2", _qwen2_options, lambda config: table(config, _ALL[:3])
+)
+QWEN3, QWEN3_ENCODER = _family(
+    "qwen3", "Qwen3", _qwen3_options, lambda config: table(config, _biases(config), norms=True)
 )
