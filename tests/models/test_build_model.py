@@ -19,7 +19,12 @@ TASK = Spec("classification", target="group")
 
 def test_parts_get_their_settings_and_the_facts_of_the_data():
     config = ModelConfig(
-        ENCODERS, Spec("concat", width=4), 0.25, 0.5, dtype="bfloat16", param_dtype="float32"
+        encoders=ENCODERS,
+        fusion=Spec("concat", width=4),
+        modality_dropout=0.25,
+        auxiliary_loss=0.5,
+        dtype="bfloat16",
+        param_dtype="float32",
     )
     module = build_model(config, TASK, FACTS)
     assert list(module.encoders) == ["text", "front_camera"]
