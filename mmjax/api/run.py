@@ -17,7 +17,7 @@ from mmjax.checkpoint.load import load_arrays
 from mmjax.checkpoint.run_folder import RunFolder
 from mmjax.core import config as config_lib
 from mmjax.core.errors import DataError, nearest
-from mmjax.core.files import read_json
+from mmjax.core.files import as_tuples, read_json
 from mmjax.core.types import Batch
 from mmjax.data import manifest
 from mmjax.data.config import modalities as modality_registry
@@ -58,7 +58,7 @@ class Run:
     @functools.cached_property
     def facts(self) -> dict[str, Any]:
         """What the data gave, such as `facts["targets"]["label"]["label_names"]`."""
-        return config_lib.as_tuples(self.folder.read_facts())
+        return as_tuples(self.folder.read_facts())
 
     @functools.cached_property
     def module(self) -> Multimodal:

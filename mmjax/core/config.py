@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, Union
 
 from mmjax.core.errors import ConfigError, MMJaxError, nearest
+from mmjax.core.files import as_tuples
 from mmjax.core.registry import Registry, Spec
 
 T = TypeVar("T")
@@ -311,13 +312,6 @@ def _coerce_spec(registry: Registry, value: Any, path: str, *, text: bool) -> Sp
         else:
             raise _unknown(path, key, settings)
     return Spec(value.name, **options)
-
-
-def as_tuples(value: Any) -> Any:
-    """JSON's lists as the tuples that they were."""
-    if isinstance(value, Mapping):
-        return {key: as_tuples(inner) for key, inner in value.items()}
-    return tuple(map(as_tuples, value)) if isinstance(value, (list, tuple)) else value
 
 
 def _unknown(path: str, key: str, valid: Mapping[str, Any]) -> ConfigError:

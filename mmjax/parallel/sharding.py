@@ -35,16 +35,17 @@ RULES: dict[str, str | tuple[str, ...] | None] = {
 """Each logical axis, and the mesh axes that it is split over."""
 
 
-def _is_boxed(leaf: Any) -> bool:
+def is_boxed(leaf: Any) -> bool:
+    """Whether a leaf carries logical axis names, as Linen's `init` returns it."""
     return isinstance(leaf, nn.meta.AxisMetadata)
 
 
 def unbox(variables: Any) -> Any:
     """The plain arrays (or shapes) of variables that carry logical axis names."""
     return jax.tree.map(
-        lambda leaf: leaf.unbox(apply_constraint=False) if _is_boxed(leaf) else leaf,
+        lambda leaf: leaf.unbox(apply_constraint=False) if is_boxed(leaf) else leaf,
         variables,
-        is_leaf=_is_boxed,
+        is_leaf=is_boxed,
     )
 
 
@@ -69,12 +70,12 @@ def variable_shardings(abstract: Any, mesh: Mesh) -> Any:
     """A tree of NamedSharding for what `jax.eval_shape(module.init, ...)` returned, still boxed."""
 
     def one(leaf: Any) -> NamedSharding:
-        if not _is_boxed(leaf):
+        if not is_boxed(leaf):
             return replicated(mesh)
         shape = leaf.unbox(apply_constraint=False).shape
         return NamedSharding(mesh, partition_spec(leaf.names, shape, mesh))
 
-    return jax.tree.map(one, abstract, is_leaf=_is_boxed)
+    return jax.tree.map(one, abstract, is_leaf=is_boxed)
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:

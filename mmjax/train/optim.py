@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from mmjax.parallel.sharding import is_boxed
 from mmjax.train.config import OptimizerConfig
 
 
@@ -32,7 +33,7 @@ def learning_rate_factors(params: Any, multipliers: Mapping[str, float]) -> Any:
         name = path_of(path)
         return next((f for pattern, f in multipliers.items() if re.search(pattern, name)), 1.0)
 
-    return jax.tree_util.tree_map_with_path(factor, params)
+    return jax.tree_util.tree_map_with_path(factor, params, is_leaf=is_boxed)
 
 
 def frozen(params: Any, multipliers: Mapping[str, float]) -> Any:
@@ -83,7 +84,16 @@ def make_optimizer(
     if config.multipliers:
         parts.append(optax.stateless(scale))
     parts.append(optax.scale_by_learning_rate(schedule))
-    return optax.chain(*parts)
+    whole = optax.chain(*parts)
+    if 0 not in config.multipliers.values():
+        return whole
+
+    def label(params: Any) -> Any:
+        factors = learning_rate_factors(params, config.multipliers)
+        return jax.tree.map(lambda factor: "trained" if factor else "frozen", factors)
+
+    # What is frozen has no moments, and no part in the norm that clips.
+    return optax.partition({"trained": whole, "frozen": optax.set_to_zero()}, label)
 
 
 def global_norm(tree: Any) -> jax.Array:

@@ -119,8 +119,12 @@ def make_step(
         if ema_decay:
             # A young average forgets its random start faster.
             decay = jnp.minimum(ema_decay, (1.0 + state.step) / (10.0 + state.step))
+            still = frozen or jax.tree.map(lambda _: False, ema)
             ema = jax.tree.map(
-                lambda a, p: a + (p - a) * (1.0 - decay).astype(a.dtype), ema, params
+                lambda a, p, f: a if f else a + (p - a) * (1.0 - decay).astype(a.dtype),
+                ema,
+                params,
+                still,
             )
 
         def where_finite(new: Any, old: Any) -> Any:

@@ -106,7 +106,8 @@ def expected(config):
     for index, gradients in enumerate(GRADIENTS):
         gradients = {path: np.float64(leaf) for path, leaf in flat(gradients).items()}
         if config.max_grad_norm is not None:
-            norm = math.sqrt(sum((leaf**2).sum() for leaf in gradients.values()))
+            trained = [leaf for path, leaf in gradients.items() if factors[path]]
+            norm = math.sqrt(sum((leaf**2).sum() for leaf in trained))
             share = min(1.0, config.max_grad_norm / norm)
             gradients = {path: leaf * share for path, leaf in gradients.items()}
         rate = config.learning_rate * (1 + math.cos(math.pi * index / 10)) / 2
@@ -150,6 +151,13 @@ def test_a_factor_of_zero_freezes_bit_for_bit():
     for name in ("encoders_text", "encoders_image"):
         jax.tree.map(np.testing.assert_array_equal, last[name], PARAMS[name])
     assert (last["task"]["head"]["kernel"] != PARAMS["task"]["head"]["kernel"]).all()
+
+
+def test_what_is_frozen_has_no_moments():
+    config = OptimizerConfig(multipliers={"^/encoders_": 0.0})
+    state = make_optimizer(config, make_schedule(config, 10, 0)).init(PARAMS)
+    sizes = sum(leaf.size for leaf in jax.tree.leaves(state) if leaf.ndim)
+    assert sizes == 2 * sum(leaf.size for leaf in jax.tree.leaves(PARAMS["task"]))
 
 
 def test_global_norm_of_bfloat16_leaves_is_in_float32():
