@@ -1,4 +1,4 @@
-"""What is saved loads in the torch class, with no missing and no unexpected key, and computes alike.
+"""What is saved loads in the torch class, no key missing and none unexpected, and computes alike.
 
 Needs the `parity` extra; without torch, `test_round_trip.py` holds names, shapes and bits.
 """
