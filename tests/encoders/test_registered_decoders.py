@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import reference
+from flax.errors import InvalidRngError
 
 from mmjax import encoders
 from mmjax.core.registry import Spec
@@ -34,6 +35,21 @@ WORDS = {"vocab_size": 13, "max_length": 8}
 DECODERS = {
     "bart": (TEXTS, {**BLOCKS, **WORDS, "logits_bias": True, "tied": False}),
     "t5": (TEXTS, {**BLOCKS, "vocab_size": 13, "head_dim": 3, "layer_bias": True}),
+    "causal_lm": (
+        {
+            "input_ids": TEXTS["decoder_input_ids"],
+            "attention_mask": TEXTS["decoder_attention_mask"],
+        },
+        {**BLOCKS, **WORDS},
+    ),
+    "encoder_decoder": (
+        TEXTS,
+        {
+            "encode_with": Spec("text_transformer", **{**BLOCKS, **WORDS, "width": 12}),
+            "decode_with": Spec("causal_lm", **BLOCKS, **WORDS, cross_attention=True),
+            "project": 8,
+        },
+    ),
     "whisper": (SOUNDS, {**BLOCKS, **WORDS, "max_frames": 10, "tied": False}),
 }
 """Inputs, and options that make the decoder small. A new decoder is one line here."""
@@ -162,3 +178,22 @@ def test_every_axis_of_every_parameter_has_a_rule(registry, name, inputs, option
         assert hasattr(leaf, "names"), f"{jax.tree_util.keystr(path)} names no axes"
         assert {axis for axis in leaf.names if axis is not None} <= set(RULES)
         assert leaf.unbox(apply_constraint=False).dtype == jnp.float32
+
+
+@pytest.mark.parametrize(("registry", "name", "inputs", "options"), REGISTERED)
+def test_every_rate_asks_for_a_key_in_training_alone(registry, name, inputs, options):
+    rates = {
+        key: 0.5
+        for key in registry.settings(name)
+        if key in ("dropout", "attention_dropout", "mlp_dropout", "layer_drop")
+    }
+    module = registry.build(name, **{**options, **rates})
+    variables = jax.eval_shape(lambda: module.init(jax.random.key(0), **inputs, train=False))
+
+    def run(variables, **rngs):
+        return module.apply(variables, **inputs, train=True, rngs=rngs)
+
+    keys = {"dropout": jax.random.key(1)}
+    jax.eval_shape(lambda variables: run(variables, **keys), variables)
+    with pytest.raises(InvalidRngError, match="dropout"):
+        jax.eval_shape(run, variables)
