@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from mmjax.core.errors import ConfigError, nearest
+from mmjax.core.extras import MissingExtra
 from mmjax.core.packages import locate
 from mmjax.data.subwords import Encoded, Subwords
 
@@ -92,6 +93,12 @@ class HuggingFace:
 
         try:
             return cls(AutoTokenizer.from_pretrained(locate(name)), max_length)
+        except ImportError as error:
+            raise MissingExtra(
+                114,
+                f"the tokenizer '{name}' needs a package: {str(error).strip().splitlines()[0]}",
+                fix="pip install 'mmjax[sentencepiece]'",
+            ) from error
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise _no_tokenizer(name, f": {str(error).splitlines()[0]}") from error
 

@@ -12,6 +12,7 @@ import pytest
 
 from mmjax.core.errors import ConfigError, DataError
 from mmjax.core.registry import Spec
+from mmjax.data import tokenization
 from mmjax.data.config import modalities
 from mmjax.data.modalities.base import Place
 from mmjax.data.modalities.text import Text
@@ -257,3 +258,15 @@ def test_an_unknown_tokenizer_names_the_nearest(tmp_path, monkeypatch):
 def test_text_settings_are_checked(options):
     with pytest.raises(ConfigError, match=next(iter(options))):
         modalities.build(Spec("text", column="name", **options))
+
+
+def test_a_tokenizer_that_needs_another_package(monkeypatch, tmp_path):
+    import transformers
+
+    def missing(name):
+        raise ImportError("\nT5Tokenizer requires the SentencePiece library\nbut it is not there")
+
+    monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", missing)
+    with pytest.raises(ConfigError, match="requires the SentencePiece library") as caught:
+        tokenization.HuggingFace.load(str(tmp_path), 8)
+    assert caught.value.fix == "pip install 'mmjax[sentencepiece]'"
