@@ -135,6 +135,14 @@ def _known(raw: Mapping[str, Any], where: Path, part: str | None) -> tuple[str, 
             651, f"config.json is no config of '{name}': {error}", where=str(where / "config.json")
         ) from error
     family = find(name)
+    for field in ("pruned_heads", "quantization_config"):
+        if raw.get(field):
+            raise WeightsError(
+                652,
+                f"{field} = {str(raw[field])[:80]} is not supported",
+                where=str(where / "config.json"),
+                fix="use the weights that these were made from",
+            )
     if part is None:
         return name, config
     if part not in family.parts:

@@ -172,6 +172,8 @@ def test_unknown_model_type(bert):
         ("[]", "no object"),
         ("{}", "names no model_type"),
         ('{"model_type": "bert", "hidden_act": "gleu"}', "'gleu' is not known"),
+        ('{"model_type": "bert", "pruned_heads": {"1": [0]}}', "pruned_heads = {'1': [0]}"),
+        ('{"model_type": "bert", "quantization_config": {"bits": 4}}', "is not supported"),
     ],
 )
 def test_config(content, what, bert):
