@@ -32,6 +32,7 @@ def get_config() -> Config:
                 "image": image,
             },
             pretrained={"text": MINILM},
+            feature_dropout={"text": 0.6},
         ),
         optimizer=dataclasses.replace(scratch.optimizer, multipliers={"/encoders_text/": 0.0}),
         train=dataclasses.replace(scratch.train, duration="30 epochs"),

@@ -95,6 +95,7 @@ def single_modality(config: Config, name: str) -> Config:
             config.model,
             encoders={name: config.model.encoders[name]},
             pretrained={k: v for k, v in config.model.pretrained.items() if k == name},
+            feature_dropout={k: v for k, v in config.model.feature_dropout.items() if k == name},
             fusion=Spec(fusion.name, **options),
             auxiliary_loss=0.0,
             modality_dropout=0.0,

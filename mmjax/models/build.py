@@ -33,6 +33,14 @@ def build_model(config: ModelConfig, task: Spec, facts: Mapping[str, Any]) -> Mu
                 fix=nearest(name, modalities),
             )
         _require_room(name, config.encoders[name], modalities[name])
+    for name, rate in config.feature_dropout.items():
+        if name not in config.encoders or not 0.0 <= rate < 1.0:
+            raise ConfigError(
+                109,
+                f"feature_dropout of '{name}' is {rate}",
+                where="model.feature_dropout",
+                fix=f"a share from 0 to 1; {nearest(name, config.encoders)}",
+            )
     settings = tasks.registry.settings(task.name)
     target = task.options.get("target", settings["target"].default if "target" in settings else "")
     if target not in targets:
@@ -49,6 +57,7 @@ def build_model(config: ModelConfig, task: Spec, facts: Mapping[str, Any]) -> Mu
         },
         fusion=fusion.registry.build(config.fusion, facts=types),
         task=tasks.registry.build(task, facts={**targets[target], **types}),
+        feature_dropout=config.feature_dropout,
         modality_dropout=config.modality_dropout,
         auxiliary_loss=config.auxiliary_loss,
     )

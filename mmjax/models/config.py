@@ -23,6 +23,9 @@ class ModelConfig:
     Its encoder has that architecture and starts from those weights; `encoders` needs to name only
     what should differ."""
     fusion: FusionSpec = Spec("concat")
+    feature_dropout: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    """Modality -> share of its `pooled` channels that are left out in training, before the fusion:
+    what keeps a small head on a large frozen encoder from learning its rows by heart."""
     modality_dropout: float = 0.0
     """Chance that a row's modality is hidden during training; one always stays."""
     auxiliary_loss: float = 0.0

@@ -42,6 +42,12 @@ def encode_views(encoder: nn.Module, fields: Mapping[str, ArrayLike], *, train: 
     )
 
 
+def drop(values: Float[Array, "b d"], key: Array, rate: float) -> Float[Array, "b d"]:
+    """Dropout (Srivastava et al. 2014): what stays is scaled up."""
+    keep = jax.random.bernoulli(key, 1.0 - rate, values.shape)
+    return jnp.where(keep, values / (1.0 - rate), 0)
+
+
 def keep_modalities(
     key: Array, present: Bool[Array, "b modality"], rate: float
 ) -> Bool[Array, "b modality"]:
@@ -59,6 +65,8 @@ def keep_modalities(
 class Multimodal(nn.Module, kw_only=True):
     """`{modality: arrays}` -> Tokens -> Fused -> TaskOutput.
 
+    `feature_dropout` leaves out channels of a modality's `pooled` in training.
+
     With `auxiliary_loss`, the loss gains that many times the losses of each modality alone: the
     same fusion and head, all other modalities hidden. Otherwise the modality that is learnt first
     leaves the others little to explain (Wang et al. 2020), and a row that lacks one is at a loss.
@@ -67,6 +75,7 @@ class Multimodal(nn.Module, kw_only=True):
     encoders: Mapping[str, nn.Module]
     fusion: nn.Module
     task: nn.Module
+    feature_dropout: Mapping[str, float] = dataclasses.field(default_factory=dict)
     modality_dropout: float = 0.0
     auxiliary_loss: float = 0.0
 
@@ -83,7 +92,12 @@ class Multimodal(nn.Module, kw_only=True):
         for index, name in enumerate(names):
             encoder = self.encoders[name]
             fields = select(encoder, batch.inputs[name], name)
-            tokens[name] = hide(encode_views(encoder, fields, train=train), present[:, index])
+            own = hide(encode_views(encoder, fields, train=train), present[:, index])
+            rate = self.feature_dropout.get(name, 0.0)
+            if train and rate > 0.0:
+                pooled = drop(own.pooled, self.make_rng("dropout"), rate)
+                own = Tokens(own.values, own.mask, pooled)
+            tokens[name] = own
         return tokens
 
     def embed(self, batch: Batch) -> dict[str, Float[Array, "b d"]]:

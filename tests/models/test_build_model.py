@@ -58,3 +58,10 @@ def test_parts_get_their_settings_and_the_facts_of_the_data():
 def test_errors_name_the_nearest_valid_choice(encoders, task, message):
     with pytest.raises(ConfigError, match=message):
         build_model(ModelConfig(encoders), task, FACTS)
+
+
+@pytest.mark.parametrize("dropout", [{"txt": 0.5}, {"text": 1.0}])
+def test_feature_dropout_is_a_share_for_a_modality(dropout):
+    config = ModelConfig(encoders=ENCODERS, feature_dropout=dropout)
+    with pytest.raises(ConfigError, match=r"a share from 0 to 1; .*'?text"):
+        build_model(config, TASK, FACTS)

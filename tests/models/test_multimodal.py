@@ -143,6 +143,28 @@ def test_modality_dropout_hides_in_training_alone(variables, run):
     assert len({*losses, float(still.loss)}) == 3
 
 
+def test_feature_dropout_leaves_out_channels_of_one_modality_in_training(variables):
+    batch, keys = make_batch(), {"dropout": jax.random.key(0, impl="rbg")}
+    module, plain = make_module(feature_dropout={"image": 0.5}), make_module()
+
+    @functools.partial(jax.jit, static_argnames="train")
+    def encode(train):
+        method = "encode"
+        return (
+            module.apply(variables, batch, train=train, rngs=keys, method=method),
+            plain.apply(variables, batch, train=train, rngs=keys, method=method),
+        )
+
+    found, expected = encode(train=True)
+    image, whole = np.asarray(found["image"].pooled), np.asarray(expected["image"].pooled)
+    assert 0 < (image[PRESENT["image"]] == 0).sum() < image[PRESENT["image"]].size
+    np.testing.assert_allclose(image[image != 0], 2 * whole[image != 0], rtol=1e-6)
+    np.testing.assert_array_equal(found["image"].values, expected["image"].values)
+    np.testing.assert_array_equal(found["text"].pooled, expected["text"].pooled)
+    found, expected = encode(train=False)
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
+
+
 @pytest.mark.parametrize("rate", [0.0, 0.4, 1.0])
 def test_keep_modalities(rate):
     """Of m present ones, each stays with chance 1 - r, and as the last one with r^m / m more."""

@@ -61,7 +61,7 @@ def config_of(data: Path, name: str, folder: Path) -> Config:
 @pytest.mark.parametrize(
     "name",
     [
-        "hubert_stable",
+        pytest.param("hubert_stable", marks=pytest.mark.slow),
         "whisper",
         pytest.param("wav2vec2", marks=pytest.mark.slow),
         pytest.param("audio-spectrogram-transformer", marks=pytest.mark.slow),
