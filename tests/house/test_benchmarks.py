@@ -48,8 +48,12 @@ def test_table_goes_into_the_readme_once(quickstart, tmp_path):
     readme.write_text((ROOT / "README.md").read_text(encoding="utf-8"), encoding="utf-8")
     for seeds in ([0], [0, 1, 2]):
         quickstart.put_into_readme(readme, quickstart.to_markdown(result(quickstart, seeds)))
-    text = readme.read_text(encoding="utf-8")
+    before, _, rest = readme.read_text(encoding="utf-8").partition("results/quickstart.md -->")
+    text, _, after = rest.partition("<!-- end of quickstart.md -->")
     assert text.count("| text alone |") == 1
+    whole = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert whole.startswith(before)
+    assert whole.endswith(after)  # other tables stay as they are
     assert "| fused | 0.875 ± 0.125 | 0.438 ± 0.062 | 0.219 ± 0.031 | 20 ± 10 |" in text
     assert "seeds 0, 1, 2; 2 cores of a cpu" in text
     assert "Not measured" not in text
