@@ -42,7 +42,7 @@ class WeightFiles:
     paths: tuple[Path, ...]
 
 
-def resolve(source: str | os.PathLike, *, download: bool = True) -> Path:
+def resolve(source: str | os.PathLike) -> Path:
     """The folder of a path, a hub id or "package:NAME/folder".
 
     Raises WeightsError if there is none.
@@ -55,7 +55,7 @@ def resolve(source: str | os.PathLike, *, download: bool = True) -> Path:
         raise WeightsError(
             650, f"'{source}' is a file", fix=f"name the folder that holds it: '{path.parent}'"
         )
-    if not _HUB_ID.fullmatch(str(source)) or not download:
+    if not _HUB_ID.fullmatch(str(source)):
         parent = path.parent if path.parent.is_dir() else Path()
         siblings = [str(parent / one.name) for one in parent.iterdir() if one.is_dir()]
         raise WeightsError(650, f"there is no folder '{source}'", fix=nearest(str(path), siblings))
