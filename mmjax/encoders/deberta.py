@@ -88,8 +88,10 @@ class DisentangledAttention(nn.Module, kw_only=True):
             scale=scale,
             dropout_rate=self.dropout,
             dropout_key=self.make_rng("dropout") if use_dropout else None,
+            return_weights=self.is_mutable_collection("intermediates"),
         )
-        self.sow("intermediates", "weights", weights)
+        if weights is not None:
+            self.sow("intermediates", "weights", weights)
         axes = ("heads", "head_dim", "embed")
         return dense(width, axes, contract=(-2, -1), name="out", **types)(output)
 

@@ -55,7 +55,8 @@ def assemble(
 ) -> Fused:
     """`Fused` from projected tokens in config order.
 
-    A method that only pools sets `add_pooled`, so that its vector reaches every valid token.
+    A method that only pools sets `add_pooled`, so that its vector reaches every valid token. A row
+    without any modality gets exactly 0, and gives no gradient to anything.
     """
     spans, start = {}, 0
     for name, one in tokens.items():
@@ -63,6 +64,7 @@ def assemble(
         start += one.values.shape[1]
     values = jnp.concatenate([one.values for one in tokens.values()], axis=1)
     mask = jnp.concatenate([one.mask for one in tokens.values()], axis=1)
+    pooled = jnp.where(mask.any(axis=1)[:, None], pooled, 0)
     if add_pooled:
         values = jnp.where(mask[..., None], values + pooled[:, None], 0)
     return Fused(values, mask, pooled, spans, modality_weights, attention)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
+
 import jax.numpy as jnp
 from flax import linen as nn
 
@@ -17,14 +20,20 @@ def causal_mask(mask: Bool[Array, "b n"]) -> Bool[Array, "b 1 n n"]:
     return mask[:, None, None, :] & jnp.tri(length, dtype=bool)
 
 
+KeyMask = Bool[Array, "b m"] | Bool[Array, "#b #k #n m"]
+"""Which keys are valid, or which each query may look at."""
+
+
 class Attention(nn.Module, kw_only=True):
     """Multi-head attention (Vaswani et al. 2017) of queries over a context.
 
     Returns the width of the queries. `mask` says which keys are valid (`b m`), or which a query may
     look at; a query without a valid key gets exactly 0, output bias included, so a missing modality
-    adds nothing. `bias` is added to the logits, which are scaled by `scale`, 1 / sqrt(head_dim) if
-    None. `use_bias` is True, False, or the projections that have one. The weights `b k n m` are
-    sown as `intermediates/weights`. Raises ConfigError if the heads do not divide the width.
+    adds nothing. A `context` in segments, such as the tokens of several modalities, has a `mask`
+    for each; one softmax runs over all. `bias` is added to the logits, which are scaled by `scale`,
+    1 / sqrt(head_dim) if None. `use_bias` is True, False, or the projections that have one. The
+    weights `b k n m` are computed and sown as `intermediates/weights` where that collection is
+    mutable. Raises ConfigError if the heads do not divide the width.
     """
 
     heads: int
@@ -39,9 +48,9 @@ class Attention(nn.Module, kw_only=True):
     def __call__(
         self,
         queries: Float[Array, "b n d"],
-        context: Float[Array, "b m c"] | None = None,
+        context: Float[Array, "b m c"] | Sequence[Float[Array, "b _ c"]] | None = None,
         *,
-        mask: Bool[Array, "b m"] | Bool[Array, "#b #k #n m"] | None = None,
+        mask: KeyMask | Sequence[Bool[Array, "b _"]] | None = None,
         bias: Float[Array, "#b #k #n m"] | None = None,
         train: bool,
     ) -> Float[Array, "b n d"]:
@@ -56,10 +65,13 @@ class Attention(nn.Module, kw_only=True):
                 fix=f"the nearest valid: {' or '.join(map(str, sorted(near)))}",
             )
         head_dim = self.head_dim or width // self.heads
-        if mask is not None and mask.ndim == 2:
-            mask = mask[:, None, None, :]
+        segments = tuple(context) if isinstance(context, Sequence) else (context,)
+        masks = tuple(mask) if isinstance(mask, Sequence) else (mask,) * len(segments)
+        masks = tuple(
+            one[:, None, None] if one is not None and one.ndim == 2 else one for one in masks
+        )
 
-        def project(inputs: Array, name: str) -> Array:
+        def project(name: str) -> nn.Module:
             return dense(
                 (self.heads, head_dim),
                 ("embed", "heads", "head_dim"),
@@ -67,20 +79,23 @@ class Attention(nn.Module, kw_only=True):
                 dtype=self.dtype,
                 param_dtype=self.param_dtype,
                 name=name,
-            )(inputs)
+            )
 
+        query, key, value = map(project, ("query", "key", "value"))
         use_dropout = train and self.dropout > 0.0
         output, weights = attention(
-            project(queries, "query"),
-            project(context, "key"),
-            project(context, "value"),
-            mask=mask,
+            query(queries),
+            tuple(map(key, segments)),
+            tuple(map(value, segments)),
+            mask=masks,
             bias=bias,
             scale=self.scale,
             dropout_rate=self.dropout,
             dropout_key=self.make_rng("dropout") if use_dropout else None,
+            return_weights=self.is_mutable_collection("intermediates"),
         )
-        self.sow("intermediates", "weights", weights)
+        if weights is not None:
+            self.sow("intermediates", "weights", weights)
         output = dense(
             width,
             ("heads", "head_dim", "embed"),
@@ -90,9 +105,10 @@ class Attention(nn.Module, kw_only=True):
             param_dtype=self.param_dtype,
             name="out",
         )(output)
-        if mask is None:
+        found = [one.any(axis=(1, 3)) for one in masks if one is not None]
+        if len(found) < len(masks):
             return output
-        return jnp.where(mask.any(axis=(1, 3))[..., None], output, 0)
+        return jnp.where(functools.reduce(jnp.logical_or, found)[..., None], output, 0)
 
     def _has_bias(self, name: str) -> bool:
         return self.use_bias if isinstance(self.use_bias, bool) else name in self.use_bias

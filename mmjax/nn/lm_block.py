@@ -130,8 +130,10 @@ class LMAttention(nn.Module, kw_only=True):
             scale=self.scale,
             dropout_rate=self.dropout,
             dropout_key=self.make_rng("dropout") if use_dropout else None,
+            return_weights=self.is_mutable_collection("intermediates"),
         )
-        self.sow("intermediates", "weights", weights)
+        if weights is not None:
+            self.sow("intermediates", "weights", weights)
         axes = ("heads", "head_dim", "embed")
         bias = self._has_bias("out")
         return dense(width, axes, contract=(-2, -1), use_bias=bias, name="out", **types)(output)

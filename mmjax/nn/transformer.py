@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import jax
@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from mmjax.core.typing import Array, Bool, Dtype, Float
-from mmjax.nn.attention import Attention
+from mmjax.nn.attention import Attention, KeyMask
 from mmjax.nn.dense import ACTIVATIONS, Activation, dense, parameter
 from mmjax.nn.norms import UnitOffsetRMSNorm, layer_norm, rms_norm
 from mmjax.nn.stack import Remat, Stack
@@ -113,9 +113,9 @@ class BlockSettings(nn.Module, kw_only=True):
 class Block(BlockSettings, kw_only=True):
     """Self-attention, optional cross-attention, MLP, each with a residual and a norm.
 
-    `mask` and `context_mask` say which keys are valid, or which each query may look at; `bias` is
-    added to the logits of the self-attention. `drop_share` is how much of `drop_path` is meant for
-    this block; None is all.
+    `mask` and `context_mask` say which keys are valid, or which each query may look at; a context
+    may be in segments. `bias` is added to the logits of the self-attention. `drop_share` is how
+    much of `drop_path` is meant for this block; None is all.
     """
 
     @nn.compact
@@ -123,8 +123,8 @@ class Block(BlockSettings, kw_only=True):
         self,
         values: Float[Array, "b n d"],
         mask: Bool[Array, "b n"] | Bool[Array, "#b #k #n n"] | None = None,
-        context: Float[Array, "b m c"] | None = None,
-        context_mask: Bool[Array, "b m"] | Bool[Array, "#b #k #n m"] | None = None,
+        context: Float[Array, "b m c"] | Sequence[Float[Array, "b _ c"]] | None = None,
+        context_mask: KeyMask | Sequence[Bool[Array, "b _"]] | None = None,
         bias: Float[Array, "#b #k #n n"] | None = None,
         drop_share: Float[Array, ""] | None = None,
         *,
@@ -234,8 +234,8 @@ class Transformer(BlockSettings, kw_only=True):
         self,
         values: Float[Array, "b n d"],
         mask: Bool[Array, "b n"] | Bool[Array, "#b #k #n n"] | None = None,
-        context: Float[Array, "b m c"] | None = None,
-        context_mask: Bool[Array, "b m"] | Bool[Array, "#b #k #n m"] | None = None,
+        context: Float[Array, "b m c"] | Sequence[Float[Array, "b _ c"]] | None = None,
+        context_mask: KeyMask | Sequence[Bool[Array, "b _"]] | None = None,
         bias: Float[Array, "#b #k #n n"] | None = None,
         *,
         train: bool,

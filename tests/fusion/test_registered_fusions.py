@@ -1,35 +1,16 @@
 """What every registered fusion promises, whatever it computes."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import reference
+from agreement import Compiled, check
+from methods import METHODS, WIDTH
 from tiny_tokens import PRESENT, ROWS, SIZES, make_tokens, masks
 
 from mmjax import fusion
 from mmjax.core.types import Fused
 from mmjax.parallel.sharding import RULES
-
-WIDTH = 8
-
-TINY = {
-    "weighted_sum": {"weights": "learned"},
-    "concat": {"depth": 2},
-    "cross_attention": {"heads": 2, "mlp_dim": 16},
-}
-"""Options that make the fusion small. A new fusion is one line here."""
-
-WITHOUT_GRADIENT = {"cross_attention": ("/cross_attention/key/bias",)}
-"""Parameters that cannot matter: a key bias adds the same to all logits of a query."""
-
-POOLED_DOES_NOT_USE = {"weighted_sum": ("_tokens/",), "concat": ("_tokens/",)}
-"""What only `values` depends on: methods that pool read each modality's `pooled` alone."""
-
-WITHOUT_COEFFICIENTS = ("concat", "cross_attention")
-"""Methods that do not weigh a modality by one number."""
 
 
 def paths(tree):
@@ -37,51 +18,22 @@ def paths(tree):
     return {"/" + "/".join(key.key for key in path): np.asarray(leaf) for path, leaf in found}
 
 
-@dataclasses.dataclass
-class Compiled:
-    """A fusion with random parameters, compiled once with its gradients."""
-
-    name: str
-
-    def __post_init__(self):
-        module = fusion.build(self.name, width=WIDTH, **TINY[self.name])
-        self.params = reference.random_variables(module, make_tokens(), train=False)["params"]
-        rng = np.random.default_rng(1)
-        length = sum(length for length, _ in SIZES.values())
-        of_pooled = jnp.asarray(rng.standard_normal((1, WIDTH)), jnp.float32)
-        of_values = jnp.asarray(rng.standard_normal((1, length, WIDTH)), jnp.float32)
-
-        @jax.jit
-        def run(params, tokens, share):
-            """The fused rows, and gradients of a sum over `pooled` and, by a share, `values`.
-
-            Jit sorts a dictionary's keys; the config's order is put back.
-            """
-            tokens = {name: tokens[name] for name in SIZES}
-
-            def loss(params, arrays):
-                given = {
-                    name: one.replace(values=arrays[name][0], pooled=arrays[name][1])
-                    for name, one in tokens.items()
-                }
-                fused = module.apply({"params": params}, given, train=False)
-                total = jnp.sum(fused.pooled * of_pooled)
-                return total + share * jnp.sum(fused.values * of_values), fused
-
-            arrays = {name: (one.values, one.pooled) for name, one in tokens.items()}
-            grads, fused = jax.grad(loss, argnums=(0, 1), has_aux=True)(params, arrays)
-            return fused, *grads
-
-        self.run = lambda tokens, share=1.0: run(self.params, tokens, share)
+@pytest.fixture(scope="module", params=sorted(METHODS))
+def name(request):
+    return request.param
 
 
-@pytest.fixture(scope="module", params=sorted(TINY))
-def compiled(request):
-    return Compiled(request.param)
+@pytest.fixture(scope="module")
+def compiled(name):
+    return Compiled(name, METHODS[name].options)
 
 
 def test_none_is_left_out():
-    assert set(TINY) == set(fusion.registry)
+    assert set(METHODS) == set(fusion.registry)
+
+
+def test_agrees_with_its_reference(name, compiled):
+    check(compiled, METHODS[name].reference, METHODS[name].tolerance)
 
 
 def test_shapes_and_spans(compiled):
@@ -98,16 +50,15 @@ def test_shapes_and_spans(compiled):
 
 def test_weights_of_absent_modalities_are_zero(compiled):
     fused, _, _ = compiled.run(make_tokens())
-    assert (fused.modality_weights is None) is (compiled.name in WITHOUT_COEFFICIENTS)
     if fused.modality_weights is None:
         return
     present = np.array([PRESENT[name] for name in SIZES], bool).T
     np.testing.assert_array_equal(np.asarray(fused.modality_weights) != 0, present)
 
 
-def test_every_parameter_learns(compiled):
-    exempt = WITHOUT_GRADIENT.get(compiled.name, ())
-    for share, unused in ((1.0, ()), (0.0, POOLED_DOES_NOT_USE.get(compiled.name, ()))):
+def test_every_parameter_learns(name, compiled):
+    exempt = METHODS[name].without_gradient
+    for share, unused in ((1.0, ()), (0.0, METHODS[name].pooled_does_not_use)):
         for path, grad in paths(compiled.run(make_tokens(), share)[1]).items():
             assert np.isfinite(grad).all(), path
             if any(part in path for part in unused):
@@ -137,12 +88,16 @@ def test_padding_and_absent_modalities_change_nothing(compiled):
         assert not pooled[~mask.any(1)].any()
 
 
-def test_rows_without_any_modality_are_finite_and_do_not_depend_on_anything(compiled):
-    fused, _, grads = compiled.run(make_tokens())
+def test_rows_without_any_modality_are_zero_and_give_no_gradient(compiled):
+    fused, _, of_tokens = compiled.run(make_tokens())
     assert np.isfinite(np.asarray(fused.pooled)).all()
-    assert all(not np.asarray(grad)[3].any() for pair in grads.values() for grad in pair)
-    other, _, _ = compiled.run(make_tokens(seed=5))
-    np.testing.assert_array_equal(np.asarray(fused.pooled)[3], np.asarray(other.pooled)[3])
+    assert not np.asarray(fused.pooled)[3].any()
+    assert all(not np.asarray(grad)[3].any() for pair in of_tokens.values() for grad in pair)
+    nothing = {
+        name: one.replace(mask=jnp.zeros_like(one.mask)) for name, one in make_tokens().items()
+    }
+    fused, *grads = compiled.run(nothing)
+    assert not any(np.asarray(leaf).any() for leaf in jax.tree.leaves((fused, grads)))
 
 
 def test_rows_do_not_see_each_other(compiled):
@@ -155,16 +110,16 @@ def test_rows_do_not_see_each_other(compiled):
 
 
 def test_every_axis_of_every_parameter_has_a_rule(compiled):
-    module = fusion.build(compiled.name, **TINY[compiled.name])
+    module = compiled.module
     boxed = jax.eval_shape(lambda: module.init(jax.random.key(0), make_tokens(), train=False))
     for leaf in jax.tree.leaves(boxed, is_leaf=lambda leaf: hasattr(leaf, "names")):
         assert set(leaf.names) <= set(RULES) if hasattr(leaf, "names") else leaf.ndim < 2
 
 
-def test_types(compiled):
+def test_types(name):
     """Computed in bfloat16, stored in float32; coefficients stay in float32."""
     types = {"dtype": jnp.bfloat16, "param_dtype": jnp.float32}
-    module = fusion.registry.build(compiled.name, facts=types, **TINY[compiled.name])
+    module = fusion.registry.build(name, facts=types, **METHODS[name].options)
     fused, variables = jax.eval_shape(
         lambda: module.init_with_output(jax.random.key(0), make_tokens(), train=False)
     )
@@ -176,7 +131,7 @@ def test_types(compiled):
 
 def test_the_order_of_the_dictionary_changes_only_the_layout(compiled):
     """A dictionary that enters jit comes out sorted: parameters must not follow its order."""
-    module = fusion.build(compiled.name, width=WIDTH, **TINY[compiled.name])
+    module = compiled.module
     run = jax.jit(lambda tokens: module.apply({"params": compiled.params}, tokens, train=False))
     ours, other = compiled.run(make_tokens())[0], run(make_tokens())
     assert list(ours.spans) == ["text", "image", "audio"]
@@ -192,7 +147,7 @@ def test_the_order_of_the_dictionary_changes_only_the_layout(compiled):
 
 
 def test_one_modality_alone(compiled):
-    module = fusion.build(compiled.name, width=WIDTH, **TINY[compiled.name])
+    module = compiled.module
     tokens = {"text": make_tokens()["text"]}
     fused = jax.eval_shape(
         lambda: module.init_with_output(jax.random.key(0), tokens, train=False)[0]

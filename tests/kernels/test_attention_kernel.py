@@ -22,7 +22,8 @@ def masked():
     @jax.jit
     def run(queries, keys, values):
         def loss(queries, keys, values):
-            found = attention(queries, keys, values, mask=jnp.asarray(MASK)[:, None, None, :])
+            mask = jnp.asarray(MASK)[:, None, None, :]
+            found = attention(queries, keys, values, mask=mask, return_weights=True)
             return jnp.sum(found[0] * weights), found
 
         arrays = (jnp.asarray(queries), jnp.asarray(keys), jnp.asarray(values))
@@ -59,7 +60,7 @@ def test_what_masked_keys_and_values_hold_changes_nothing(masked):
 
 
 def test_bias_and_scale_without_a_mask():
-    run = jax.jit(lambda q, k, v, b: attention(q, k, v, bias=b, scale=0.3))
+    run = jax.jit(lambda q, k, v, b: attention(q, k, v, bias=b, scale=0.3, return_weights=True))
     output, weights = run(QUERIES, KEYS, VALUES, BIAS)
     expected, expected_weights = reference.attention(
         *map(np.float64, (QUERIES, KEYS, VALUES)), bias=BIAS, scale=0.3
@@ -73,7 +74,9 @@ def test_softmax_of_bfloat16_inputs_is_in_float32():
     queries = jnp.ones((1, 1, 1, 1), jnp.bfloat16)
     keys = jnp.array([256.0, 1.0], jnp.bfloat16).reshape(1, 2, 1, 1)
     bias = jnp.array([0.0, 256.0]).reshape(1, 1, 1, 2)
-    _, weights = jax.jit(lambda q, k: attention(q, k, k, bias=bias))(queries, keys)
+    _, weights = jax.jit(lambda q, k: attention(q, k, k, bias=bias, return_weights=True))(
+        queries, keys
+    )
     assert weights.dtype == jnp.bfloat16
     expected = np.exp(1) / (1 + np.exp(1))
     assert float(weights[0, 0, 0, 1]) == pytest.approx(expected, abs=2**-8)
@@ -81,10 +84,32 @@ def test_softmax_of_bfloat16_inputs_is_in_float32():
 
 def test_dropout_keeps_the_mean_and_leaves_the_returned_weights():
     ones = jnp.ones((64, 8, 1, 1))
-    run = jax.jit(lambda key: attention(ones, ones, ones, dropout_rate=0.25, dropout_key=key))
+    options = {"dropout_rate": 0.25, "return_weights": True}
+    run = jax.jit(lambda key: attention(ones, ones, ones, dropout_key=key, **options))
     output, weights = run(jax.random.key(0, impl="rbg"))
     np.testing.assert_array_equal(weights, 1 / 8)
     shares = np.asarray(output).ravel() * 8 * 0.75
     np.testing.assert_allclose(shares, shares.round(), atol=1e-5)
     mean, spread = shares.mean() / 8, np.sqrt(0.75 * 0.25 / (64 * 8 * 8))
     assert abs(mean - 0.75) < 4 * spread
+
+
+def test_segments_are_one_softmax(masked):
+    """Keys of 2, 0 and 3 tokens, of which the last has no padding."""
+    parts = [slice(0, 2), slice(2, 2), slice(2, 5)]
+    mask = np.where(np.arange(5) < 2, MASK, True)[:, None, None]
+    run = jax.jit(lambda q, k, v, m: attention(q, k, v, mask=m, return_weights=True))
+    found = run(
+        QUERIES,
+        tuple(KEYS[:, part] for part in parts),
+        tuple(VALUES[:, part] for part in parts),
+        (*(mask[..., part] for part in parts[:2]), None),
+    )
+    expected = reference.attention(*map(np.float64, (QUERIES, KEYS, VALUES)), mask[:, 0, 0])
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+def test_weights_are_returned_on_request_only():
+    arrays = map(jnp.asarray, (QUERIES, KEYS, VALUES))
+    assert jax.eval_shape(attention, *arrays)[1] is None
