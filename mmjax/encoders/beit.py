@@ -23,18 +23,9 @@ class RelativeBlock(Block, kw_only=True):
     window: tuple[int, int]
     grid: tuple[int, int]
 
-    @nn.compact
-    def __call__(
-        self,
-        values: Float[Array, "b n d"],
-        mask: Bool[Array, "b n"] | Bool[Array, "#b #k #n n"] | None = None,
-        context: Float[Array, "b m c"] | None = None,
-        context_mask: Bool[Array, "b m"] | Bool[Array, "#b #k #n m"] | None = None,
-        bias: Float[Array, "#b #k #n n"] | None = None,
-        drop_share: Float[Array, ""] | None = None,
-        *,
-        train: bool,
-    ) -> Float[Array, "b n d"]:
+    def bias_of(
+        self, values: Float[Array, "b n d"], bias: Float[Array, "#b #k #n n"] | None
+    ) -> Float[Array, "#b #k #n n"]:
         own = GridBias(
             heads=self.heads,
             window=self.window,
@@ -43,8 +34,7 @@ class RelativeBlock(Block, kw_only=True):
             name="relative_positions",
             **self.types(),
         )()
-        bias = own if bias is None else bias + own
-        return super().__call__(values, mask, context, context_mask, bias, drop_share, train=train)
+        return own if bias is None else bias + own
 
 
 class BEiT(ViT, kw_only=True):
