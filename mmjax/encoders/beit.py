@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from flax import linen as nn
-
-from mmjax.core.typing import Array, Bool, Float
+from mmjax.core.typing import Array, Float
 from mmjax.encoders.vit import ViT
 from mmjax.nn.grid_bias import GridBias
 from mmjax.nn.norms import layer_norm
