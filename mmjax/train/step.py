@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-import einops
 import jax
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 
 from mmjax.core import rng
 from mmjax.core.types import Batch, TaskOutput
 from mmjax.core.typing import Array
-from mmjax.parallel.mesh import BATCH_AXES
 from mmjax.parallel.sharding import batch_sharding, replicated
+from mmjax.train.accumulate import make_gradients
 from mmjax.train.optim import global_norm
 from mmjax.train.state import TrainState
 
@@ -39,6 +38,7 @@ def make_step(
     accumulate: int = 1,
     ema_decay: float = 0.0,
     frozen: Any = None,
+    total_steps: int = 1,
 ) -> Step:
     """`step(state, batch) -> (state, values)`: loss, gradients, clipping, update, average.
 
@@ -46,67 +46,14 @@ def make_step(
     whether the step was skipped, and the task's sums. A step whose loss or gradients are not finite
     leaves parameters, optimiser and average as they were, bit for bit, and is counted.
 
-    With `accumulate`, the batch is worked off in that many micro-batches, each spread over the
-    whole mesh, and weighted by the rows that count in it: the gradient is that of the whole batch.
-    `frozen` is a tree of bools: nothing is computed for the gradients of parameters that have True.
+    `accumulate`, `frozen` and `total_steps` are those of `make_gradients`.
     """
 
-    def loss_of(params: Any, collections: Any, batch: Batch, rngs: dict[str, Array]):
-        if frozen is not None:
-            params = jax.tree.map(
-                lambda param, still: jax.lax.stop_gradient(param) if still else param,
-                params,
-                frozen,
-            )
-        output, updated = module.apply(
-            {"params": params, **collections},
-            batch,
-            train=True,
-            rngs=rngs,
-            mutable=list(collections),
-        )
-        return output.loss, (output, updated)
+    gradients = make_gradients(
+        module, mesh, accumulate=accumulate, frozen=frozen, total_steps=total_steps
+    )
 
-    def gradients(state: TrainState, batch: Batch, key: Array):
-        rngs = rng.streams(key, state.step)
-        grad = jax.value_and_grad(loss_of, has_aux=True)
-        if accumulate == 1:
-            (_, (output, collections)), grads = grad(state.params, state.collections, batch, rngs)
-            return grads, output.loss, output.metrics, collections
-        spread = NamedSharding(mesh, PartitionSpec(None, BATCH_AXES))
-        micro = jax.tree.map(
-            lambda x: jax.lax.with_sharding_constraint(
-                einops.rearrange(x, "(b k) ... -> k b ...", k=accumulate), spread
-            ),
-            batch,
-        )
-
-        def one(carry: Any, inputs: tuple[Array, Batch]):
-            collections, grads, loss, weight, sums = carry
-            index, part = inputs
-            rngs = rng.streams(jax.random.fold_in(key, index), state.step)
-            (_, (output, collections)), new = grad(state.params, collections, part, rngs)
-            grads = jax.tree.map(lambda a, g: a + g * output.weight, grads, new)
-            sums = jax.tree.map(jnp.add, sums, output.metrics)
-            loss, weight = loss + output.loss * output.weight, weight + output.weight
-            return (collections, grads, loss, weight, sums), None
-
-        def zeros(tree: Any) -> Any:
-            # Sums are in float32 whatever the parameters are stored in.
-            return jax.tree.map(
-                lambda x: jnp.zeros(x.shape, jnp.promote_types(x.dtype, jnp.float32)), tree
-            )
-
-        first = jax.tree.map(lambda x: x[0], micro)
-        output = jax.eval_shape(lambda: loss_of(state.params, state.collections, first, rngs)[1][0])
-        start = (state.collections, zeros(state.params), 0.0, 0.0, zeros(output.metrics))
-        carry, _ = jax.lax.scan(one, start, (jnp.arange(accumulate), micro))
-        collections, grads, loss, total, sums = carry
-        weight = jnp.maximum(total, 1e-9)
-        grads = jax.tree.map(lambda g, p: (g / weight).astype(p.dtype), grads, state.params)
-        return grads, loss / weight, sums, collections
-
-    def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Any]]:
         grads, loss, sums, collections = gradients(
             state, batch, jax.random.wrap_key_data(state.key, impl=rng.IMPLEMENTATION)
         )

@@ -118,6 +118,7 @@ class Trainer:
             accumulate=accumulate,
             ema_decay=train.ema_decay,
             frozen=frozen(plan.abstract.params, config.optimizer.multipliers),
+            total_steps=periods.total,
         )
         return cls(config, dataset, mesh, module, periods, plan, step, plan.abstract)
 
