@@ -75,7 +75,7 @@ def parameter(
 ) -> Array:
     """A free parameter of `module` with named axes, in the compute dtype."""
     value: Any = module.param(name, nn.with_logical_partitioning(init, axes), shape, param_dtype)
-    return value.astype(dtype)
+    return jnp.asarray(value, dtype)
 
 
 Activation = Literal[
