@@ -18,6 +18,11 @@ registry = Registry(
     {
         "weighted_sum": "mmjax.fusion.weighted_sum:WeightedSum",
         "concat": "mmjax.fusion.concat:Concat",
+        "gated": "mmjax.fusion.gated:Gated",
+        "film": "mmjax.fusion.film:FiLM",
+        "low_rank": "mmjax.fusion.low_rank:LowRank",
+        "tensor": "mmjax.fusion.tensor:Tensor",
+        "bilinear": "mmjax.fusion.bilinear:Bilinear",
         "cross_attention": "mmjax.fusion.cross_attention:CrossAttention",
     },
 )
