@@ -1,0 +1,231 @@
+"""Variants of one computation, timed side by side.
+
+On a CPU the clock is the processor time of this process, which other programs on the machine do not
+lengthen; elsewhere it is wall time until the result is ready. Rounds are interleaved: each runs
+every variant once, starting with another one each time, and two variants are compared within a
+round.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+Tree = Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """One way to compute something. `call` returns when the result is there."""
+
+    name: str
+    call: Callable[[], Tree]
+    compile_seconds: float | None = None
+    temp_bytes: int | None = None
+    tolerance: float | None = None
+    """Largest error allowed, over the largest value of the array; None is by dtype."""
+    dtype: str = "float32"
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """What is computed by several variants at one size. `reference` is their result in float64."""
+
+    size: str
+    what: str
+    variants: Sequence[Variant]
+    reference: Tree
+    flops: float | None = None
+    """Of the formula; what a variant computes twice does not count."""
+    bytes: float | None = None
+    """Of the arguments and results once, the least that has to be moved."""
+    examples: float | None = None
+    """How many rows or tokens one call takes, for rates."""
+
+
+TOLERANCES = {"float32": 2e-5, "bfloat16": 4e-2, "float16": 4e-3}
+
+
+def clock() -> float:
+    """Seconds: of the processor on a CPU, of the wall elsewhere."""
+    return time.process_time() if jax.default_backend() == "cpu" else time.perf_counter()
+
+
+def jax_variant(
+    name: str, function: Callable[..., Tree], *arguments: Tree, **details: Any
+) -> Variant:
+    """Compiles `function` for these arguments; what that takes is noted."""
+    arguments = jax.device_put(arguments)
+    start = clock()
+    compiled = jax.jit(function).lower(*arguments).compile()
+    seconds = clock() - start
+    memory = compiled.memory_analysis()
+    temp = getattr(memory, "temp_size_in_bytes", None)
+    return Variant(
+        name,
+        lambda: jax.block_until_ready(compiled(*arguments)),
+        compile_seconds=seconds,
+        temp_bytes=temp,
+        **details,
+    )
+
+
+def with_gradient(function: Callable[..., Tree], cotangent: Tree) -> Callable[..., Tree]:
+    """`function` and the gradient of <result, cotangent> to each of its arguments."""
+
+    def both(*arguments: Tree) -> Tree:
+        result, pull = jax.vjp(function, *arguments)
+        seed = jax.tree.map(lambda one, like: one.astype(like.dtype), cotangent, result)
+        return result, pull(seed)
+
+    return both
+
+
+def in_float64(function: Callable[..., Tree], *arguments: Tree) -> Tree:
+    """The result of `function` for these arguments in float64, on the CPU, as NumPy arrays."""
+
+    def wide(leaf: Any) -> Any:
+        leaf = np.asarray(leaf)
+        return leaf.astype(np.float64) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
+
+    with jax.enable_x64(True), jax.default_device(jax.local_devices(backend="cpu")[0]):
+        arguments = jax.tree.map(wide, arguments)
+        return jax.tree.map(np.asarray, jax.jit(function)(*arguments))
+
+
+def to_numpy(tree: Tree) -> list[np.ndarray]:
+    """The leaves in float64, of jax arrays or torch tensors."""
+
+    def one(leaf: Any) -> np.ndarray:
+        if hasattr(leaf, "detach"):
+            leaf = leaf.detach().float().cpu().numpy()
+        return np.asarray(leaf).astype(np.float64)
+
+    return [one(leaf) for leaf in jax.tree.leaves(tree)]
+
+
+def error(result: Tree, reference: Tree) -> float:
+    """The largest difference of any array, over that array's largest value.
+
+    An array that is all but zero beside the others, as the gradient of the keys' bias is, counts by
+    a thousandth of their largest value.
+    """
+    ours, theirs = to_numpy(result), to_numpy(reference)
+    if [one.shape for one in ours] != [one.shape for one in theirs]:
+        raise SystemExit(f"{[x.shape for x in ours]} where {[x.shape for x in theirs]} was due")
+    floor = max(abs(one).max(initial=0) for one in theirs) * 1e-2 or 1.0
+    return max(
+        float(abs(a - b).max(initial=0) / max(abs(b).max(initial=0), floor))
+        for a, b in zip(ours, theirs, strict=True)
+    )
+
+
+def check(case: Case) -> dict[str, float]:
+    """The error of each variant; raises SystemExit where one is beyond its tolerance."""
+    found = {}
+    for one in case.variants:
+        found[one.name] = error(one.call(), case.reference)
+        most = TOLERANCES[one.dtype] if one.tolerance is None else one.tolerance
+        if not found[one.name] <= most:
+            raise SystemExit(
+                f"{one.name}, {case.what} at {case.size}: differs from float64 by "
+                f"{found[one.name]:.1e}, allowed are {most:.1e}"
+            )
+    return found
+
+
+def interleaved(
+    calls: Sequence[Callable[[], Any]], rounds: int, least_seconds: float = 0.03
+) -> list[list[float]]:
+    """Seconds of each call in each round, `[call][round]`; short calls are repeated in a round."""
+    repeats = []
+    for call in calls:
+        call()
+        start = clock()
+        call()
+        repeats.append(max(1, round(least_seconds / max(clock() - start, 1e-6))))
+    times: list[list[float]] = [[] for _ in calls]
+    for number in range(rounds):
+        for place in range(len(calls)):
+            which = (place + number) % len(calls)
+            start = clock()
+            for _ in range(repeats[which]):
+                calls[which]()
+            times[which].append((clock() - start) / repeats[which])
+    return times
+
+
+def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
+    """Lower quartile, median, upper quartile."""
+    if len(values) < 2:
+        return (values[0],) * 3
+    low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
+    return low, middle, high
+
+
+def measure(case: Case, rounds: int) -> list[dict[str, Any]]:
+    """Checks, then times; one record a variant, as JSON values.
+
+    `faster_than` holds, for each other variant, the quartiles of its seconds over this one's.
+    """
+    errors = check(case)
+    times = interleaved([one.call for one in case.variants], rounds)
+    found = []
+    for one, own in zip(case.variants, times, strict=True):
+        low, middle, high = quartiles(own)
+        ratios = {
+            other.name: quartiles([b / a for a, b in zip(own, theirs, strict=True)])
+            for other, theirs in zip(case.variants, times, strict=True)
+            if other is not one
+        }
+        found.append(
+            {
+                "size": case.size,
+                "what": case.what,
+                "variant": one.name,
+                "dtype": one.dtype,
+                "seconds": middle,
+                "seconds_quartiles": [low, high],
+                "faster_than": {
+                    name: {"median": mid, "quartiles": [below, above]}
+                    for name, (below, mid, above) in ratios.items()
+                },
+                "gflops": None if case.flops is None else case.flops / middle / 1e9,
+                "gbytes": None if case.bytes is None else case.bytes / middle / 1e9,
+                "examples_per_second": None if case.examples is None else case.examples / middle,
+                "error": errors[one.name],
+                "compile_seconds": one.compile_seconds,
+                "temp_bytes": one.temp_bytes,
+            }
+        )
+    return found
+
+
+def nbytes(*trees: Tree) -> int:
+    return sum(leaf.nbytes for leaf in jax.tree.leaves(trees))
+
+
+def peaks(rounds: int = 7, size: int = 1024, megabytes: int = 256) -> dict[str, float]:
+    """What the device does at best: GFLOP/s of square products, GB/s of one array onto another.
+
+    The bfloat16 product accumulates in float32.
+    """
+    found = {}
+    for dtype in ("float32", "bfloat16"):
+        square = jnp.full((size, size), 0.5, dtype)
+        product = jax_variant(
+            dtype, lambda a, b: jnp.matmul(a, b, preferred_element_type=jnp.float32), square, square
+        )
+        best = min(interleaved([product.call], rounds)[0])
+        found[f"{dtype}_gflops"] = 2 * size**3 / best / 1e9
+    long = jnp.zeros(megabytes * 2**20 // 4, jnp.float32)
+    add = jax_variant("add", lambda x: x + 1.0, long)
+    found["gbytes"] = 2 * long.nbytes / min(interleaved([add.call], rounds)[0]) / 1e9
+    return found
