@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import typing
+from collections import ChainMap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -55,7 +56,13 @@ class Registry:
 
     def __init__(self, kind: str, entries: Mapping[str, str]):
         self.kind = kind
-        self._entries = dict(entries)
+        self._entries: ChainMap[str, str] = ChainMap(dict(entries))
+
+    def joined(self, other: Registry) -> Registry:
+        """The names of both, also those that either is given later; of this one's kind."""
+        both = Registry(self.kind, {})
+        both._entries = ChainMap({}, *self._entries.maps, *other._entries.maps)
+        return both
 
     def __iter__(self) -> Iterator[str]:
         return iter(sorted(self._entries))

@@ -82,3 +82,14 @@ def test_registering_twice_is_harmless_and_another_meaning_is_refused():
     assert names.load("other") is Thing
     with pytest.raises(ConfigError, match="'thing' is registered already"):
         names.register("thing", "somewhere:Else")
+
+
+def test_two_registries_as_one():
+    first, second = registry(), Registry("whole", {"whole": PLACE})
+    both = first.joined(second)
+    assert (both.kind, list(both)) == ("thing", ["thing", "whole"])
+    second.register("late", PLACE)
+    assert both.build("late", width=2) == Thing(2)
+    assert "whole" not in first
+    with pytest.raises(ConfigError, match="registered already"):
+        both.register("whole", "elsewhere:Thing")
