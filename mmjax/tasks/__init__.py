@@ -1,9 +1,21 @@
 """Fine-tuning tasks: head, loss, metrics and post-processing of one task, one file each.
 
-A task is a Linen module called as `task(fused, batch, train=...) -> TaskOutput`; a batch without
-its target gives a loss of 0 and predictions only. Off the device it offers `compute(sums)`, the
-metrics of summed `TaskOutput.metrics`, `evaluate(predictions, targets)`, the metrics that need
-every row, and `decode(predictions)`, one JSON-able dictionary a row.
+A task is a `base.Task`, a Linen module called as `task(fused, batch, train=...) -> TaskOutput`. It
+has two halves, which may be used apart:
+
+- `head_outputs(fused, train=...)`, the only method with parameters, reads `Fused` and returns one
+  array of outputs, such as logits `[b v]`;
+- `output(outputs, batch)` makes loss, sums and predictions of outputs, wherever they came from. A
+  batch without the target gives a loss of 0 and predictions only.
+
+So a decision-level model gives each modality a head of its own and judges the combination of their
+outputs by the same `output`. For that, a task says what its outputs are (`outputs_are`: "classes",
+"labels" or "values"; None where there is no combining them), and, where it can, the `truth` in the
+same form and the `log_prior` of its classes.
+
+Off the device a task offers `compute(sums)`, the metrics of summed `TaskOutput.metrics` (a subclass
+writes `compute_own`), `evaluate(predictions, targets)`, the metrics that need every row, and
+`decode(predictions)`, one JSON-able dictionary a row.
 
 To add one: a file with the module, and a line below.
 """

@@ -17,6 +17,7 @@ from mmjax.core.typing import Array, Dtype, Float, Int
 from mmjax.metrics.single_label import classification
 from mmjax.metrics.sums import classification_from_sums, classification_sums
 from mmjax.nn.dense import dense
+from mmjax.tasks.base import OutputKind, Task, scalars
 
 
 def class_weights(
@@ -47,7 +48,7 @@ def cross_entropy(
     return -(1.0 - label_smoothing) * chosen - label_smoothing * log_p.mean(axis=-1)
 
 
-class Classification(nn.Module, kw_only=True):
+class Classification(Task, kw_only=True):
     """One label of `num_labels`: dropout and a dense layer on `Fused.pooled`.
 
     The loss is the mean cross-entropy under the class weights. Predictions are `probabilities`
@@ -64,19 +65,18 @@ class Classification(nn.Module, kw_only=True):
     dtype: Dtype = fact(jnp.float32)
     param_dtype: Dtype = fact(jnp.float32)
 
+    outputs_are: ClassVar[OutputKind | None] = "classes"
     headline: ClassVar[tuple[str, ...]] = ("accuracy", "macro_f1")
-    """The metrics that the console and the curves show."""
 
     @nn.compact
-    def __call__(self, fused: Fused, batch: Batch, *, train: bool) -> TaskOutput:
+    def head_outputs(self, fused: Fused, *, train: bool) -> Float[Array, "b v"]:
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         pooled = nn.Dropout(self.dropout, deterministic=not train)(fused.pooled)
-        logits = dense(self.num_labels, ("embed", "labels"), name="head", **types)(pooled)
-        return self.output(logits, batch)
+        return dense(self.num_labels, ("embed", "labels"), name="head", **types)(pooled)
 
-    def output(self, logits: Float[Array, "b v"], batch: Batch) -> TaskOutput:
+    def output(self, outputs: Float[Array, "b v"], batch: Batch) -> TaskOutput:
         """Loss, sums and predictions of logits, wherever they came from."""
-        logits = logits.astype(jnp.float32)
+        logits = outputs.astype(jnp.float32)
         predictions = {"probabilities": jax.nn.softmax(logits)}
         if self.target not in batch.targets:
             zero = jnp.zeros((), jnp.float32)
@@ -92,7 +92,18 @@ class Classification(nn.Module, kw_only=True):
         sums = classification_sums(logits, labels, rows)
         return TaskOutput(loss, weight, sums, predictions)
 
-    def compute(self, sums: Mapping[str, Any]) -> dict[str, float]:
+    def truth(self, batch: Batch) -> Float[Array, "b v"] | None:
+        if self.target not in batch.targets:
+            return None
+        return jax.nn.one_hot(jnp.asarray(batch.targets[self.target]), self.num_labels)
+
+    def log_prior(self) -> Float[Array, "v"] | None:
+        if not self.label_counts:
+            return None
+        counts = np.maximum(np.asarray(self.label_counts, np.float64), 1.0)
+        return jnp.asarray(np.log(counts / counts.sum()), jnp.float32)
+
+    def compute_own(self, sums: Mapping[str, Any]) -> dict[str, float]:
         """Accuracy, F1 and the rest, from metrics summed over batches."""
         return classification_from_sums(sums, self.label_names)
 
@@ -105,13 +116,22 @@ class Classification(nn.Module, kw_only=True):
         )
 
     def decode(self, predictions: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
-        """`{"label", "probability", "probabilities": {label: p}}` for each row."""
+        """`{"label", "probability", "probabilities": {label: p}}` for each row.
+
+        With an `uncertainty` in the predictions, that too.
+        """
         names = self.label_names or tuple(map(str, range(self.num_labels)))
         rows = []
-        for probabilities in np.asarray(predictions["probabilities"], np.float64):
+        more = scalars(predictions, "uncertainty")
+        for row, probabilities in enumerate(np.asarray(predictions["probabilities"], np.float64)):
             best = int(probabilities.argmax())
             shares = {n: float(p) for n, p in zip(names, probabilities, strict=True)}
             rows.append(
-                {"label": names[best], "probability": shares[names[best]], "probabilities": shares}
+                {
+                    "label": names[best],
+                    "probability": shares[names[best]],
+                    "probabilities": shares,
+                    **more[row],
+                }
             )
         return rows

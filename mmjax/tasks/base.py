@@ -1,0 +1,102 @@
+"""What every task offers, to whoever fuses features and to whoever fuses decisions."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from mmjax.core.types import Batch, Fused, TaskOutput
+from mmjax.core.typing import Array, Float
+
+OutputKind = Literal["classes", "labels", "values"]
+"""What the numbers of a head mean: logits of classes that exclude each other `[b ... classes]`,
+logits of labels that do not `[b ... labels]`, or real numbers `[b ...]`."""
+
+
+class Task(nn.Module, abc.ABC, kw_only=True):
+    """A head, and what follows from its outputs, apart: `task(fused, batch)` is both in a row.
+
+    `head_outputs` alone has parameters. `output` turns outputs, wherever they came from, into loss,
+    sums and predictions, so that the outputs of several heads can be combined and judged by the
+    same loss. What cannot be combined by averaging says so: its `outputs_are` is None.
+    """
+
+    outputs_are: ClassVar[OutputKind | None] = None
+    headline: ClassVar[tuple[str, ...]] = ()
+    """The metrics that the console and the curves show."""
+
+    def __call__(self, fused: Fused, batch: Batch, *, train: bool) -> TaskOutput:
+        return self.output(self.head_outputs(fused, train=train), batch)
+
+    @abc.abstractmethod
+    def head_outputs(self, fused: Fused, *, train: bool) -> Array:
+        """The head: a compact method."""
+
+    @abc.abstractmethod
+    def output(self, outputs: Array, batch: Batch) -> TaskOutput:
+        """Loss, sums and predictions. Without its target in the batch: a loss of 0, no sums."""
+
+    def truth(self, batch: Batch) -> Float[Array, "b ..."] | None:
+        """The target as the ideal outputs: one-hot classes, labels of 0 or 1, or the values.
+
+        None where the batch has no target, or the task no such form of it. Rows that do not count
+        may hold anything.
+        """
+        return None
+
+    def log_prior(self) -> Float[Array, "v"] | None:
+        """How common each class is among the training rows, as a logarithm; None if not known."""
+        return None
+
+    @abc.abstractmethod
+    def compute_own(self, sums: Mapping[str, Any]) -> dict[str, float]:
+        """The metrics of summed `TaskOutput.metrics`."""
+
+    @abc.abstractmethod
+    def evaluate(
+        self, predictions: Mapping[str, np.ndarray], targets: Mapping[str, np.ndarray]
+    ) -> dict[str, float]:
+        """The metrics that need every row."""
+
+    @abc.abstractmethod
+    def decode(self, predictions: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
+        """One JSON-able dictionary a row."""
+
+    def compute(self, sums: Mapping[str, Any]) -> dict[str, float]:
+        """The metrics of sums, and the headline of those that a head of its own made.
+
+        Sums called `text/...` are those of the head of `text`; their metrics are `text_...`.
+        """
+        parts: dict[str, dict[str, Any]] = {"": {}}
+        for name, value in sums.items():
+            part, _, own = name.rpartition("/")
+            parts.setdefault(part, {})[own] = value
+        found = self.compute_own(parts.pop(""))
+        for part, own_sums in parts.items():
+            own_metrics = self.compute_own(own_sums)
+            found |= {f"{part}_{k}": v for k, v in own_metrics.items() if k in self.headline}
+        return found
+
+
+def scalars(predictions: Mapping[str, np.ndarray], *names: str) -> list[dict[str, float]]:
+    """Of each row, what the predictions `names` say where they are there, as plain numbers."""
+    here = {name: np.asarray(predictions[name]) for name in names if name in predictions}
+    rows = len(next(iter(predictions.values())))
+    return [{name: float(values[row]) for name, values in here.items()} for row in range(rows)]
+
+
+def class_logits(outputs: Float[Array, "*d"], kind: OutputKind) -> Float[Array, "*d c"]:
+    """Outputs as logits over classes on a last axis; a label has the classes no and yes."""
+    if kind == "labels":
+        return jnp.stack([-outputs / 2, outputs / 2], axis=-1)
+    return outputs
+
+
+def from_class_logits(logits: Float[Array, "*d c"], kind: OutputKind) -> Float[Array, "..."]:
+    """The inverse of `class_logits`, up to a constant a row."""
+    return logits[..., 1] - logits[..., 0] if kind == "labels" else logits
