@@ -9,9 +9,13 @@ To add one: a file with the module, and a line below.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import importlib
+from typing import TYPE_CHECKING, Annotated, Any
 
 from mmjax.core.registry import Registry, Spec
+
+if TYPE_CHECKING:
+    from mmjax.fusion.solving import solve_gram, solve_weights
 
 registry = Registry(
     "fusion",
@@ -33,3 +37,14 @@ FusionSpec = Annotated[Spec, registry]
 def build(name: str, **options: Any):
     """The fusion registered under `name`, as a Linen module: `build("concat", width=512)`."""
     return registry.build(name, **options)
+
+
+_SOLVING = ("solve_gram", "solve_weights")
+
+__all__ = ["FusionSpec", "build", "registry", "solve_gram", "solve_weights"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _SOLVING:
+        return getattr(importlib.import_module("mmjax.fusion.solving"), name)
+    raise AttributeError(f"module 'mmjax.fusion' has no attribute '{name}'")
