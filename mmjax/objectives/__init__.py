@@ -1,0 +1,42 @@
+"""Pretraining objectives: one term of a loss, one file each.
+
+The losses are pure functions of arrays; the Linen module beside each owns its head and temperature
+and is called as `objective(context, train=...) -> ObjectiveOutput` (`base.py`). It asks for further
+forwards of an encoder by `requests`, and says by `batch_coupled` whether rows see each other.
+
+To add one: a file with the function and the module, and a line below.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Annotated, Any
+
+from mmjax.core.registry import Registry, Spec
+
+registry = Registry(
+    "objective",
+    {
+        "contrastive": "mmjax.objectives.contrastive:Contrastive",
+        "siglip": "mmjax.objectives.siglip:SigLIP",
+    },
+)
+
+ObjectiveSpec = Annotated[Spec, registry]
+
+_FUNCTIONS = {"clip_loss": "contrastive", "siglip_loss": "siglip"}
+
+
+def build(name: str, **options: Any):
+    """The objective registered under `name`, as a Linen module."""
+    return registry.build(name, **options)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _FUNCTIONS:
+        return getattr(importlib.import_module(f"{__name__}.{_FUNCTIONS[name]}"), name)
+    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_FUNCTIONS})
