@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from mmjax.core.registry import Registry, Spec
 
 if TYPE_CHECKING:
+    from mmjax.fusion import alignment
     from mmjax.fusion.solving import solve_gram, solve_weights
 
 registry = Registry(
@@ -41,10 +42,12 @@ def build(name: str, **options: Any):
 
 _SOLVING = ("solve_gram", "solve_weights")
 
-__all__ = ["FusionSpec", "build", "registry", "solve_gram", "solve_weights"]
+__all__ = ["FusionSpec", "alignment", "build", "registry", "solve_gram", "solve_weights"]
 
 
 def __getattr__(name: str) -> Any:
     if name in _SOLVING:
         return getattr(importlib.import_module("mmjax.fusion.solving"), name)
+    if name == "alignment":
+        return importlib.import_module("mmjax.fusion.alignment")
     raise AttributeError(f"module 'mmjax.fusion' has no attribute '{name}'")
