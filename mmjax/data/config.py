@@ -17,6 +17,7 @@ sources = Registry(
         "frame": "mmjax.data.sources.frame:Frame",
         "tfds": "mmjax.data.sources.tfds:Tfds",
         "emoji": "mmjax.data.sources.emoji:Emoji",
+        "av_mnist": "mmjax.data.sources.av_mnist:AvMnist",
     },
 )
 
@@ -28,6 +29,7 @@ modalities = Registry(
         "table": "mmjax.data.modalities.table:TableRow",
         "audio": "mmjax.data.modalities.audio:Audio",
         "video": "mmjax.data.modalities.video:Video",
+        "sequence": "mmjax.data.modalities.sequence:FeatureSequence",
     },
 )
 

@@ -7,6 +7,7 @@ training rows it is a `base.Processor`, which the run folder keeps as plain file
 - `image.py`: picture columns to normalised pixels.
 - `audio.py`: a column of sounds to samples, log-mel bands or cepstra.
 - `video.py`: a column of videos to the normalised pixels of a few frames.
+- `sequence.py`: a column of feature vectors in time.
 - `table.py`: columns of numbers and categories.
 
 To add one: a file with the two classes, and a line in `data.config.modalities`.
