@@ -13,6 +13,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from mmjax.api import searching
 from mmjax.checkpoint.load import load_arrays
 from mmjax.checkpoint.run_folder import RunFolder
 from mmjax.core import config as config_lib
@@ -47,6 +48,7 @@ class Run:
         self.step = step
         self._loaded: tuple[Any, Any] | None = None
         self._function: Callable[..., Any] | None = None
+        self._embed: Callable[..., Any] | None = None
 
     def __repr__(self) -> str:
         return f"Run({str(self.folder.path)!r})"
@@ -185,22 +187,30 @@ class Run:
     def embed_dataset(self, dataset: Dataset, split: str | None = None) -> dict[str, np.ndarray]:
         """As `embed`, for a data set that `dataset` made."""
         variables, shardings = self._ready(dataset)
-        function = jax.jit(
-            lambda variables, batch: self.module.apply(
-                variables, batch, method=type(self.module).embed
-            ),
-            in_shardings=(shardings, batch_sharding(self.mesh)),
-            out_shardings=replicated(self.mesh),
-        )
+        if self._embed is None:
+            self._embed = jax.jit(
+                lambda variables, batch: self.module.apply(
+                    variables, batch, method=type(self.module).embed
+                ),
+                in_shardings=(shardings, batch_sharding(self.mesh)),
+                out_shardings=replicated(self.mesh),
+            )
         parts: list[dict[str, np.ndarray]] = []
         rows: list[np.ndarray] = []
         for batch in self._batches(dataset, split or ALL):
-            found = jax.device_get(function(variables, put_batch(batch, self.mesh)))
+            found = jax.device_get(self._embed(variables, put_batch(batch, self.mesh)))
             kept = np.asarray(batch.row_mask)
             parts.append({name: value[kept] for name, value in found.items()})
             rows.append(np.asarray(batch.row)[kept])
         ids = np.array(dataset.ids(np.concatenate(rows)))
         return {"ids": ids, **{k: np.concatenate([p[k] for p in parts]) for k in parts[0]}}
+
+    def search(self, index: Any, query: Any, **options: Any) -> list[dict[str, Any]]:
+        """The rows of `index` nearest to a text or a media file; see `mmjax.api.searching.search`.
+
+        `run.search("embeddings.npz", "a red car", top=10)`.
+        """
+        return searching.search(self, index, query, **options)
 
     def _sized(self, config: Any) -> Any:
         """The data settings with an evaluation batch that splits over this run's devices."""

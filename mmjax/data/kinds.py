@@ -18,7 +18,7 @@ from mmjax.data.table import Table
 Kind = Literal["text", "image", "audio", "video", "number", "category", "identifier", "ignored"]
 KINDS: tuple[Kind, ...] = typing.get_args(Kind)
 
-_MEDIA: Mapping[Kind, tuple[str, tuple[str, ...]]] = {
+MEDIA: Mapping[Kind, tuple[str, tuple[str, ...]]] = {
     "image": ("picture", (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")),
     "audio": ("sound", (".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus")),
     "video": ("video", (".mp4", ".mov", ".m4v", ".3gp", ".mkv", ".webm", ".avi")),
@@ -193,7 +193,7 @@ def _identifier_reason(distinct: int, count: int) -> str:
 
 
 def _of_strings(name: str, sample: Sequence[str], count: int, distinct: int) -> tuple[Kind, str]:
-    for kind, (thing, suffixes) in _MEDIA.items():
+    for kind, (thing, suffixes) in MEDIA.items():
         paths = sum(_has_suffix(cell, suffixes) for cell in sample)
         if paths * 2 >= len(sample):
             return kind, f"{paths} of {len(sample)} cells end like {thing} files"
