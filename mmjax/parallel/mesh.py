@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import jax
 from jax.sharding import AxisType, Mesh
 
 from mmjax.core.errors import ConfigError
+
+T = TypeVar("T")
 
 AXES = ("data", "fsdp", "tensor")
 BATCH_AXES = ("data", "fsdp")
@@ -54,6 +59,21 @@ def make_mesh(config: MeshConfig, devices: list[jax.Device] | None = None) -> Me
     devices = jax.devices() if devices is None else devices
     shape = mesh_shape(config, len(devices))
     return jax.make_mesh(shape, AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices)
+
+
+def traced_on(mesh: Mesh, function: Callable[..., T]) -> Callable[..., T]:
+    """`function`, to be compiled for `mesh`: kernels that it calls split themselves over it.
+
+    XLA cannot split a Pallas kernel; without this a TPU of several chips refuses it, and a GPU
+    gathers its operands.
+    """
+
+    @functools.wraps(function)
+    def traced(*args: Any, **kwargs: Any) -> T:
+        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+            return function(*args, **kwargs)
+
+    return traced
 
 
 def check_batch_size(name: str, batch_size: int, mesh: Mesh, *, times: int = 1) -> None:

@@ -1,0 +1,70 @@
+"""One function with an implementation for each platform, decided when the program is lowered."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.core import ShapedArray
+from jax.extend.core import Primitive
+from jax.interpreters import batching, mlir
+
+
+def per_platform(
+    name: str, default: Callable[..., Any], **platforms: Callable[..., Any]
+) -> Callable[..., Any]:
+    """A function of trees of arrays, `default` except on the `platforms` named ("tpu", "cuda").
+
+    All must return the same shapes. `jax.lax.platform_dependent` traces every branch at every call,
+    keeps what the backward passes of all of them need, and cannot hold a Pallas kernel in a program
+    for several platforms. This is a primitive: only what is lowered is traced, also when that is
+    done for another machine. It has no gradient, and is meant for use inside a `jax.custom_vjp`.
+    The first axis of every array are rows: `vmap` adds its own to them. Keyword arguments are
+    static and hashable.
+    """
+    primitive = Primitive(name)
+    primitive.multiple_results = True
+
+    def flat(function: Callable[..., Any], *leaves: Any, structure: Any, **static: Any) -> list:
+        return jax.tree.leaves(function(*jax.tree.unflatten(structure, leaves), **static))
+
+    def abstract(*avals: Any, **params: Any) -> list[ShapedArray]:
+        found = jax.eval_shape(functools.partial(flat, default, **params), *avals)
+        return [ShapedArray(one.shape, one.dtype) for one in found]
+
+    @functools.partial(jax.jit, static_argnames="params")
+    def run(*leaves: Any, params: Any) -> list:
+        return primitive.bind(*leaves, **dict(params))
+
+    primitive.def_abstract_eval(abstract)
+    primitive.def_impl(lambda *leaves, **params: run(*leaves, params=tuple(params.items())))
+    for platform, function in ((None, default), *platforms.items()):
+        rule = mlir.lower_fun(functools.partial(flat, function), multiple_results=True)
+        mlir.register_lowering(primitive, rule, platform=platform)
+    batching.primitive_batchers[primitive] = functools.partial(_batched, primitive)
+
+    def call(*operands: Any, **static: Any) -> Any:
+        leaves, structure = jax.tree.flatten(operands)
+        shapes = jax.eval_shape(functools.partial(default, **static), *operands)
+        found = primitive.bind(*leaves, structure=structure, **static)
+        return jax.tree.unflatten(jax.tree.structure(shapes), found)
+
+    return call
+
+
+def _batched(primitive: Primitive, leaves: Any, axes: Any, **params: Any) -> Any:
+    """The mapped axis becomes a part of the rows."""
+    size = next(one.shape[axis] for one, axis in zip(leaves, axes, strict=True) if axis is not None)
+
+    def rows(one: Any, axis: int | None) -> Any:
+        if axis is None:
+            one = jnp.broadcast_to(one, (size, *one.shape))
+        else:
+            one = jnp.moveaxis(one, axis, 0)
+        return one.reshape(-1, *one.shape[2:])
+
+    found = primitive.bind(*map(rows, leaves, axes), **params)
+    return [one.reshape(size, -1, *one.shape[1:]) for one in found], [0] * len(found)
