@@ -28,7 +28,8 @@ class Bilinear(nn.Module, kw_only=True):
     (multimodal compact bilinear pooling, Fukui et al. 2016, algorithm 1); the hashes are fixed by
     `seed` and the modality's name. With more than two modalities the product is of all, a row's
     absent ones are left out of it. The root is sqrt(|x| + eps) - sqrt(eps) with the sign of x, so
-    that its slope at 0 is finite.
+    that its slope at 0 is finite. So that a channel has the size of other fusions', `mfb` is
+    multiplied by sqrt(width), and the projection of `mcb` starts from weights of variance 1.
     """
 
     width: int = 256
@@ -46,11 +47,17 @@ class Bilinear(nn.Module, kw_only=True):
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         projected = project(tokens, self.width, **types)
         if self.kind == "mfb":
-            product = self._factorised(projected, train)
-            return assemble(projected, self._normalised(product), add_pooled=True)
+            pooled = self.width**0.5 * self._normalised(self._factorised(projected, train))
+            return assemble(projected, pooled, add_pooled=True)
         sketched = compact_bilinear(projected, self.sketch, self.seed)
         pooled = nn.Dropout(self.dropout, deterministic=not train)(self._normalised(sketched))
-        pooled = dense(self.width, ("embed", "joined"), name="out", **types)(pooled)
+        pooled = dense(
+            self.width,
+            ("embed", "joined"),
+            init=nn.initializers.normal(1.0),
+            name="out",
+            **types,
+        )(pooled)
         return assemble(projected, pooled, add_pooled=True)
 
     def _factorised(self, projected: Mapping[str, Tokens], train: bool) -> Float[Array, "b d"]:

@@ -19,6 +19,8 @@ class LowRank(nn.Module, kw_only=True):
     rank `rank`, without making either. `{modality}_kernel` [width, rank, width] and
     `{modality}_constant` [rank, width] are W_m, the latter its column for the 1. An absent modality
     enters as [0; 1], so it leaves its constants in the product; they start at 1, which is neutral.
+    The weights w_r start with the variance that gives the result 1, each factor having the mean
+    square 2.
     """
 
     width: int = 256
@@ -57,7 +59,7 @@ class LowRank(nn.Module, kw_only=True):
             "rank_weights",
             (self.rank,),
             ("joined",),
-            init=nn.initializers.normal(self.rank**-0.5),
+            init=nn.initializers.normal((self.rank * 2 ** len(projected)) ** -0.5),
             **types,
         )
         bias = parameter(

@@ -22,8 +22,9 @@ class WeightedSum(nn.Module, kw_only=True):
 
     `weights="fixed"` takes `values` by modality (equal shares if empty), `"learned"` trains them
     freely from there, `"softmax"` trains their logits, so that they stay positive and sum to 1;
-    parameters are in the order of the modalities' names. With `renormalise`, the weights of a
-    row's present modalities are divided by their sum.
+    parameters are in the order of the modalities' names. `mmjax.fusion.solve_weights` finds the
+    `values` of least squared error. With `renormalise`, the weights of a row's present modalities
+    are divided by their sum.
     """
 
     width: int = 256

@@ -1,7 +1,7 @@
 import numpy as np
 import reference
 
-from methods import Method, here, pooling, projected
+from methods import WIDTH, Method, here, pooling, projected
 from mmjax.fusion.bilinear import hashes
 
 EPS = 1e-6
@@ -18,7 +18,7 @@ def mfb(p, tokens):
     for name in sorted(own):
         factors = np.einsum("bd,dok->bok", own[name].pooled, p[f"{name}_factors"]["kernel"])
         product = product * np.where(here(own[name])[..., None] > 0, factors, 1.0)
-    return pooling(own, normalised(product.sum(axis=2)))
+    return pooling(own, WIDTH**0.5 * normalised(product.sum(axis=2)))
 
 
 def mcb(p, tokens, sketch, seed):
