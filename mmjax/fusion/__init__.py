@@ -22,7 +22,12 @@ registry = Registry(
     "fusion",
     {
         "weighted_sum": "mmjax.fusion.weighted_sum:WeightedSum",
+        "sum": "mmjax.fusion.sum:Sum",
         "concat": "mmjax.fusion.concat:Concat",
+        "joint_embedding": "mmjax.fusion.joint_embedding:JointEmbedding",
+        "max_pool": "mmjax.fusion.max_pool:MaxPool",
+        "mean_pool": "mmjax.fusion.mean_pool:MeanPool",
+        "cosine_pool": "mmjax.fusion.cosine_pool:CosinePool",
         "gated": "mmjax.fusion.gated:Gated",
         "film": "mmjax.fusion.film:FiLM",
         "low_rank": "mmjax.fusion.low_rank:LowRank",

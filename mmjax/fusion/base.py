@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 
 import jax.numpy as jnp
@@ -33,15 +34,24 @@ def project(
     To be called inside a compact method. Padding tokens and the `pooled` of absent rows are 0.
     """
     types = {"dtype": dtype, "param_dtype": param_dtype}
+    projected = project_values(tokens, width, **types)
+    for name, one in projected.items():
+        pooled = dense(width, ("embed", "joined"), name=f"{name}_pooled", **types)(one.pooled)
+        pooled = jnp.where(present(one)[:, None], pooled, 0)
+        projected[name] = dataclasses.replace(one, pooled=pooled)
+    return projected
+
+
+def project_values(
+    tokens: Mapping[str, Tokens], width: int, *, dtype: Dtype, param_dtype: Dtype
+) -> dict[str, Tokens]:
+    """`project` of the tokens alone; their `pooled` stays as it is."""
+    types = {"dtype": dtype, "param_dtype": param_dtype}
     projected = {}
     for name, one in tokens.items():
         values = dense(width, ("embed", "joined"), name=f"{name}_tokens", **types)(one.values)
-        pooled = dense(width, ("embed", "joined"), name=f"{name}_pooled", **types)(one.pooled)
-        projected[name] = Tokens(
-            jnp.where(one.mask[..., None], values, 0),
-            one.mask,
-            jnp.where(present(one)[:, None], pooled, 0),
-        )
+        values = jnp.where(one.mask[..., None], values, 0)
+        projected[name] = dataclasses.replace(one, values=values)
     return projected
 
 
