@@ -1,21 +1,45 @@
-"""Scaled dot-product attention: the one entry point."""
+"""Scaled dot-product attention: the one entry point, and its backends."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 
+from mmjax.core.errors import ConfigError, nearest
 from mmjax.core.typing import Array, Bool, Float
+from mmjax.kernels import attention_chunked, attention_xla
+from mmjax.kernels.attention_problem import (
+    Backend,
+    Operands,
+    Platform,
+    Problem,
+    anything,
+    problem_of,
+)
 
-_MASKED = -1e30
-"""Finite, so that a row without a valid key stays free of NaN until it is zeroed."""
+BACKENDS: dict[str, Backend] = {
+    "xla": Backend(attention_xla.attend, anything),
+    "chunked": Backend(attention_chunked.attend, attention_chunked.serves),
+}
+"""To add one: a file with its `attend` and `serves`, a line here, and one in `choose`."""
 
-Backend = Literal["xla"]
+PLATFORMS: tuple[Platform, ...] = ("cpu", "cuda", "rocm", "tpu")
+
+_CACHE = 2**20
+"""Bytes of logits of one row and head beyond which they leave a core's own cache on the way."""
 
 Mask = Bool[Array, "#b #k #n m"]
+
+
+def choose(problem: Problem, platform: Platform) -> str:
+    """The name of the backend for a problem on a platform, from measurements."""
+    long = problem.logits_bytes > _CACHE * problem.rows * problem.heads
+    if platform == "cpu" and long and BACKENDS["chunked"].serves(problem):
+        return "chunked"
+    return "xla"
 
 
 def attention(
@@ -29,7 +53,7 @@ def attention(
     dropout_rate: float = 0.0,
     dropout_key: Array | None = None,
     return_weights: bool = False,
-    backend: Backend | None = None,
+    backend: str | None = None,
 ) -> tuple[Float[Array, "b n k h"], Float[Array, "b k n m"] | None]:
     """softmax(Q K^T scale + bias) V (Vaswani et al. 2017, equation 1).
 
@@ -40,44 +64,46 @@ def attention(
     `scale` is 1 / sqrt(h) if None. Dropout is applied to the weights when a key is given.
 
     The second result are the weights (before dropout, 0 where masked) if `return_weights`, else
-    None: not every backend has them at any time. `backend` is chosen by platform and shape if None.
+    None: not every backend has them at any time. `backend` is chosen by `choose` if None, for the
+    platform that the program is lowered for. Raises ConfigError for a name that is not in
+    `BACKENDS`, or one that does not serve what is asked.
     """
-    keys, values, mask = _joined(keys, values, mask)
-    scale = queries.shape[-1] ** -0.5 if scale is None else scale
-    logits = jnp.einsum(
-        "bnkh,bmkh->bknm", queries * scale, keys, preferred_element_type=jnp.float32
+    segments = _segments(keys)
+    masks = (None,) * len(segments) if mask is None else _segments(mask)
+    operands = Operands(queries, segments, _segments(values), masks, bias, dropout_key)
+    problem = problem_of(
+        operands,
+        scale=queries.shape[-1] ** -0.5 if scale is None else scale,
+        dropout_rate=dropout_rate,
+        weights=return_weights,
     )
-    if bias is not None:
-        logits = logits + bias.astype(logits.dtype)
-    if mask is not None:
-        logits = jnp.where(mask, logits, _MASKED)
-    weights = jax.nn.softmax(logits, axis=-1)
-    if mask is not None:
-        weights = jnp.where(mask, weights, 0.0)
-    weights = weights.astype(values.dtype)
-    kept = weights
-    if dropout_key is not None and dropout_rate > 0.0:
-        keep = jax.random.bernoulli(dropout_key, 1.0 - dropout_rate, weights.shape)
-        kept = jnp.where(keep, weights / (1.0 - dropout_rate), 0.0)
-    output = jnp.einsum("bknm,bmkh->bnkh", kept, values)
-    return output, weights if return_weights else None
+    if backend is not None:
+        return _named(backend, problem).compute(operands, problem)
+    chosen = {platform: choose(problem, platform) for platform in PLATFORMS}
+    compute: dict[str, Callable[[Operands], tuple[Array, Array | None]]] = {
+        name: functools.partial(_compute, name, problem) for name in chosen.values()
+    }
+    default = chosen.pop("cpu")
+    others = {platform: compute[name] for platform, name in chosen.items() if name != default}
+    if not others:
+        return compute[default](operands)
+    return jax.lax.platform_dependent(operands, default=compute[default], **others)
 
 
-def _joined(keys, values, mask) -> tuple[Array, Array, Array | None]:
-    """The segments behind each other; one without a mask is valid throughout."""
-    if not isinstance(keys, Sequence):
-        return keys, values, mask
-    if len(keys) == 1:
-        return keys[0], values[0], None if mask is None else mask[0]
-    if mask is not None and any(one is not None for one in mask):
-        ones = [
-            jnp.ones((1, 1, 1, key.shape[1]), bool) if one is None else one
-            for key, one in zip(keys, mask, strict=True)
-        ]
-        shape = jnp.broadcast_shapes(*(one.shape[:-1] for one in ones))
-        mask = jnp.concatenate(
-            [jnp.broadcast_to(one, (*shape, one.shape[-1])) for one in ones], axis=-1
+def _compute(name: str, problem: Problem, operands: Operands) -> tuple[Array, Array | None]:
+    return BACKENDS[name].compute(operands, problem)
+
+
+def _named(name: str, problem: Problem) -> Backend:
+    if name not in BACKENDS:
+        raise ConfigError(109, f"backend={name!r} of attention", fix=nearest(name, BACKENDS))
+    if not BACKENDS[name].serves(problem):
+        able = [one for one, other in BACKENDS.items() if other.serves(problem)]
+        raise ConfigError(
+            109, f"backend={name!r} does not serve {problem}", fix=f"valid here: {', '.join(able)}"
         )
-    else:
-        mask = None
-    return jnp.concatenate(keys, axis=1), jnp.concatenate(values, axis=1), mask
+    return BACKENDS[name]
+
+
+def _segments(one: Any) -> tuple[Any, ...]:
+    return tuple(one) if isinstance(one, Sequence) else (one,)

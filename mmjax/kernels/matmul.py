@@ -1,0 +1,47 @@
+"""Products that accumulate in float32, forward and backward."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from mmjax.core.typing import Array, Float
+
+
+def product(formula: str, a: Float[Array, "..."], b: Float[Array, "..."]) -> Float[Array, "..."]:
+    """`jnp.einsum(formula, a, b)` in float32 (or wider, as the operands), such as "bnd,de->bne".
+
+    Operands of 16 bits are multiplied as they are and summed in float32, which processors with
+    native bfloat16 do at twice the speed; so are the products of the gradient, for which the
+    cotangent is rounded to the operands' type. Left to itself, XLA widens the operands, and on CPU
+    cannot run every product of mixed types.
+    """
+    if a.dtype != b.dtype or a.dtype.itemsize >= 4:
+        return jnp.einsum(formula, a, b)
+    return _narrow(formula, a, b)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _narrow(formula: str, a: Array, b: Array) -> Array:
+    return jnp.einsum(formula, a, b, preferred_element_type=jnp.float32)
+
+
+def _forward(formula, a, b):
+    return _narrow(formula, a, b), (a, b)
+
+
+def _backward(formula, saved, cotangent):
+    a, b = saved
+    operands, result = formula.split("->")
+    of_a, of_b = operands.split(",")
+    cotangent = cotangent.astype(a.dtype)
+    accumulate = {"preferred_element_type": jnp.float32}
+    return (
+        jnp.einsum(f"{result},{of_b}->{of_a}", cotangent, b, **accumulate).astype(a.dtype),
+        jnp.einsum(f"{of_a},{result}->{of_b}", a, cotangent, **accumulate).astype(b.dtype),
+    )
+
+
+_narrow.defvjp(_forward, _backward)
