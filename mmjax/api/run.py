@@ -24,8 +24,8 @@ from mmjax.data import manifest
 from mmjax.data.config import modalities as modality_registry
 from mmjax.data.dataset import ALL, Dataset
 from mmjax.data.pipeline import prepare
+from mmjax.models.base import Assembly
 from mmjax.models.build import build_model
-from mmjax.models.multimodal import Multimodal
 from mmjax.parallel.mesh import MeshConfig, make_mesh
 from mmjax.parallel.sharding import batch_sharding, put_batch, replicated, variable_shardings
 from mmjax.train.config import Config
@@ -63,7 +63,7 @@ class Run:
         return as_tuples(self.folder.read_facts())
 
     @functools.cached_property
-    def module(self) -> Multimodal:
+    def module(self) -> Assembly:
         return build_model(self.config.model, self.config.task, self.facts)
 
     @functools.cached_property

@@ -1,5 +1,8 @@
 """Show what is registered: encoders, fusions, tasks, sources, modalities, targets, writers.
 
+Fusions have a level: feature, attention, model or decision; the last are told how to combine by one
+of the combinations.
+
 `mmjax list pretrained` shows the model types of Hugging Face folders that can be loaded.
 """
 
@@ -11,7 +14,8 @@ KINDS = {
     "encoders": "mmjax.encoders:registry",
     "towers": "mmjax.encoders:towers",
     "decoders": "mmjax.encoders:decoders",
-    "fusions": "mmjax.fusion:registry",
+    "fusions": "mmjax.models:fusions",
+    "combinations": "mmjax.models:combinations",
     "tasks": "mmjax.tasks:registry",
     "sources": "mmjax.data.config:sources",
     "modalities": "mmjax.data.config:modalities",
@@ -38,14 +42,17 @@ def run(args: argparse.Namespace) -> int:
         module, _, name = KINDS[kind].partition(":")
         registry = getattr(importlib.import_module(module), name)
         rows = []
+        levels = ["level"] if kind == "fusions" else []
         for entry in registry:
-            first = (registry.load(entry).__doc__ or "").strip().splitlines()[0]
+            cls = registry.load(entry)
+            first = (cls.__doc__ or "").strip().splitlines()[0]
             settings = [
                 one if setting.default is dataclasses.MISSING else f"{one}={setting.default!r}"
                 for one, setting in registry.settings(entry).items()
             ]
-            rows.append([entry, first, ", ".join(settings)])
-        table(rows, ["name", "what it is", "settings"], kind)
+            level = [getattr(cls, "level", "feature") for _ in levels]
+            rows.append([entry, *level, first, ", ".join(settings)])
+        table(rows, ["name", *levels, "what it is", "settings"], kind)
     return 0
 
 

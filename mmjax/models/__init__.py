@@ -1,5 +1,43 @@
-"""Assemblies: encoders + fusion + task in one Linen module.
+"""Assemblies: encoders, fusion and task in one Linen module.
 
-`config.py` has the settings, `multimodal.py` the assembly, `build.py` turns settings and the facts
-of the data into the module. A new assembly is a file and a branch-free line in `build.py`.
+`config.py` has the settings and `build.py` turns them and the facts of the data into the module.
+`base.py` is what all assemblies share. `multimodal.py` fuses features or tokens by a method of the
+fusion room; others are named in the config like those methods, but need more than tokens:
+
+- `decision.py` gives each modality a head of its own and combines what they decide, by one of the
+  `combinations` (`combining.py`).
+
+To add one: a file with the module, and a line below.
 """
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from mmjax import fusion
+from mmjax.core.registry import Registry, Spec
+
+assemblies = Registry(
+    "assembly",
+    {
+        "decision": "mmjax.models.decision:Decision",
+    },
+)
+
+fusions = fusion.registry.joined(assemblies)
+"""All that `model.fusion` may name."""
+
+combinations = Registry(
+    "combination",
+    {
+        "average": "mmjax.models.combining:Average",
+        "weighted": "mmjax.models.combining:Weighted",
+        "product_of_experts": "mmjax.models.combining:ProductOfExperts",
+        "majority_vote": "mmjax.models.combining:MajorityVote",
+        "stacking": "mmjax.models.combining:Stacking",
+        "dempster_shafer": "mmjax.models.combining:DempsterShafer",
+    },
+)
+
+AnyFusionSpec = Annotated[Spec, fusions]
+CombinationSpec = Annotated[Spec, combinations]

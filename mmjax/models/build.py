@@ -10,11 +10,13 @@ import jax.numpy as jnp
 from mmjax import encoders, fusion, tasks
 from mmjax.core.errors import ConfigError, nearest
 from mmjax.core.registry import Spec
+from mmjax.models import assemblies
+from mmjax.models.base import Assembly
 from mmjax.models.config import ModelConfig
 from mmjax.models.multimodal import Multimodal
 
 
-def build_model(config: ModelConfig, task: Spec, facts: Mapping[str, Any]) -> Multimodal:
+def build_model(config: ModelConfig, task: Spec, facts: Mapping[str, Any]) -> Assembly:
     """The model of a config.
 
     `facts` is `{"modalities": {name: facts}, "targets": {name: facts}}`, as the data room found
@@ -50,17 +52,19 @@ def build_model(config: ModelConfig, task: Spec, facts: Mapping[str, Any]) -> Mu
             where="task.target",
             fix=nearest(target, targets),
         )
-    return Multimodal(
-        encoders={
+    parts: dict[str, Any] = {
+        "encoders": {
             name: encoders.registry.build(spec, facts={**modalities[name], **types})
             for name, spec in config.encoders.items()
         },
-        fusion=fusion.registry.build(config.fusion, facts=types),
-        task=tasks.registry.build(task, facts={**targets[target], **types}),
-        feature_dropout=config.feature_dropout,
-        modality_dropout=config.modality_dropout,
-        auxiliary_loss=config.auxiliary_loss,
-    )
+        "task": tasks.registry.build(task, facts={**targets[target], **types}),
+        "feature_dropout": config.feature_dropout,
+        "modality_dropout": config.modality_dropout,
+        "auxiliary_loss": config.auxiliary_loss,
+    }
+    if config.fusion.name in assemblies:
+        return assemblies.build(config.fusion, facts={**parts, **types})
+    return Multimodal(**parts, fusion=fusion.registry.build(config.fusion, facts=types))
 
 
 def _require_room(name: str, spec: Spec, facts: Mapping[str, Any]) -> None:

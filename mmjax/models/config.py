@@ -8,7 +8,7 @@ from typing import Literal
 
 from mmjax.core.registry import Spec
 from mmjax.encoders import EncoderSpec
-from mmjax.fusion import FusionSpec
+from mmjax.models import AnyFusionSpec
 
 FloatType = Literal["float32", "bfloat16"]
 
@@ -22,7 +22,8 @@ class ModelConfig:
     """Modality -> Hugging Face folder, hub id or "package:NAME/folder" ("...#vision" for a part).
     Its encoder has that architecture and starts from those weights; `encoders` needs to name only
     what should differ."""
-    fusion: FusionSpec = Spec("concat")
+    fusion: AnyFusionSpec = Spec("concat")
+    """A method of the fusion room, or an assembly that fuses in its own way (decision, hybrid)."""
     feature_dropout: Mapping[str, float] = dataclasses.field(default_factory=dict)
     """Modality -> share of its `pooled` channels that are left out in training, before the fusion:
     what keeps a small head on a large frozen encoder from learning its rows by heart."""

@@ -90,13 +90,16 @@ def scalars(predictions: Mapping[str, np.ndarray], *names: str) -> list[dict[str
     return [{name: float(values[row]) for name, values in here.items()} for row in range(rows)]
 
 
-def class_logits(outputs: Float[Array, "*d"], kind: OutputKind) -> Float[Array, "*d c"]:
-    """Outputs as logits over classes on a last axis; a label has the classes no and yes."""
+def class_logits(outputs: Float[Array, "..."], kind: OutputKind) -> Float[Array, "... c"]:
+    """Outputs as logits over classes on the last axis; a label gets one, with the classes no, yes.
+
+    As logits they are determined up to a constant a row.
+    """
     if kind == "labels":
         return jnp.stack([-outputs / 2, outputs / 2], axis=-1)
     return outputs
 
 
-def from_class_logits(logits: Float[Array, "*d c"], kind: OutputKind) -> Float[Array, "..."]:
-    """The inverse of `class_logits`, up to a constant a row."""
+def from_class_logits(logits: Float[Array, "... c"], kind: OutputKind) -> Float[Array, "..."]:
+    """The inverse of `class_logits`."""
     return logits[..., 1] - logits[..., 0] if kind == "labels" else logits

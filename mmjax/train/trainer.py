@@ -25,8 +25,8 @@ from mmjax.core.types import Batch
 from mmjax.data.dataset import Dataset
 from mmjax.data.loader import Loader
 from mmjax.data.pipeline import prepare
+from mmjax.models.base import Assembly
 from mmjax.models.build import build_model
-from mmjax.models.multimodal import Multimodal
 from mmjax.parallel.mesh import check_batch_size, make_mesh
 from mmjax.parallel.sharding import put_batch
 from mmjax.train import warm_start
@@ -81,7 +81,7 @@ class Trainer:
     config: Config
     dataset: Dataset
     mesh: Mesh
-    module: Multimodal
+    module: Assembly
     periods: Periods
     plan: StatePlan
     step: Step

@@ -1,0 +1,151 @@
+"""What every assembly shares: encoders, what is hidden from them, and the losses of each alone."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+from flax import linen as nn
+
+from mmjax.core.registry import fact
+from mmjax.core.types import Batch, Fused, TaskOutput, Tokens
+from mmjax.core.typing import Array, ArrayLike, Bool, Float
+from mmjax.encoders.fields import select
+from mmjax.fusion.base import present
+from mmjax.models.encoding import drop, encode_views, hide, keep_modalities
+
+Fields = Mapping[str, Mapping[str, ArrayLike]]
+"""What each modality's encoder is called with."""
+
+Present = Mapping[str, Bool[Array, "b"]]
+"""Which rows have each modality."""
+
+
+def given(default: Any) -> Any:
+    """A field that whoever builds the assembly gives, and that is no setting of its own."""
+    return dataclasses.field(default_factory=default, metadata={"fact": True})
+
+
+class Assembly(nn.Module, abc.ABC, kw_only=True):
+    """`{modality: arrays}` -> Tokens -> TaskOutput.
+
+    `feature_dropout` leaves out channels of a modality's `pooled` in training.
+
+    With `auxiliary_loss`, the loss gains that many times the losses of each modality alone, all
+    other modalities hidden. Otherwise the modality that is learnt first leaves the others little to
+    explain (Wang et al. 2020), and a row that lacks one is at a loss.
+    """
+
+    encoders: Mapping[str, nn.Module] = given(dict)
+    task: Any = fact()
+    feature_dropout: Mapping[str, float] = given(dict)
+    modality_dropout: float = fact(0.0)
+    auxiliary_loss: float = fact(0.0)
+
+    @abc.abstractmethod
+    def answer(self, tokens: Mapping[str, Tokens], batch: Batch, *, train: bool) -> TaskOutput:
+        """What the model makes of the tokens of all modalities."""
+
+    @abc.abstractmethod
+    def summary(self, tokens: Mapping[str, Tokens]) -> Float[Array, "b d"]:
+        """One vector for all modalities together."""
+
+    def run_encoders(self, fields: Fields, keep: Present, *, train: bool) -> dict[str, Tokens]:
+        """The tokens of every encoder; of absent rows they may hold anything."""
+        return {
+            name: encode_views(encoder, fields[name], train=train)
+            for name, encoder in self.encoders.items()
+        }
+
+    def encode(
+        self, batch: Batch, keep: Present | None = None, *, train: bool
+    ) -> dict[str, Tokens]:
+        """Each modality's tokens, with absent (and, in training, dropped) rows masked.
+
+        `keep` says which rows stay; if None, those that are present, in training thinned out.
+        Raises ConfigError for a modality whose fields are not those of its encoder.
+        """
+        if keep is None:
+            keep = self._present(batch, train=train)
+        fields = {
+            name: select(encoder, batch.inputs[name], name)
+            for name, encoder in self.encoders.items()
+        }
+        found = self.run_encoders(fields, keep, train=train)
+        tokens = {}
+        for name in self.encoders:
+            own = hide(found[name], keep[name])
+            rate = self.feature_dropout.get(name, 0.0)
+            if train and rate > 0.0:
+                pooled = drop(own.pooled, self.make_rng("dropout"), rate)
+                own = Tokens(own.values, own.mask, pooled)
+            tokens[name] = own
+        return tokens
+
+    def _present(self, batch: Batch, *, train: bool) -> Present:
+        names = list(self.encoders)
+        here = jnp.stack([jnp.asarray(batch.present[name]) for name in names], axis=1)
+        if train and self.modality_dropout > 0.0 and len(names) > 1:
+            here = keep_modalities(self.make_rng("dropout"), here, self.modality_dropout)
+        return {name: here[:, index] for index, name in enumerate(names)}
+
+    def embed(self, batch: Batch) -> dict[str, Float[Array, "b d"]]:
+        """The summaries of a batch: `fused`, and each modality's own by its name."""
+        tokens = self.encode(batch, train=False)
+        own = {name: one.pooled for name, one in tokens.items()}
+        return {"fused": self.summary(tokens), **own}
+
+    def __call__(self, batch: Batch, *, train: bool) -> TaskOutput:
+        tokens = self.encode(batch, train=train)
+        output = self.answer(tokens, batch, train=train)
+        if not train or len(tokens) == 1:
+            return output
+        return self.with_losses_alone(output, tokens, batch)
+
+    def with_losses_alone(
+        self, output: TaskOutput, tokens: Mapping[str, Tokens], batch: Batch
+    ) -> TaskOutput:
+        """The output with `auxiliary_loss` times the losses of each modality alone in its loss."""
+        if not self.auxiliary_loss:
+            return output
+        parts = []
+        for name, one in tokens.items():
+            rows = rows_of(batch, present(one))
+            parts.append(self.answer(self.only(name, tokens, rows), rows, train=True))
+        extra = self.auxiliary_loss * relative_loss(parts, output)
+        return dataclasses.replace(output, loss=output.loss + extra)
+
+    def only(self, name: str, tokens: Mapping[str, Tokens], batch: Batch) -> dict[str, Tokens]:
+        """The tokens in training with all modalities but one hidden."""
+        nowhere = jnp.zeros(tokens[name].mask.shape[0], bool)
+        return {
+            other: one if other == name else hide(one, nowhere) for other, one in tokens.items()
+        }
+
+
+class Fusing(Assembly, kw_only=True):
+    """An assembly whose task reads what a fusion made of all modalities."""
+
+    @abc.abstractmethod
+    def fuse(self, tokens: Mapping[str, Tokens], *, train: bool) -> Fused:
+        """The tokens of all modalities as one."""
+
+    def answer(self, tokens: Mapping[str, Tokens], batch: Batch, *, train: bool) -> TaskOutput:
+        return self.task(self.fuse(tokens, train=train), batch, train=train)
+
+    def summary(self, tokens: Mapping[str, Tokens]) -> Float[Array, "b d"]:
+        return self.fuse(tokens, train=False).pooled
+
+
+def rows_of(batch: Batch, here: Bool[Array, "b"]) -> Batch:
+    """The batch with only these of its rows counted."""
+    return dataclasses.replace(batch, row_mask=jnp.asarray(batch.row_mask) & here)
+
+
+def relative_loss(parts: Sequence[TaskOutput], whole: TaskOutput) -> Float[Array, ""]:
+    """The summed losses of all rows of the parts, over the weight of the whole."""
+    total = sum((part.loss * part.weight for part in parts), jnp.zeros((), jnp.float32))
+    return total / jnp.maximum(whole.weight, 1e-9)
