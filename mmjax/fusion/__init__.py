@@ -4,6 +4,9 @@ A fusion is a Linen module called as `fusion(tokens, train=...)`. It projects ev
 `width`, treats an all-False mask as a missing modality, and knows nothing of tasks. `base.py` has
 what all methods share.
 
+Two more names are known to the config, `decision` and `hybrid`: they need each modality's head or
+the encoders' blocks, so the models room builds them.
+
 To add one: a file with the module, and a line below.
 """
 
@@ -12,6 +15,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Annotated, Any
 
+from mmjax.core.errors import ConfigError
 from mmjax.core.registry import Registry, Spec
 
 if TYPE_CHECKING:
@@ -39,9 +43,19 @@ registry = Registry(
 
 FusionSpec = Annotated[Spec, registry]
 
+ASSEMBLIES = ("decision", "hybrid")
+"""Names of fusions that are whole models; the models room has them."""
+
 
 def build(name: str, **options: Any):
     """The fusion registered under `name`, as a Linen module: `build("concat", width=512)`."""
+    if name in ASSEMBLIES:
+        raise ConfigError(
+            102,
+            f"the fusion '{name}' is a whole model with encoders and task, not a module on tokens",
+            where="mmjax.fusion.build",
+            fix=f"name it in a config, model.fusion={name}; mmjax.models.build makes the model",
+        )
     return registry.build(name, **options)
 
 
