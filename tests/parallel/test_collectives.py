@@ -1,0 +1,64 @@
+"""What is counted in a compiled program's text: known programs, and the ways XLA writes them."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from mmjax.parallel.collectives import Collective, collectives, count, count_by_axis
+from mmjax.parallel.mesh import MeshConfig, make_mesh
+
+TEXT = """
+  %p = f32[4]{0} parameter(0), metadata={op_name="x = all-reduce(y)"}
+  %all-reduce.1 = f32[8,196]{1,0:T(8,128)} all-reduce(%a), channel_id=1, replica_groups=[2,4]<=[8], to_apply=%add
+  %ar = (f32[256]{0}, /*index=1*/f32[]) all-reduce(%b, %c), replica_groups=mesh['axis_0'=2,'axis_1'=1,'axis_3'=4] {'axis_0','axis_1'}, to_apply=%add
+  %ag = (f32[2]{0}, bf16[8,3]{1,0}) all-gather-start(%d), replica_groups={{0,1,2,3},{4,5,6,7}}, dimensions={0}
+  %ag.done = bf16[8,3]{1,0} all-gather-done(%ag)
+  ROOT %rs = f32[2]{0} reduce-scatter(%d), replica_groups=mesh['axis_0'=4,'axis_1'=2], device_ids=([2,4]T(1,0)) {'axis_1'}, dimensions={0}
+  %cp = f32[5]{0} collective-permute(%e), source_target_pairs={{0,1},{1,0}}
+  %fusion.all-reduce = f32[5]{0} fusion(%all-reduce.1), kind=kLoop, calls=%all-reduce-fusion
+"""  # noqa: E501
+
+
+def test_what_xla_writes_is_read():
+    assert collectives(TEXT) == [
+        Collective("all-reduce", 4, 8 * 196),
+        Collective("all-reduce", 2, 257),
+        Collective("all-gather", 4, 24),
+        Collective("reduce-scatter", 2, 2),
+        Collective("collective-permute", 0, 5),
+    ]
+    assert count(TEXT) == {
+        "all-reduce": 2,
+        "all-gather": 1,
+        "reduce-scatter": 1,
+        "collective-permute": 1,
+    }
+    assert count_by_axis(TEXT, {"data": 2, "fsdp": 1, "tensor": 4}) == {
+        "tensor": {"all-reduce": 1, "all-gather": 1},
+        "data": {"all-reduce": 1, "reduce-scatter": 1},
+        "other": {"collective-permute": 1},
+    }
+    assert set(count_by_axis(TEXT, {"data": 4, "tensor": 4})) == {"data or tensor", "other"}
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "out", "expected"),
+    [
+        (P(None, "tensor"), P("tensor", None), P(), {"tensor": {"all-reduce": 1}}),
+        (P("data", None), P(None, "tensor"), P("data", "tensor"), {}),
+        (P("tensor", None), P(), P(), {"tensor": {"all-gather": 1}}),
+        (P(None, ("data", "tensor")), P(("data", "tensor"), None), P(), {"all": {"all-reduce": 1}}),
+    ],
+)
+def test_of_a_matrix_product(left, right, out, expected):
+    """A contraction over a split axis is one all-reduce, a split result that is asked for whole
+    one all-gather, and a product of split rows with split columns needs nothing."""
+    mesh = make_mesh(MeshConfig(2, 1, 4))
+    arrays = [
+        jax.ShapeDtypeStruct((8, 8), jnp.float32, sharding=NamedSharding(mesh, spec))
+        for spec in (left, right)
+    ]
+    compiled = jax.jit(jnp.matmul, out_shardings=NamedSharding(mesh, out)).lower(*arrays).compile()
+    assert count_by_axis(compiled.as_text(), {**mesh.shape, "all": 8}) == expected
