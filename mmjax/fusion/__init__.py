@@ -2,7 +2,14 @@
 
 A fusion is a Linen module called as `fusion(tokens, train=...)`. It projects every modality to its
 `width`, treats an all-False mask as a missing modality, and knows nothing of tasks. `base.py` has
-what all methods share.
+what all methods share, `attention_fusion.py` what the attention-level ones do.
+
+Those give their weights on request: after
+
+    fused, _ = fusion.apply(variables, tokens, train=False, mutable=["intermediates"])
+
+`fused.attention` is a dictionary by "queries<-keys" ("text<-image", "latents<-text"), each
+`[layers b heads n m]`, exactly 0 at padding. Otherwise it is None.
 
 Two more names are known to the config, `decision` and `hybrid`: they need each modality's head or
 the encoders' blocks, so the models room builds them.
@@ -38,6 +45,11 @@ registry = Registry(
         "tensor": "mmjax.fusion.tensor:Tensor",
         "bilinear": "mmjax.fusion.bilinear:Bilinear",
         "cross_attention": "mmjax.fusion.cross_attention:CrossAttention",
+        "co_attention": "mmjax.fusion.co_attention:CoAttention",
+        "merged_attention": "mmjax.fusion.merged_attention:MergedAttention",
+        "bottleneck": "mmjax.fusion.bottleneck:Bottleneck",
+        "perceiver": "mmjax.fusion.perceiver:Perceiver",
+        "multimodal_transformer": "mmjax.fusion.multimodal_transformer:MultimodalTransformer",
     },
 )
 

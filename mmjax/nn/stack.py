@@ -8,8 +8,6 @@ from typing import Any, Literal
 import jax
 from flax import linen as nn
 
-from mmjax.core.typing import Array
-
 Remat = Literal["none", "full", "dots"]
 """What the backward pass computes again: nothing, every block, or all but its matrix products."""
 
@@ -22,7 +20,8 @@ _POLICIES: dict[str, Any] = {
 class Stack(nn.Module, kw_only=True):
     """`depth` blocks in a row, each called as `block(values, *context, *own, train=...)`.
 
-    `own` are its rows of the arrays `layerwise`, whose first axis are the layers.
+    `values` is an array, or a tree of arrays whose structure and shapes the blocks keep. `own` are
+    a block's rows of the arrays `layerwise`, whose first axis are the layers.
 
     With `scan`, parameters are stacked along a leading `layers` axis under `layers`, and the block
     is compiled once; otherwise they are `layer_0`, `layer_1`, ... The results are equal. What each
@@ -38,8 +37,8 @@ class Stack(nn.Module, kw_only=True):
     shared: bool = False
 
     @nn.compact
-    def __call__(self, values: Array, *context: Any, layerwise: tuple = (), train: bool) -> Array:
-        def apply(block: nn.Module, values: Array, context: tuple, own: tuple) -> Array:
+    def __call__(self, values: Any, *context: Any, layerwise: tuple = (), train: bool) -> Any:
+        def apply(block: nn.Module, values: Any, context: tuple, own: tuple) -> Any:
             values = block(values, *context, *own, train=train)
             block.sow("intermediates", "hidden", values)
             return values

@@ -1,34 +1,27 @@
-import dataclasses
-
+import attention_reference as ref
 import numpy as np
-import reference
 
-from methods import KEY_BIAS, Expected, Method, here, projected
+from methods import KEY_BIAS, Expected, Method, projected
+
+
+def gate(p, name):
+    return np.tanh(p[f"{name}_gate"]) if f"{name}_gate" in p else 1.0
 
 
 def cross_attention(p, tokens, queries=()):
     own = projected(p, tokens)
-    attended = dict(own)
+    values, maps = {name: one.values for name, one in own.items()}, {}
     for name in queries or tokens:
-        others = [one for other, one in own.items() if other != name]
-        values = reference.transformer(
-            p[name],
-            own[name].values,
-            own[name].mask,
-            np.concatenate([one.values for one in others], axis=1),
-            np.concatenate([one.mask for one in others], axis=1),
-            norm="pre",
-            eps=1e-6,
-        )
-        masked = values * own[name].mask[..., None]
-        attended[name] = dataclasses.replace(own[name], values=masked)
-    summaries = [
-        (own[name].pooled + reference.masked_mean(attended[name].values, own[name].mask))
-        * here(own[name])
-        for name in sorted(own)
-    ]
-    pooled = reference.dense(p["out"], np.concatenate(summaries, axis=1))
-    return Expected(pooled, {name: one.values for name, one in attended.items()})
+        others = {other: one for other, one in own.items() if other != name}
+        asking = {name: own[name].mask}
+
+        def block(p, x, asking=asking, others=others):
+            x, weights = ref.cross(p, x, asking, others, gate(p, "cross_attention"))
+            return ref.mlp(p, x, gate(p, "mlp")), weights
+
+        values[name], weights = ref.transformer(p[name], own[name].values, block)
+        maps |= weights
+    return Expected(ref.join_summaries(p, own, values), values, attention=maps)
 
 
-METHOD = Method(cross_attention, {"heads": 2, "mlp_dim": 16}, KEY_BIAS)
+METHOD = Method(cross_attention, {"heads": 2, "mlp_dim": 16, "gated": True}, KEY_BIAS)
