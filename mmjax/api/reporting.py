@@ -132,4 +132,4 @@ def examples(run: Run, evaluation: Evaluation, dataset: Dataset) -> list[Example
 
 
 def _target(run: Run) -> str:
-    return run.module.task.target
+    return getattr(run.module.task, "target")  # noqa: B009

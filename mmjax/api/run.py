@@ -26,6 +26,7 @@ from mmjax.data.dataset import ALL, Dataset
 from mmjax.data.pipeline import prepare
 from mmjax.models.base import Assembly
 from mmjax.models.build import build_model
+from mmjax.models.pretraining import Pretraining
 from mmjax.parallel.mesh import MeshConfig, make_mesh
 from mmjax.parallel.sharding import batch_sharding, put_batch, replicated, variable_shardings
 from mmjax.train.config import Config
@@ -63,8 +64,8 @@ class Run:
         return as_tuples(self.folder.read_facts())
 
     @functools.cached_property
-    def module(self) -> Assembly:
-        return build_model(self.config.model, self.config.task, self.facts)
+    def module(self) -> Assembly | Pretraining:
+        return build_model(self.config.model, self.config.task, self.facts, self.config.objectives)
 
     @functools.cached_property
     def mesh(self) -> Mesh:

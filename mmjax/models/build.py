@@ -7,34 +7,32 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from mmjax import encoders, fusion, tasks
+from mmjax import encoders, fusion, objectives, tasks
 from mmjax.core.errors import ConfigError, nearest
 from mmjax.core.registry import Spec
 from mmjax.models import assemblies
 from mmjax.models.base import Assembly
 from mmjax.models.config import ModelConfig
 from mmjax.models.multimodal import Multimodal
+from mmjax.models.pretraining import JointSpace, Pretraining
 
 
-def build_model(config: ModelConfig, task: Spec, facts: Mapping[str, Any]) -> Assembly:
-    """The model of a config.
+def build_model(
+    config: ModelConfig,
+    task: Spec,
+    facts: Mapping[str, Any],
+    terms: Mapping[str, Spec] | None = None,
+) -> Assembly | Pretraining:
+    """The model of a config: of its objectives (`terms`) if it has any, else of its task.
 
     `facts` is `{"modalities": {name: facts}, "targets": {name: facts}}`, as the data room found
     them. Raises ConfigError when encoders and modalities do not pair up.
     """
     types = {"dtype": jnp.dtype(config.dtype), "param_dtype": jnp.dtype(config.param_dtype)}
-    modalities, targets = facts["modalities"], facts["targets"]
-    if not config.encoders:
-        raise ConfigError(103, "the model has no encoder", where="model.encoders", fix="give one")
-    for name in config.encoders:
-        if name not in modalities:
-            raise ConfigError(
-                109,
-                f"an encoder for '{name}', which is no modality of the data",
-                where="model.encoders",
-                fix=nearest(name, modalities),
-            )
-        _require_room(name, config.encoders[name], modalities[name])
+    built = _build_encoders(config, facts["modalities"], types)
+    if terms:
+        return _build_pretraining(config, terms, built, facts["modalities"], types)
+    targets = facts["targets"]
     for name, rate in config.feature_dropout.items():
         if name not in config.encoders or not 0.0 <= rate < 1.0:
             raise ConfigError(
@@ -53,10 +51,7 @@ def build_model(config: ModelConfig, task: Spec, facts: Mapping[str, Any]) -> As
             fix=nearest(target, targets),
         )
     parts: dict[str, Any] = {
-        "encoders": {
-            name: encoders.registry.build(spec, facts={**modalities[name], **types})
-            for name, spec in config.encoders.items()
-        },
+        "encoders": built,
         "task": tasks.registry.build(task, facts={**targets[target], **types}),
         "feature_dropout": config.feature_dropout,
         "modality_dropout": config.modality_dropout,
@@ -65,6 +60,45 @@ def build_model(config: ModelConfig, task: Spec, facts: Mapping[str, Any]) -> As
     if config.fusion.name in assemblies:
         return assemblies.build(config.fusion, facts={**parts, **types})
     return Multimodal(**parts, fusion=fusion.registry.build(config.fusion, facts=types))
+
+
+def _build_encoders(
+    config: ModelConfig, modalities: Mapping[str, Any], types: Mapping[str, Any]
+) -> dict[str, Any]:
+    if not config.encoders:
+        raise ConfigError(103, "the model has no encoder", where="model.encoders", fix="give one")
+    for name in config.encoders:
+        if name not in modalities:
+            raise ConfigError(
+                109,
+                f"an encoder for '{name}', which is no modality of the data",
+                where="model.encoders",
+                fix=nearest(name, modalities),
+            )
+        _require_room(name, config.encoders[name], modalities[name])
+    return {
+        name: encoders.registry.build(spec, facts={**modalities[name], **types})
+        for name, spec in config.encoders.items()
+    }
+
+
+def _build_pretraining(
+    config: ModelConfig,
+    specs: Mapping[str, Spec],
+    built: Mapping[str, Any],
+    modalities: Mapping[str, Any],
+    types: Mapping[str, Any],
+) -> Pretraining:
+    """Of a fusion and a joint space, what some objective needs."""
+    given = {**types, "modality_facts": modalities}
+    terms = {name: objectives.registry.build(spec, facts=given) for name, spec in specs.items()}
+    fused = None
+    if any(term.uses_fusion for term in terms.values()):
+        fused = fusion.registry.build(config.fusion, facts=types)
+    joint = None
+    if any(term.uses_joint_space for term in terms.values()):
+        joint = JointSpace(width=config.joint_dim, **types)
+    return Pretraining(encoders=built, objectives=terms, fusion=fused, joint=joint)
 
 
 def _require_room(name: str, spec: Spec, facts: Mapping[str, Any]) -> None:

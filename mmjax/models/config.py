@@ -31,6 +31,8 @@ class ModelConfig:
     """Chance that a row's modality is hidden during training; one always stays."""
     auxiliary_loss: float = 0.0
     """Weight of the losses of each modality alone, the others hidden from the fusion."""
+    joint_dim: int = 128
+    """Width of the joint space that pretraining objectives embed every modality in."""
     dtype: FloatType = "float32"
     """What layers compute in; softmax, norms and losses stay in float32."""
     param_dtype: FloatType = "float32"

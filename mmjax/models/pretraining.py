@@ -13,9 +13,10 @@ from mmjax.core.types import Batch, Fused, ObjectiveOutput, Tokens
 from mmjax.core.typing import Array, Dtype, Float
 from mmjax.encoders.dual_tower import unit_length
 from mmjax.encoders.fields import select
-from mmjax.models.multimodal import encode_views, hide
+from mmjax.models.base import encode_views, hide
 from mmjax.nn.dense import dense
 from mmjax.objectives.base import Context, Encoded, Objective, Request
+from mmjax.objectives.results import Results
 
 
 class JointSpace(nn.Module, kw_only=True):
@@ -44,6 +45,17 @@ class Pretraining(nn.Module, kw_only=True):
     objectives: Mapping[str, Objective]
     fusion: nn.Module | None = None
     joint: JointSpace | None = None
+    batch_size: int = 0
+    """Rows of a training batch, for what is told of a run that is stuck."""
+
+    @property
+    def task(self) -> Results:
+        """What the trainer asks for metrics."""
+        joined = tuple(self.encoders) if self.joint is not None else ()
+        size = max(self.batch_size, 1)
+        chances = {name: one.loss_of_chance(size) for name, one in self.objectives.items()}
+        known = {name: chance for name, chance in chances.items() if chance}
+        return Results(tuple(self.objectives), joined, known)
 
     @property
     def batch_coupled(self) -> bool:

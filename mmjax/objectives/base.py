@@ -77,6 +77,10 @@ class Objective(nn.Module, kw_only=True):
     """The share of this term in the loss."""
     schedule: tuple[tuple[float, float], ...] = ()
     """Points (share of the run, factor on the weight), linear between; none is 1 throughout."""
+    modality_facts: Mapping[str, Mapping[str, Any]] = dataclasses.field(
+        default_factory=dict, metadata={"fact": True}
+    )
+    """What the data room found out about each modality, such as a text's `vocab_size`."""
     dtype: Dtype = fact(jnp.float32)
     param_dtype: Dtype = fact(jnp.float32)
 
@@ -105,6 +109,10 @@ class Objective(nn.Module, kw_only=True):
             return jnp.asarray(self.weight, jnp.float32)
         at, values = zip(*self.schedule, strict=True)
         return self.weight * jnp.interp(progress, jnp.asarray(at), jnp.asarray(values))
+
+    def loss_of_chance(self, batch_size: int) -> float | None:
+        """The loss of a model that tells nothing apart, where a run may be stuck; None if none."""
+        return None
 
     def types(self) -> dict[str, Dtype]:
         return {"dtype": self.dtype, "param_dtype": self.param_dtype}

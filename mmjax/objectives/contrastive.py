@@ -174,6 +174,9 @@ class Contrastive(PairedObjective, kw_only=True):
 
     batch_coupled: ClassVar[bool] = True
 
+    def loss_of_chance(self, batch_size: int) -> float:
+        return math.log(batch_size)
+
     def loss(
         self, a: Array, b: Array, scale: Array, bias: Array | None, rows: Array
     ) -> Float[Array, ""]:

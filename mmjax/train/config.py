@@ -9,6 +9,7 @@ from typing import Literal
 from mmjax.core.registry import Spec
 from mmjax.data.config import DataConfig
 from mmjax.models.config import ModelConfig
+from mmjax.objectives import ObjectiveSpec
 from mmjax.parallel.mesh import MeshConfig
 from mmjax.tasks import TaskSpec
 
@@ -25,7 +26,9 @@ class OptimizerConfig:
     end_fraction: float = 0.0
     """The learning rate at the end, as a share of the peak."""
     weight_decay: float = 0.01
-    no_decay: tuple[str, ...] = (r"/(bias|scale|class_token|positions|weights|logits)$",)
+    no_decay: tuple[str, ...] = (
+        r"/(bias|scale|class_token|positions|weights|logits|logit_scale|logit_bias)$",
+    )
     """Parameters whose path ("/encoders_text/words/embedding") one of these finds do not decay."""
     multipliers: Mapping[str, float] = dataclasses.field(default_factory=dict)
     """Learning-rate factors by pattern; the first that finds the path holds, 0 freezes."""
@@ -72,6 +75,8 @@ class Config:
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
     task: TaskSpec = Spec("classification")
+    objectives: Mapping[str, ObjectiveSpec] = dataclasses.field(default_factory=dict)
+    """Terms of a pretraining loss, by names of your own; with any, `task` has no part."""
     optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
     mesh: MeshConfig = dataclasses.field(default_factory=MeshConfig)
     train: TrainConfig = dataclasses.field(default_factory=TrainConfig)

@@ -26,6 +26,8 @@ _UNREAD = 1000
 """Steps whose values may wait on the devices where no line of metrics is due."""
 _NAMED = 12
 """Rows that an error names."""
+_STUCK = 5
+"""Lines of metrics in a row after which a loss that has not moved is spoken of."""
 
 
 @dataclasses.dataclass
@@ -89,6 +91,7 @@ class Log:
         self._rows: list[tuple[int, np.ndarray]] = []
         self._skipped: list[tuple[int, np.ndarray]] = []
         self._steps = 0
+        self._stuck = 0
         self._clock, self._waited = time.perf_counter(), loader.wait_seconds
 
     def __call__(self, moment: Moment) -> None:
@@ -140,6 +143,7 @@ class Log:
         steps, self._steps = self._steps, 0
         window = self._window
         of_task = self._task.compute(window.sums) if window.sums else {}
+        self._tell_if_stuck(of_task)
         numbers = {
             "train/loss": float(np.mean(window.losses)) if window.losses else float("nan"),
             **{f"train/{k}": v for k, v in of_task.items() if k in self._task.headline},
@@ -156,6 +160,13 @@ class Log:
             wait_fraction=min(waiting / seconds, 1.0),
             values={"loss": numbers["train/loss"]},
         )
+
+    def _tell_if_stuck(self, metrics: Mapping[str, float]) -> None:
+        """Warns, once a stretch, of losses that stay where they are without having learnt."""
+        found = self._task.stuck(metrics) if hasattr(self._task, "stuck") else ""
+        self._stuck = self._stuck + 1 if found else 0
+        if self._stuck == _STUCK:
+            log.warning("%s", found)
 
     def state(self) -> dict[str, Any]:
         """JSON values for a resume: the line of metrics that is begun."""

@@ -8,7 +8,9 @@ from typing import Literal
 
 from mmjax.core.errors import ConfigError, nearest
 
-_LOWER = re.compile(r"(^|_)(loss|ece|brier|error|mae|mse|rmse|perplexity|wer|cer)$")
+_LOWER = re.compile(
+    r"(^|[_/])(loss|ece|brier|error|mae|mse|rmse|perplexity|wer|cer|mean_rank|median_rank)$"
+)
 
 
 def mode_of(metric: str) -> Literal["min", "max"]:
@@ -24,5 +26,5 @@ def require_metric(metric: str, found: Iterable[str]) -> None:
             109,
             f"validation gives no '{metric}'",
             where="train.best_metric",
-            fix=nearest(metric, (name for name in names if "/" not in name)),
+            fix=nearest(metric, [name for name in names if "/" not in name] or names),
         )

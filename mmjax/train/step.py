@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 
 from mmjax.core import rng
 from mmjax.core.types import Batch, TaskOutput
-from mmjax.core.typing import Array
+from mmjax.parallel.mesh import traced_on
 from mmjax.parallel.sharding import batch_sharding, replicated
 from mmjax.train.accumulate import make_gradients
 from mmjax.train.optim import global_norm
@@ -99,7 +99,7 @@ def make_step(
         return new, values
 
     return jax.jit(
-        step,
+        traced_on(mesh, step),
         in_shardings=(shardings, batch_sharding(mesh)),
         out_shardings=(shardings, replicated(mesh)),
         donate_argnums=0,
@@ -116,7 +116,7 @@ def make_evaluate(module: nn.Module, mesh: Mesh, variables: Any) -> Callable[...
         return module.apply(variables, batch, train=False)
 
     return jax.jit(
-        evaluate,
+        traced_on(mesh, evaluate),
         in_shardings=(variables, batch_sharding(mesh)),
         out_shardings=replicated(mesh),
     )

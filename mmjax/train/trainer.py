@@ -27,6 +27,7 @@ from mmjax.data.loader import Loader
 from mmjax.data.pipeline import prepare
 from mmjax.models.base import Assembly
 from mmjax.models.build import build_model
+from mmjax.models.pretraining import Pretraining
 from mmjax.parallel.mesh import check_batch_size, make_mesh
 from mmjax.parallel.sharding import put_batch
 from mmjax.train import warm_start
@@ -35,6 +36,7 @@ from mmjax.train.evaluate import Evaluation, evaluate
 from mmjax.train.hooks import Hook, Log, Moment, Save, Validate
 from mmjax.train.optim import frozen, make_optimizer, make_schedule
 from mmjax.train.periods import Periods
+from mmjax.train.pretraining import require_no_batch_statistics, require_objectives_work
 from mmjax.train.ranges import require_ranges
 from mmjax.train.resume import require_same_config, require_same_data
 from mmjax.train.selection import mode_of, require_metric
@@ -81,7 +83,7 @@ class Trainer:
     config: Config
     dataset: Dataset
     mesh: Mesh
-    module: Assembly
+    module: Assembly | Pretraining
     periods: Periods
     plan: StatePlan
     step: Step
@@ -97,7 +99,10 @@ class Trainer:
         accumulate = train.gradient_accumulation_steps
         check_batch_size("data.batch_size", data.batch_size, mesh, times=accumulate)
         check_batch_size("data.eval_batch_size", data.eval_batch_size or data.batch_size, mesh)
-        module = build_model(config.model, config.task, dataset.facts)
+        module = build_model(config.model, config.task, dataset.facts, config.objectives)
+        if isinstance(module, Pretraining):
+            module = module.clone(batch_size=data.batch_size)
+            require_objectives_work(module, config)
         periods = Periods.of(config, len(dataset.rows("train")))
         schedule = make_schedule(config.optimizer, periods.total, periods.warmup)
         optimizer = make_optimizer(config.optimizer, schedule)
@@ -109,6 +114,8 @@ class Trainer:
             seed=config.seed,
             ema=bool(train.ema_decay),
         )
+        if accumulate > 1 and getattr(module, "batch_coupled", False):
+            require_no_batch_statistics(plan.abstract.collections)
         step = make_step(
             module,
             optimizer,

@@ -1,0 +1,100 @@
+"""What a pretraining run tells of its batches: to the trainer what a task is."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from mmjax.metrics.retrieval import retrieval
+from mmjax.objectives.base import pairs
+
+_NEAR = 0.01
+"""How close to chance a loss counts as chance, as a share of it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Results:
+    """Metrics of several objectives: means of their sums, and retrieval in the joint space."""
+
+    objectives: tuple[str, ...]
+    modalities: tuple[str, ...]
+    """Those that have vectors in the joint space; none if no objective needs it."""
+
+    losses_of_chance: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    """Of each objective that has one, the loss of a model that tells nothing apart."""
+
+    def stuck(self, metrics: Mapping[str, float]) -> str:
+        """What to tell about losses that are still those of chance; empty if none is."""
+        for name, chance in self.losses_of_chance.items():
+            loss = metrics.get(f"{name}/loss")
+            if loss is not None and abs(loss - chance) < _NEAR * chance:
+                return (
+                    f"the loss of '{name}' sits at {loss:.3f}, which is chance (ln of the batch is "
+                    f"{chance:.3f}): are the pairs right (same row, both sides), is the learning "
+                    "rate too high or its warm-up too short, do the encoders get gradients?"
+                )
+        return ""
+
+    @property
+    def headline(self) -> tuple[str, ...]:
+        several = [f"{name}/loss" for name in self.objectives if len(self.objectives) > 1]
+        return (*several, *(("recall@1", "recall@10") if len(self.modalities) > 1 else ()))
+
+    def compute(self, sums: Mapping[str, Any]) -> dict[str, float]:
+        """`objective/metric` of sums `objective/metric_sum` over their `objective/count`.
+
+        A sum `x_y_sum` is divided by `x_count` where there is one, a `perplexity` comes with the
+        loss of every objective that counts tokens (`tokens` in its sums).
+        """
+        found: dict[str, float] = {}
+        for name in self.objectives:
+            own = {
+                k.partition("/")[2]: float(np.asarray(v))
+                for k, v in sums.items()
+                if k.startswith(f"{name}/")
+            }
+            for key, value in own.items():
+                if not key.endswith("_sum"):
+                    continue
+                metric = key.removesuffix("_sum")
+                count = own.get(f"{metric.rpartition('_')[0]}_count", own["count"])
+                found[f"{name}/{metric}"] = value / count if count else float("nan")
+            if own.get("tokens"):
+                found[f"{name}/perplexity"] = float(np.exp(found[f"{name}/loss"]))
+        return found
+
+    def evaluate(
+        self, predictions: Mapping[str, np.ndarray], targets: Mapping[str, np.ndarray]
+    ) -> dict[str, float]:
+        """Retrieval among all rows that have both modalities, each pair both ways.
+
+        `text_to_image/recall@10` and so on for several pairs; without a prefix, the mean over all
+        pairs and both ways.
+        """
+        found: dict[str, float] = {}
+        means: dict[str, list[float]] = {}
+        several = pairs(self.modalities)
+        for a, b in several:
+            ours, theirs = (np.asarray(predictions[name], np.float32) for name in (a, b))
+            both = ours.any(axis=1) & theirs.any(axis=1)
+            if not both.any():
+                continue
+            for key, value in retrieval(ours[both] @ theirs[both].T, names=(a, b)).items():
+                if "/" in key:
+                    found[key] = value
+                else:
+                    means.setdefault(key, []).append(value)
+                    if len(several) > 1:
+                        found[f"{a}_{b}/{key}"] = value
+        return {**{key: float(np.mean(values)) for key, values in means.items()}, **found}
+
+    def decode(self, predictions: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
+        """Each row's vectors in the joint space, by modality."""
+        rows = len(next(iter(predictions.values()))) if predictions else 0
+        return [
+            {name: predictions[name][row].tolist() for name in self.modalities}
+            for row in range(rows)
+        ]
