@@ -1,0 +1,196 @@
+"""Cross-attention with its four projections, the core of attention-level fusion.
+
+python -m benchmarks.fusion
+python -m benchmarks.fusion --against torch,flax --sizes b1-n512-m1500-d768-k12
+python -m benchmarks.fusion --backend xla chunked --dtype bfloat16 --passes forward
+
+Sizes: b rows, n queries of one modality, m keys of the other, d width, k heads. Variants: the
+module `mmjax.nn.attention.Attention` with the backend that it chooses; each backend of
+`mmjax.kernels.attention` under the same projections; against torch's scaled_dot_product_attention
+and flax.linen.MultiHeadDotProductAttention. In bfloat16, torch is timed in float32 too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from benchmarks import harness, timing
+from mmjax.kernels.attention import BACKENDS, attention
+from mmjax.nn.attention import Attention
+
+LETTERS = "b n m d k"
+SIZES = (
+    "b4-n64-m197-d768-k12",
+    "b32-n32-m50-d512-k8",
+    "b1-n512-m1500-d768-k12",
+)
+Tree = Any
+
+
+def arguments(size: str) -> tuple[Tree, np.ndarray, np.ndarray, np.ndarray]:
+    """Parameters as `Attention` holds them, queries, context, cotangent of the result."""
+    b, n, m, d, k = harness.dimensions(size, LETTERS)
+    rng = np.random.default_rng(0)
+
+    def normal(*shape: int, scale: float = 1.0) -> np.ndarray:
+        return (rng.standard_normal(shape) * scale).astype(np.float32)
+
+    def projection(*shape: int, bias: tuple[int, ...]) -> dict[str, np.ndarray]:
+        return {"kernel": normal(*shape, scale=d**-0.5), "bias": normal(*bias, scale=0.1)}
+
+    split = {"bias": (k, d // k)}
+    params = {name: projection(d, k, d // k, **split) for name in ("query", "key", "value")}
+    params["out"] = projection(k, d // k, d, bias=(d,))
+    return params, normal(b, n, d), normal(b, m, d), normal(b, n, d)
+
+
+def flops(size: str) -> float:
+    """Of the products, forward."""
+    b, n, m, d, _ = harness.dimensions(size, LETTERS)
+    return 4.0 * b * d * ((n + m) * d + n * m)
+
+
+def naive(params: Tree, queries: jax.Array, context: jax.Array) -> jax.Array:
+    """The formula, for float64."""
+
+    def project(name: str, inputs: jax.Array) -> jax.Array:
+        return (
+            jnp.einsum("bnd,dkh->bknh", inputs, params[name]["kernel"])
+            + (params[name]["bias"][:, None])
+        )
+
+    query, key, value = (
+        project("query", queries),
+        project("key", context),
+        project("value", context),
+    )
+    logits = jnp.einsum("bknh,bkmh->bknm", query, key) / np.sqrt(query.shape[-1])
+    heads = jnp.einsum("bknm,bkmh->bknh", jax.nn.softmax(logits), value)
+    return jnp.einsum("bknh,khd->bnd", heads, params["out"]["kernel"]) + params["out"]["bias"]
+
+
+def with_backend(backend: str, params: Tree, queries: jax.Array, context: jax.Array) -> jax.Array:
+    """One backend of the kernel between plain projections."""
+
+    def project(name: str, inputs: jax.Array) -> jax.Array:
+        return jnp.einsum("bnd,dkh->bnkh", inputs, params[name]["kernel"]) + params[name]["bias"]
+
+    heads, _ = attention(
+        project("query", queries), project("key", context), project("value", context),
+        backend=backend,
+    )  # fmt: skip
+    return jnp.einsum("bnkh,khd->bnd", heads, params["out"]["kernel"]) + params["out"]["bias"]
+
+
+def torch_block(params: Tree, queries: Any, context: Any, cotangent: Any, dtype: str) -> Any:
+    """A call of scaled_dot_product_attention between four linear layers; with gradients or not."""
+    torch = harness.need_torch()
+    place = {"device": "cuda" if torch.cuda.is_available() else "cpu"}
+    place["dtype"] = getattr(torch, dtype)
+    heads, head_dim, _ = params["out"]["kernel"].shape
+    layers = {}
+    for name, one in params.items():
+        inputs = heads * head_dim if name == "out" else one["kernel"].shape[0]
+        linear = torch.nn.Linear(inputs, one["bias"].size, **place)
+        with torch.no_grad():
+            linear.weight.copy_(torch.tensor(one["kernel"].reshape(inputs, -1).T.copy()))
+            linear.bias.copy_(torch.tensor(one["bias"].ravel()))
+        layers[name] = linear
+    grad = cotangent is not None
+    queries, context = (
+        torch.tensor(one).to(**place).requires_grad_(grad) for one in (queries, context)
+    )
+    cotangent = torch.tensor(cotangent).to(**place) if grad else None
+
+    def split(name: str, inputs: Any) -> Any:
+        return layers[name](inputs).unflatten(-1, (heads, head_dim)).transpose(1, 2)
+
+    def forward() -> Any:
+        found = torch.nn.functional.scaled_dot_product_attention(
+            split("query", queries), split("key", context), split("value", context)
+        )
+        return layers["out"](found.transpose(1, 2).flatten(-2))
+
+    def both() -> Any:
+        for leaf in (queries, context, *(p for one in layers.values() for p in one.parameters())):
+            leaf.grad = None
+        output = forward()
+        output.backward(cotangent)
+        grads = {
+            name: {
+                "kernel": one.weight.grad.T.reshape(params[name]["kernel"].shape),
+                "bias": one.bias.grad.reshape(params[name]["bias"].shape),
+            }
+            for name, one in layers.items()
+        }
+        return output, (grads, queries.grad, context.grad)
+
+    return both if grad else torch.no_grad()(forward)
+
+
+def case(size: str, what: str, dtype: str, args: argparse.Namespace) -> timing.Case:
+    params, queries, context, cotangent = arguments(size)
+    heads = params["query"]["kernel"].shape[1]
+    both = what == "forward+backward"
+
+    def whole(function: Any) -> Any:
+        return timing.with_gradient(function, cotangent) if both else function
+
+    inputs = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), (params, queries, context))
+
+    def variant(name: str, function: Any) -> timing.Variant:
+        return timing.jax_variant(name, whole(function), *inputs, dtype=dtype)
+
+    ours = Attention(heads=heads, dtype=dtype)
+    variants = [
+        variant("mmjax Attention", lambda p, q, c: ours.apply({"params": p}, q, c, train=False)),
+        *(
+            variant(f"kernel {name}", functools.partial(with_backend, name))
+            for name in args.backends
+        ),
+    ]
+    if "flax" in args.against:
+        theirs = nn.MultiHeadDotProductAttention(heads, dtype=dtype)
+        name = "flax MultiHeadDotProductAttention"
+        variants.append(variant(name, lambda p, q, c: theirs.apply({"params": p}, q, c, c)))
+    if "torch" in args.against:
+        for kind in dict.fromkeys(("float32", dtype)):
+            call = torch_block(params, queries, context, cotangent if both else None, kind)
+            variants.append(harness.torch_variant(f"torch sdpa {kind}", call, dtype=kind))
+    reference = timing.in_float64(whole(naive), params, queries, context)
+    return timing.Case(
+        size=size,
+        what=what if dtype == "float32" else f"{what}, {dtype}",
+        variants=variants,
+        reference=reference,
+        flops=flops(size) * (3 if both else 1),
+        bytes=(timing.nbytes(params, queries, context) + timing.nbytes(reference) / 2),
+    )
+
+
+def cases(args: argparse.Namespace) -> Iterator[timing.Case]:
+    for size in args.sizes:
+        for dtype in args.dtypes:
+            for what in args.passes:
+                yield case(size, what, dtype, args)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = harness.parser(
+        "fusion", __doc__, sizes=SIZES, backends=sorted(BACKENDS), against=("torch", "flax")
+    )
+    args = parser.parse_args(arguments)
+    harness.run("fusion", cases(args), args)
+
+
+if __name__ == "__main__":
+    harness.restart_on_one_core()
+    main()
