@@ -5,7 +5,8 @@
 fusion room; others are named in the config like those methods, but need more than tokens:
 
 - `decision.py` gives each modality a head of its own and combines what they decide, by one of the
-  `combinations` (`combining.py`).
+  `combinations` (`combining.py`);
+- `hybrid.py` lets the encoders exchange tokens between their blocks (`exchange.py`).
 
 To add one: a file with the module, and a line below.
 """
@@ -21,6 +22,7 @@ assemblies = Registry(
     "assembly",
     {
         "decision": "mmjax.models.decision:Decision",
+        "hybrid": "mmjax.models.hybrid:Hybrid",
     },
 )
 

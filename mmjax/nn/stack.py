@@ -8,6 +8,8 @@ from typing import Any, Literal
 import jax
 from flax import linen as nn
 
+from mmjax.core.errors import ConfigError
+
 Remat = Literal["none", "full", "dots"]
 """What the backward pass computes again: nothing, every block, or all but its matrix products."""
 
@@ -27,6 +29,9 @@ class Stack(nn.Module, kw_only=True):
     is compiled once; otherwise they are `layer_0`, `layer_1`, ... The results are equal. What each
     block returns is sown as its `intermediates/hidden`. With `shared`, one block (`shared`) is
     applied `depth` times (ALBERT).
+
+    Of the blocks, those from `start` up to `stop` are applied (all of them), and only these get
+    parameters. Raises ConfigError for a part of a stack that is scanned.
     """
 
     block: type[nn.Module]
@@ -37,7 +42,19 @@ class Stack(nn.Module, kw_only=True):
     shared: bool = False
 
     @nn.compact
-    def __call__(self, values: Any, *context: Any, layerwise: tuple = (), train: bool) -> Any:
+    def __call__(
+        self,
+        values: Any,
+        *context: Any,
+        layerwise: tuple = (),
+        start: int = 0,
+        stop: int | None = None,
+        train: bool,
+    ) -> Any:
+        stop = self.depth if stop is None else stop
+        if self.scan and (start, stop) != (0, self.depth):
+            raise ConfigError(109, "part of a stack of scanned blocks", fix="scan=False")
+
         def apply(block: nn.Module, values: Any, context: tuple, own: tuple) -> Any:
             values = block(values, *context, *own, train=train)
             block.sow("intermediates", "hidden", values)
@@ -47,7 +64,7 @@ class Stack(nn.Module, kw_only=True):
             apply = nn.remat(apply, prevent_cse=not self.scan, policy=_POLICIES[self.remat])
         one = self.block(**self.settings, name="shared") if self.shared else None
         if not self.scan:
-            for index in range(self.depth):
+            for index in range(start, stop):
                 block = one or self.block(**self.settings, name=f"layer_{index}")
                 own = jax.tree.map(lambda rows, index=index: rows[index], layerwise)
                 values = apply(block, values, context, own)

@@ -5,8 +5,9 @@ import pytest
 import reference
 from flax import linen as nn
 
+from mmjax.core.errors import ConfigError
 from mmjax.nn.stack import Stack
-from mmjax.nn.transformer import Transformer
+from mmjax.nn.transformer import Block, Transformer
 
 RNG = np.random.default_rng(0)
 VALUES = jnp.asarray(RNG.standard_normal((2, 3, 4)), jnp.float32)
@@ -100,3 +101,27 @@ def test_every_layer_drops_something_else(scan):
     found = np.asarray(jax.jit(lambda: module.apply({}, jnp.ones(4096), train=True, rngs=rngs))())
     assert set(np.unique(found)) == {0.0, 8.0}
     assert abs((found > 0).mean() - 1 / 8) < 4 * np.sqrt(1 / 8 * 7 / 8 / 4096)
+
+
+def test_a_part_of_the_blocks_has_their_parameters():
+    whole = Transformer(depth=3, heads=2, mlp_dim=8, final_norm=False)
+    params = reference.random_variables(whole, VALUES, MASK, train=False)["params"]["stack"]
+    settings = {"heads": 2, "mlp_dim": 8}
+    stack, context = Stack(block=Block, settings=settings, depth=3), (MASK,)
+
+    def run(params, values, start, stop):
+        given = {"params": params}
+        return stack.apply(given, values, *context, start=start, stop=stop, train=False)
+
+    shapes = reference.shapes(stack, VALUES, MASK, start=1, stop=2, train=False)
+    assert list(shapes["params"]) == ["layer_1"]
+    parts, once = jax.jit(
+        lambda params: (
+            run(params, run(params, run(params, VALUES, 0, 1), 1, 1), 1, 3),
+            run(params, VALUES, 0, 3),
+        )
+    )(params)
+    np.testing.assert_array_equal(parts, once)
+    scanned = Stack(block=Block, settings=settings, depth=3, scan=True)
+    with pytest.raises(ConfigError, match=r"part of a stack of scanned blocks.*scan=False"):
+        reference.shapes(scanned, VALUES, MASK, stop=2, train=False)
