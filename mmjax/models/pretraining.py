@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -88,24 +89,28 @@ class Pretraining(nn.Module, kw_only=True):
                 own = jax.vmap(lambda key, index=index: jax.random.fold_in(key, index))(keys)
                 fields, labels = request.corrupt(fields, own)
             if request.momentum:
-                tokens = jax.lax.stop_gradient(self._averaged(modality, fields))
+                tokens = self._averaged(
+                    f"encoders_{modality}",
+                    self.encoders[modality],
+                    functools.partial(encode_views, fields=fields, train=False),
+                )
             else:
                 tokens = encode_views(self.encoders[modality], fields, train=train)
             present = jnp.asarray(batch.present[modality])
             found[name] = Encoded(hide(tokens, present), dict(labels))
         return found
 
-    def _averaged(self, modality: str, fields: Mapping[str, Any]) -> Tokens:
-        """The tokens that the averaged encoder makes; before there is one, the encoder itself."""
-        encoder = self.encoders[modality]
-        key = f"encoders_{modality}"
+    def _averaged(self, name: str, module: nn.Module, call: Callable[[Any], Any]) -> Any:
+        """`call(module)` with the averaged parameters; before there are any, with its own.
+
+        Nothing flows back.
+        """
         average = self.variables.get("momentum")
-        if average is None:
-            return encode_views(encoder, fields, train=False)
-        own = {kind: tree[key] for kind, tree in self.variables.items() if key in tree}
-        variables = {**own, "params": average[key]}
-        alone = encoder.clone(parent=None)
-        return nn.apply(lambda module: encode_views(module, fields, train=False), alone)(variables)
+        if not average:
+            return jax.lax.stop_gradient(call(module))
+        own = {kind: tree[name] for kind, tree in self.variables.items() if name in tree}
+        variables = {**own, "params": average[name]}
+        return jax.lax.stop_gradient(nn.apply(call, module.clone(parent=None))(variables))
 
     def _row_keys(self, batch: Batch) -> Array:
         """A random key a row, which depends on the row and the step, not on the batch around it."""
@@ -141,15 +146,22 @@ class Pretraining(nn.Module, kw_only=True):
 
     def _context(self, encoded: Mapping[str, Encoded], batch: Batch, *, train: bool) -> Context:
         embedded: dict[str, Array] = {}
+        requests = self._requests()
 
         def embed(name: str) -> Array:
-            if self.joint is None:
+            joint = self.joint
+            if joint is None:
                 raise TypeError("an objective embeds, but does not say that it uses_joint_space")
             if name not in embedded:
-                tokens = encoded[name].tokens
+                tokens, modality = encoded[name].tokens, requests[name].modality
                 here = tokens.mask.any(axis=1, keepdims=True)
-                modality = name.partition("/")[0]
-                embedded[name] = jnp.where(here, self.joint(modality, tokens.pooled), 0)
+
+                def project(space: Any) -> Array:
+                    return space(modality, tokens.pooled)
+
+                averaged = requests[name].momentum
+                joined = self._averaged("joint", joint, project) if averaged else project(joint)
+                embedded[name] = jnp.where(here, joined, 0)
             return embedded[name]
 
         def fuse(tokens: Mapping[str, Tokens]) -> Fused:

@@ -19,12 +19,28 @@ registry = Registry(
     {
         "contrastive": "mmjax.objectives.contrastive:Contrastive",
         "siglip": "mmjax.objectives.siglip:SigLIP",
+        "momentum_contrastive": "mmjax.objectives.momentum:MomentumContrastive",
+        "supervised_contrastive": "mmjax.objectives.supervised_contrastive:SupervisedContrastive",
+        "triplet": "mmjax.objectives.triplet:Triplet",
+        "matching": "mmjax.objectives.matching:Matching",
+        "vicreg": "mmjax.objectives.vicreg:VICReg",
+        "distillation": "mmjax.objectives.distillation:Distillation",
     },
 )
 
 ObjectiveSpec = Annotated[Spec, registry]
 
-_FUNCTIONS = {"clip_loss": "contrastive", "siglip_loss": "siglip"}
+_FUNCTIONS = {
+    "clip_loss": "contrastive",
+    "siglip_loss": "siglip",
+    "momentum_contrastive_loss": "momentum",
+    "supervised_contrastive_loss": "supervised_contrastive",
+    "triplet_loss": "triplet",
+    "matching_loss": "matching",
+    "sample_negatives": "matching",
+    "vicreg_loss": "vicreg",
+    "distillation_loss": "distillation",
+}
 
 
 def build(name: str, **options: Any):

@@ -130,6 +130,7 @@ def fuse(tokens: Mapping[str, Tokens], xp: Any) -> Fused:
 
 def make_context(batch: Batch, encoded: Mapping[str, Encoded]) -> Context:
     """What an objective is called with."""
+    encoded = jax.tree.map(jnp.asarray, dict(encoded))
 
     def embed(name: str) -> jax.Array:
         tokens = encoded[name].tokens
@@ -149,6 +150,8 @@ class Scene:
     batch: Batch
     encoded: Mapping[str, Encoded]
     collections: Mapping[str, Any]
+    held: Scene | None = None
+    """The same before anything was moved for a slope: for what no gradient flows through."""
 
     def tokens(self, name: str) -> Tokens:
         return self.encoded[name].tokens

@@ -72,12 +72,20 @@ class Compiled:
         return output, *grads
 
     def expected(self, params, arrays):
-        double = jax.tree.map(
-            lambda x: np.asarray(x, np.float64) if np.asarray(x).dtype.kind == "f" else x,
-            (self.encoded, dict(self.case.collections)),
+        """The reference's loss, with other parameters and arrays than those it starts from."""
+        held_params, held_encoded, collections = reference_arrays(
+            (self.params, self.encoded, dict(self.case.collections))
         )
-        scene = Scene(params, self.batch, moved(double[0], arrays), double[1])
+        held = Scene(held_params, self.batch, held_encoded, collections)
+        scene = Scene(params, self.batch, moved(held_encoded, arrays), collections, held)
         return float(self.case.reference(scene))
+
+
+def reference_arrays(tree):
+    """Floating point numbers in float64; the rest as it is."""
+    return jax.tree.map(
+        lambda x: np.asarray(x, np.float64) if np.asarray(x).dtype.kind == "f" else x, tree
+    )
 
 
 def moved(encoded, arrays):

@@ -1,0 +1,78 @@
+"""Distillation of the similarities of a batch from the averaged model."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from mmjax.core.types import ObjectiveOutput
+from mmjax.core.typing import Array, Bool, Float
+from mmjax.objectives.base import Context, Objective, Request
+from mmjax.objectives.momentum import averaged
+from mmjax.objectives.pairwise import MASKED, cosines, mean_over, over_pairs
+
+
+def distillation_loss(
+    student: Float[Array, "b n"],
+    teacher: Float[Array, "b n"],
+    *,
+    temperature: float = 1.0,
+    mask: Bool[Array, "b"] | None = None,
+    columns: Bool[Array, "n"] | None = None,
+) -> Float[Array, ""]:
+    """temperature^2 * KL(teacher || student) of two sets of logits, the mean over rows.
+
+    Both are divided by `temperature` before the softmax; its square keeps the size of the gradient
+    (Hinton et al. 2015, section 2.1). With the teacher's entropy, so 0 means agreement. Nothing
+    flows back into `teacher`. Rows where `mask` is False do not count, `columns` that are False are
+    no choice. In float32.
+    """
+    rows = jnp.ones(student.shape[0], bool) if mask is None else mask
+    shown = jnp.ones(student.shape[1], bool) if columns is None else columns
+    ours, theirs = (
+        jax.nn.log_softmax(jnp.where(shown, logits.astype(jnp.float32) / temperature, MASKED))
+        for logits in (student, jax.lax.stop_gradient(teacher))
+    )
+    terms = jnp.where(shown, jnp.exp(theirs) * (theirs - ours), 0.0)
+    return temperature**2 * mean_over(terms.sum(axis=1), rows)
+
+
+class Distillation(Objective, kw_only=True):
+    """`distillation_loss` of the similarities of pairs, from the averaged model's; both ways.
+
+    Needs averaged parameters. The logits of a row are its cosines with all rows of the other
+    modality in the joint space, divided by `temperature`; `softening` is the temperature of the
+    distillation.
+    """
+
+    modalities: tuple[str, ...] = ("text", "image")
+    temperature: float = 0.07
+    softening: float = 2.0
+
+    batch_coupled: ClassVar[bool] = True
+    uses_joint_space: ClassVar[bool] = True
+
+    def wants(self) -> tuple[str, ...]:
+        return self.modalities
+
+    def requests(self) -> dict[str, Request]:
+        return {averaged(name): Request(name, momentum=True) for name in self.modalities}
+
+    @nn.compact
+    def __call__(self, context: Context, *, train: bool) -> ObjectiveOutput:
+        def loss(a: str, b: str, rows: Array) -> Array:
+            ours = cosines(context.embed(a), context.embed(b)) / self.temperature
+            theirs = cosines(context.embed(averaged(a)), context.embed(averaged(b)))
+            theirs = theirs / self.temperature
+            ways = [
+                distillation_loss(
+                    student, teacher, temperature=self.softening, mask=rows, columns=rows
+                )
+                for student, teacher in ((ours, theirs), (ours.T, theirs.T))
+            ]
+            return 0.5 * (ways[0] + ways[1])
+
+        return over_pairs(context, self.modalities, loss)

@@ -1,0 +1,60 @@
+"""A loss of two modalities, over all pairs of several."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+
+from mmjax.core.errors import ConfigError
+from mmjax.core.types import ObjectiveOutput
+from mmjax.core.typing import Array, Bool, Float
+from mmjax.objectives.base import Context, pairs, require_modalities
+
+MASKED = -1e30
+"""What stands for minus infinity among logits: its differences are finite."""
+
+
+def over_pairs(
+    context: Context,
+    modalities: Sequence[str],
+    loss: Callable[[str, str, Bool[Array, "b"]], Float[Array, ""]],
+) -> ObjectiveOutput:
+    """The mean of `loss(a, b, rows)` over the pairs that the batch has, each with its rows.
+
+    `modalities` are those that are paired, all of the model's if there are none.
+    """
+    names = tuple(modalities) or tuple(context.modalities)
+    require_modalities(names, context.modalities, "objectives.modalities")
+    if len(set(names)) < 2:
+        raise ConfigError(
+            109,
+            f"pairs of {', '.join(names) or 'nothing'}",
+            where="objectives.modalities",
+            fix="two modalities at the least",
+        )
+    total = terms = jnp.zeros((), jnp.float32)
+    sums = {}
+    for a, b in pairs(names):
+        rows = context.rows(a, b)
+        found = rows.sum().astype(jnp.float32)
+        there = (found > 0).astype(jnp.float32)
+        own = loss(a, b, rows)
+        total, terms = total + own * there, terms + there
+        sums[f"{a}_{b}_loss_sum"] = jax.lax.stop_gradient(own) * found
+        sums[f"{a}_{b}_count"] = found
+    mean = total / jnp.maximum(terms, 1.0)
+    rows = context.rows().sum().astype(jnp.float32)
+    sums |= {"loss_sum": jax.lax.stop_gradient(mean) * rows, "count": rows}
+    return ObjectiveOutput(mean, rows, sums)
+
+
+def cosines(a: Float[Array, "b e"], b: Float[Array, "m e"]) -> Float[Array, "b m"]:
+    """The products of all rows, added up in float32."""
+    return jnp.einsum("be,me->bm", a, b, preferred_element_type=jnp.float32)
+
+
+def mean_over(losses: Float[Array, "b"], rows: Bool[Array, "b"]) -> Float[Array, ""]:
+    """Of the rows that count; 0 if none does."""
+    return jnp.sum(jnp.where(rows, losses, 0.0)) / jnp.maximum(rows.sum(), 1)

@@ -1,0 +1,74 @@
+"""The triplet loss of a batch of pairs."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from mmjax.core.types import ObjectiveOutput
+from mmjax.core.typing import Array, Bool, Float
+from mmjax.objectives.base import Context, Objective
+from mmjax.objectives.pairwise import MASKED, cosines, mean_over, over_pairs
+
+Mining = Literal["hard", "all"]
+
+
+def triplet_loss(
+    a: Float[Array, "b e"],
+    b: Float[Array, "b e"],
+    *,
+    margin: float = 0.2,
+    mining: Mining = "hard",
+    mask: Bool[Array, "b"] | None = None,
+) -> Float[Array, ""]:
+    """max(0, margin + d(i, i) - d(i, j)) both ways, the mean of the two; d is 1 - cosine.
+
+    The anchor is a row of one side, its positive the same row of the other side, its negatives the
+    other rows there: the nearest alone ("hard": Hermans et al. 2017, equation 5; across modalities
+    VSE++, Faghri et al. 2018, equation 6), or the mean over them ("all", equation 6 of Hermans).
+    Vectors are of unit length, as they are given. Rows where `mask` is False are no pair and
+    nobody's negative; a pair alone has no triplet. In float32.
+    """
+    size = a.shape[0]
+    valid = jnp.ones(size, bool) if mask is None else mask
+    others = valid[None, :] & ~jnp.eye(size, dtype=bool)
+    similarity = cosines(a, b)
+    own = jnp.diagonal(similarity)
+    anchors = valid & others.any(axis=1)
+
+    def one_way(similarity: Array) -> Array:
+        if mining == "hard":
+            nearest = jnp.where(others, similarity, MASKED).max(axis=1)
+            losses = jax.nn.relu(margin - own + nearest)
+        else:
+            each = jax.nn.relu(margin - own[:, None] + similarity)
+            losses = jnp.where(others, each, 0.0).sum(axis=1) / jnp.maximum(others.sum(axis=1), 1)
+        return mean_over(losses, anchors)
+
+    return 0.5 * (one_way(similarity) + one_way(similarity.T))
+
+
+class Triplet(Objective, kw_only=True):
+    """`triplet_loss` of pairs of modalities in the joint space, the mean over the pairs."""
+
+    modalities: tuple[str, ...] = ()
+    """Those that are paired; none is all of the model's."""
+    margin: float = 0.2
+    mining: Mining = "hard"
+
+    batch_coupled: ClassVar[bool] = True
+    uses_joint_space: ClassVar[bool] = True
+
+    def wants(self) -> tuple[str, ...]:
+        return self.modalities
+
+    @nn.compact
+    def __call__(self, context: Context, *, train: bool) -> ObjectiveOutput:
+        def loss(a: str, b: str, rows: Array) -> Array:
+            ours, theirs = context.embed(a), context.embed(b)
+            return triplet_loss(ours, theirs, margin=self.margin, mining=self.mining, mask=rows)
+
+        return over_pairs(context, self.modalities, loss)
