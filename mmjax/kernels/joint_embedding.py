@@ -6,11 +6,12 @@ import functools
 from collections.abc import Sequence
 from typing import Literal
 
-import jax
 import jax.numpy as jnp
 
 from mmjax.core.typing import Array, Bool, Float
 from mmjax.kernels.cosine_pooling import Backend, cosine_pooling
+from mmjax.kernels.few_rows import few_rows, few_rows_product
+from mmjax.kernels.matmul import product
 
 Pool = Literal["sum", "mean", "max", "cosine"]
 
@@ -43,7 +44,7 @@ def joint_embedding(
     dtype = jnp.result_type(*inputs, *weights)
     vectors = []
     for place, (one, weight) in enumerate(zip(inputs, weights, strict=True)):
-        vector = _product(one.astype(dtype), weight.astype(dtype))
+        vector = _project(one.astype(dtype), weight.astype(dtype))
         if biases is not None:
             vector = vector + biases[place].astype(jnp.float32)
         if present is not None:
@@ -65,32 +66,11 @@ def joint_embedding(
     return pooled.astype(dtype), coefficients
 
 
-def _product(inputs: Array, weights: Array) -> Array:
-    """Their product in float32; the backward products too are of operands in the given type."""
-    if inputs.dtype == jnp.float32:
-        return inputs @ weights
-    return _narrow_product(inputs, weights)
-
-
-@jax.custom_vjp
-def _narrow_product(inputs: Array, weights: Array) -> Array:
-    return jnp.matmul(inputs, weights, preferred_element_type=jnp.float32)
-
-
-def _product_forward(inputs, weights):
-    return _narrow_product(inputs, weights), (inputs, weights)
-
-
-def _product_backward(saved, cotangent):
-    inputs, weights = saved
-    cotangent = cotangent.astype(inputs.dtype)
-    accumulate = {"preferred_element_type": jnp.float32}
-    of_inputs = jnp.matmul(cotangent, weights.T, **accumulate)
-    of_weights = jnp.matmul(inputs.T, cotangent, **accumulate)
-    return of_inputs.astype(inputs.dtype), of_weights.astype(weights.dtype)
-
-
-_narrow_product.defvjp(_product_forward, _product_backward)
+def _project(inputs: Array, weights: Array) -> Array:
+    """In float32."""
+    if few_rows(inputs, weights):
+        return few_rows_product(inputs, weights)
+    return product("bd,de->be", inputs, weights)
 
 
 def _largest(vectors: Sequence[Array], present: Bool[Array, "b modality"]) -> Array:
