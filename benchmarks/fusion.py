@@ -24,6 +24,7 @@ from flax import linen as nn
 
 from benchmarks import harness, timing
 from mmjax.kernels.attention import BACKENDS, attention
+from mmjax.kernels.matmul import dot_general
 from mmjax.nn.attention import Attention
 
 LETTERS = "b n m d k"
@@ -78,16 +79,20 @@ def naive(params: Tree, queries: jax.Array, context: jax.Array) -> jax.Array:
 
 
 def with_backend(backend: str, params: Tree, queries: jax.Array, context: jax.Array) -> jax.Array:
-    """One backend of the kernel between plain projections."""
+    """One backend of the kernel between projections as `mmjax.nn.dense` computes them."""
 
-    def project(name: str, inputs: jax.Array) -> jax.Array:
-        return jnp.einsum("bnd,dkh->bnkh", inputs, params[name]["kernel"]) + params[name]["bias"]
+    def project(name: str, inputs: jax.Array, axes: int = 1) -> jax.Array:
+        contracted = tuple(range(inputs.ndim - axes, inputs.ndim)), tuple(range(axes))
+        kernel = params[name]["kernel"]
+        return dot_general(inputs, kernel, (contracted, ((), ()))) + params[name]["bias"]
 
     heads, _ = attention(
-        project("query", queries), project("key", context), project("value", context),
+        project("query", queries),
+        project("key", context),
+        project("value", context),
         backend=backend,
-    )  # fmt: skip
-    return jnp.einsum("bnkh,khd->bnd", heads, params["out"]["kernel"]) + params["out"]["bias"]
+    )
+    return project("out", heads, axes=2)
 
 
 def torch_block(params: Tree, queries: Any, context: Any, cotangent: Any, dtype: str) -> Any:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from mmjax.core.typing import Array, Dtype
+from mmjax.kernels.matmul import dot_general
 
 Initializer = Callable[..., Any]
 
@@ -35,6 +36,7 @@ def dense(
         use_bias=use_bias,
         kernel_init=nn.with_logical_partitioning(init, axes),
         bias_init=nn.with_logical_partitioning(nn.initializers.zeros, axes[-outputs:]),
+        dot_general=dot_general,
         dtype=dtype,
         param_dtype=param_dtype,
         name=name,
