@@ -13,10 +13,10 @@ from mmjax.fusion.attention_fusion import AttentionFusion
 
 OPTIONS = {
     "cross_attention": {"depth": 2},
-    "co_attention": {},
-    "merged_attention": {},
+    "co_attention": {"depth": 2},
+    "merged_attention": {"depth": 2},
     "bottleneck": {"depth": 3, "fusion_layer": 1},
-    "perceiver": {"append_latents": True},
+    "perceiver": {"depth": 2, "append_latents": True},
     "multimodal_transformer": {},
 }
 

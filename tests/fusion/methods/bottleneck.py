@@ -40,6 +40,6 @@ def bottleneck(p, tokens):
 
 METHOD = Method(
     bottleneck,
-    {"heads": 2, "mlp_dim": 8, "depth": 2, "scan": True, "fusion_layer": 0, "bottlenecks": 2},
+    {"heads": 2, "mlp_dim": 8, "depth": 2, "fusion_layer": 0, "bottlenecks": 2},
     KEY_BIAS,
 )

@@ -22,6 +22,4 @@ def perceiver(p, tokens):
     return Expected(pooled, values, attention=maps)
 
 
-METHOD = Method(
-    perceiver, {"heads": 2, "mlp_dim": 16, "depth": 2, "scan": True, "latents": 3}, KEY_BIAS
-)
+METHOD = Method(perceiver, {"heads": 2, "mlp_dim": 16, "depth": 1, "latents": 3}, KEY_BIAS)
