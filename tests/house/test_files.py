@@ -67,10 +67,13 @@ def test_only_the_cli_prints():
 
 
 def test_test_files_have_names_of_their_own():
-    """Folders of tests are no packages, so each file is imported by its bare name."""
-    counts = Counter(path.name for path in tracked() if path.parts[0] == "tests")
-    python = {name: count for name, count in counts.items() if name.endswith(".py")}
-    assert not [name for name in python if python[name] > 1 and name != "conftest.py"]
+    """Folders of tests are no packages, so each file is imported by its bare name; so is a folder
+    of cases, which is one."""
+    python = [p for p in tracked() if p.parts[0] == "tests" and p.suffix == ".py"]
+    packages = {path.parent for path in python if path.name == "__init__.py"}
+    names = [path.stem for path in python if path.parent not in packages]
+    counts = Counter([*names, *(folder.name for folder in packages)])
+    assert not [name for name, count in counts.items() if count > 1 and name != "conftest"]
 
 
 def test_no_unfinished_work_and_no_addresses_of_machines():
