@@ -29,7 +29,12 @@ LINES = [
     for line in block.replace("\\\n", " ").splitlines()
     if line.strip() and not line.lstrip().startswith("#")
 ]
-START, END = "<!-- benchmarks/results/quickstart.md -->\n", "<!-- end of quickstart.md -->\n"
+TABLES = {
+    "quickstart": "quickstart",
+    "quickstart_minilm": "quickstart",
+    "ablate_fusion": "ablate_fusion",
+}
+"""Each table between two marks, and the benchmark that writes it."""
 PYTHON = [block for language, block in BLOCKS if language == "python"]
 
 
@@ -98,14 +103,19 @@ def test_the_encoder_is_one(tmp_path):
     np.testing.assert_allclose(tokens.pooled, expected, atol=1e-6)
 
 
-def test_figures_come_from_a_result():
+def test_tables_are_known():
+    assert re.findall(r"<!-- benchmarks/results/(\w+)\.md -->", README) == list(TABLES)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_figures_come_from_a_result(name):
     """The table between the marks is the one that the benchmark wrote."""
-    written = ROOT / "benchmarks" / "results" / "quickstart.md"
-    _, _, rest = README.partition(START)
-    between, end, _ = rest.partition(END)
-    assert end, f"the README lacks {START.strip()} and {END.strip()}"
+    written = ROOT / "benchmarks" / "results" / f"{name}.md"
+    _, _, rest = README.partition(f"<!-- benchmarks/results/{name}.md -->\n")
+    between, end, _ = rest.partition(f"<!-- end of {name}.md -->\n")
+    assert end, f"the README lacks the marks of {name}.md"
     if written.exists():
-        told = "run `python -m benchmarks.quickstart --readme`"
+        told = f"run `python -m benchmarks.{TABLES[name]} --readme`"
         assert between.strip() == written.read_text(encoding="utf-8").strip(), told
     else:
         assert "Not measured yet" in between
