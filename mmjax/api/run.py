@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from mmjax.api import searching
+from mmjax.api import probing, searching, zero_shot
 from mmjax.checkpoint.load import load_arrays
 from mmjax.checkpoint.run_folder import RunFolder
 from mmjax.core import config as config_lib
@@ -212,6 +212,16 @@ class Run:
         `run.search("embeddings.npz", "a red car", top=10)`.
         """
         return searching.search(self, index, query, **options)
+
+    def zero_shot(
+        self, data: Any = None, *, names: Sequence[str], **options: Any
+    ) -> list[dict[str, Any]]:
+        """Rows told apart by classes in words, in a joint space; see `mmjax.api.zero_shot`."""
+        return zero_shot.classify(self, data, names=names, **options)
+
+    def probe(self, label: str, data: Any = None, **options: Any) -> dict[str, float]:
+        """How well frozen vectors tell a column's classes; see `mmjax.api.probing.probe`."""
+        return probing.probe(self, label, data, **options)
 
     def _sized(self, config: Any) -> Any:
         """The data settings with an evaluation batch that splits over this run's devices."""

@@ -21,7 +21,18 @@ from mmjax.core.errors import ConfigError, DataError, MMJaxError, TransientError
 
 _MAY_PASS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN)
 
-COMMANDS = ("fit", "train", "evaluate", "predict", "embed", "search", "convert", "describe", "list")
+COMMANDS = (
+    "fit",
+    "train",
+    "evaluate",
+    "predict",
+    "embed",
+    "search",
+    "probe",
+    "convert",
+    "describe",
+    "list",
+)
 
 
 class _Stderr(logging.Handler):
