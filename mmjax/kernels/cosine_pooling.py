@@ -135,17 +135,18 @@ def _call(
     return split_kernel(local, names(operands), names(like), operands, {"b": ROWS})
 
 
-_LOWERED: dict[tuple[str, Backend | None], Any] = {}
-for _name, _xla, _kernel in (
-    ("forward", _formulas, _forward_call),
-    ("backward", _gradients, _backward_call),
-):
-    _on_tpu = functools.partial(_kernel, False)
-    _elsewhere = functools.partial(_kernel, True)
-    _LOWERED[_name, None] = per_platform(f"cosine_pooling_{_name}", _xla, tpu=_on_tpu)
-    _LOWERED[_name, "pallas"] = per_platform(
-        f"cosine_pooling_{_name}_pallas", _elsewhere, tpu=_on_tpu
+_LOWERED = {
+    (name, backend): per_platform(
+        f"cosine_pooling_{name}_{backend or 'xla'}",
+        functools.partial(kernel, True) if backend else formulas,
+        tpu=functools.partial(kernel, False),
     )
+    for name, formulas, kernel in (
+        ("forward", _formulas, _forward_call),
+        ("backward", _gradients, _backward_call),
+    )
+    for backend in (None, "pallas")
+}
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
