@@ -16,7 +16,7 @@ from mmjax.train.config import Config, OptimizerConfig, TrainConfig
 def get_config() -> Config:
     return Config(
         data=DataConfig(
-            source=Spec("av_mnist", image_noise=0.35, sound_noise=1.2),
+            source=Spec("av_mnist", image_noise=0.55, sound_noise=1.3),
             modalities={
                 "image": Spec(
                     "image", columns=("image",), size=28, channels=1, mean=(0.3,), std=(0.4,)
@@ -31,8 +31,16 @@ def get_config() -> Config:
         ),
         model=ModelConfig(
             encoders={
-                "image": Spec("image_cnn", channels=(16, 32), blocks=(0, 0), width=64, dropout=0.3),
-                "audio": Spec("conv1d", channels=(32, 64), dropout=0.3),
+                "image": Spec(
+                    "image_cnn",
+                    stem=4,
+                    channels=(32, 64),
+                    blocks=(0, 0),
+                    pools=("quadrants", "max"),
+                    width=64,
+                    dropout=0.3,
+                ),
+                "audio": Spec("conv1d", fold=2, channels=(32, 64), dropout=0.3),
             },
             fusion=Spec("concat", width=64, dropout=0.3),
         ),
