@@ -19,9 +19,9 @@ SCALE = np.float32(8.0)
 
 
 def albef(a, b, am, bm, qa, qb, scale, alpha, target_scale=None):
-    """`ALBEF.forward` (salesforce/ALBEF, models/model_pretrain.py) in float64.
+    """The contrastive loss of ALBEF (Li et al. 2021, equations 1 to 3 and 6) in float64.
 
-    `target_scale` is the temperature's inverse in its block without gradients.
+    `target_scale` is the inverse of the temperature in the targets, which take no gradient.
     """
     target_scale = scale if target_scale is None else target_scale
     everything = {"a": np.concatenate([am, qa]), "b": np.concatenate([bm, qb])}

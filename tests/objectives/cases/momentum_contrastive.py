@@ -13,7 +13,7 @@ QUEUE = {
 
 
 def reference(scene):
-    """ALBEF's `forward`, row by row, without the row's own example where the queue has it."""
+    """ALBEF's loss, row by row, without the row's own example where the queue has it."""
     rows = scene.rows("text", "image")
     queue = scene.collections["queue"]
     scale = np.exp(scene.params["logit_scale"])

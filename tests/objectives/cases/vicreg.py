@@ -5,7 +5,7 @@ from cases import Case
 
 
 def vicreg(a, b, invariance, variance, covariance):
-    """The three terms of the authors' main_vicreg.py, with numpy's own moments."""
+    """The three terms with the divisors of the released code, by NumPy's own moments."""
     width = a.shape[1]
     loss = invariance * np.mean((a - b) ** 2)
     for one in (a, b):
