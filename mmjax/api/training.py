@@ -85,9 +85,13 @@ def single_modality(config: Config, name: str) -> Config:
             return {key: inner for key, inner in value.items() if key not in others}
         if isinstance(value, tuple):
             return tuple(item for item in value if item not in others)
+        if isinstance(value, Spec):
+            return Spec(value.name, **without_others_in(value.options))
         return value
 
-    options = {key: without_others(value) for key, value in fusion.options.items()}
+    def without_others_in(options: Mapping[str, Any]) -> dict[str, Any]:
+        return {key: without_others(value) for key, value in options.items()}
+
     return dataclasses.replace(
         config,
         data=dataclasses.replace(config.data, modalities={name: config.data.modalities[name]}),
@@ -96,7 +100,7 @@ def single_modality(config: Config, name: str) -> Config:
             encoders={name: config.model.encoders[name]},
             pretrained={k: v for k, v in config.model.pretrained.items() if k == name},
             feature_dropout={k: v for k, v in config.model.feature_dropout.items() if k == name},
-            fusion=Spec(fusion.name, **options),
+            fusion=Spec(fusion.name, **without_others_in(fusion.options)),
             auxiliary_loss=0.0,
             modality_dropout=0.0,
         ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -27,6 +27,8 @@ class AttentionFusion(nn.Module, kw_only=True):
     `dropout` is that of each branch and of the summaries, `attention_dropout` that of the attention
     weights. `scan` compiles one block for all, `remat` says what the backward pass computes again.
     """
+
+    level: ClassVar[str] = "attention"
 
     width: int = 256
     heads: int = 4

@@ -73,7 +73,8 @@ class Decision(Assembly, kw_only=True):
             self.method,
             facts={"names": names, "kind": kind, "log_prior": self.task.log_prior()},
         )
-        if self.combination.needs_head_losses and self.head_loss + self.auxiliary_loss <= 0:
+        weight = self.head_loss + self.auxiliary_loss
+        if self.combination.needs_head_losses and weight <= 0 and len(names) > 1:
             raise ConfigError(
                 109,
                 f"with '{self.method.name}' heads learn from their own losses, whose weight is 0",
