@@ -10,7 +10,13 @@ import jax
 
 from mmjax.core.errors import ConfigError, nearest
 from mmjax.core.typing import Array, Bool, Float
-from mmjax.kernels import attention_chunked, attention_xla
+from mmjax.kernels import (
+    attention_chunked,
+    attention_cudnn,
+    attention_segments,
+    attention_tokamax,
+    attention_xla,
+)
 from mmjax.kernels.attention_problem import (
     Backend,
     Operands,
@@ -23,6 +29,9 @@ from mmjax.kernels.attention_problem import (
 BACKENDS: dict[str, Backend] = {
     "xla": Backend(attention_xla.attend, anything),
     "chunked": Backend(attention_chunked.attend, attention_chunked.serves),
+    "segments": Backend(attention_segments.attend, attention_segments.serves),
+    "cudnn": Backend(attention_cudnn.attend, attention_cudnn.serves),
+    "tokamax": Backend(attention_tokamax.attend, attention_tokamax.serves),
 }
 """To add one: a file with its `attend` and `serves`, a line here, and one in `choose`."""
 
@@ -35,10 +44,17 @@ Mask = Bool[Array, "#b #k #n m"]
 
 
 def choose(problem: Problem, platform: Platform) -> str:
-    """The name of the backend for a problem on a platform, from measurements."""
+    """The name of the backend for a problem on a platform.
+
+    On CPU from measurements; those of accelerators by what they spare, and not measured.
+    """
     long = problem.logits_bytes > _CACHE * problem.rows * problem.heads
     if platform == "cpu" and long and BACKENDS["chunked"].serves(problem):
         return "chunked"
+    if platform == "cuda" and BACKENDS["cudnn"].serves(problem):
+        return "cudnn"
+    if platform in ("cuda", "tpu") and attention_segments.pays(problem):
+        return "segments" if BACKENDS["segments"].serves(problem) else "xla"
     return "xla"
 
 

@@ -22,6 +22,7 @@ def per_platform(
     keeps what the backward passes of all of them need, and cannot hold a Pallas kernel in a program
     for several platforms. This is a primitive: only what is lowered is traced, also when that is
     done for another machine. It has no gradient, and is meant for use inside a `jax.custom_vjp`.
+    Nobody splits a kernel over several devices outside a mesh context: `default` is used there.
     The first axis of every array are rows: `vmap` adds its own to them. Keyword arguments are
     static and hashable.
     """
@@ -41,9 +42,13 @@ def per_platform(
 
     primitive.def_abstract_eval(abstract)
     primitive.def_impl(lambda *leaves, **params: run(*leaves, params=tuple(params.items())))
-    for platform, function in ((None, default), *platforms.items()):
-        rule = mlir.lower_fun(functools.partial(flat, function), multiple_results=True)
-        mlir.register_lowering(primitive, rule, platform=platform)
+    plain, *special = (
+        mlir.lower_fun(functools.partial(flat, function), multiple_results=True)
+        for function in (default, *platforms.values())
+    )
+    mlir.register_lowering(primitive, plain)
+    for platform, rule in zip(platforms, special, strict=True):
+        mlir.register_lowering(primitive, functools.partial(_lower, rule, plain), platform=platform)
     batching.primitive_batchers[primitive] = functools.partial(_batched, primitive)
 
     def call(*operands: Any, **static: Any) -> Any:
@@ -53,6 +58,12 @@ def per_platform(
         return jax.tree.unflatten(jax.tree.structure(shapes), found)
 
     return call
+
+
+def _lower(rule: Any, plain: Any, context: Any, *operands: Any, **params: Any) -> Any:
+    devices = getattr(context.module_context.axis_context, "num_devices", None) or 1
+    alone = devices == 1 or not jax.sharding.get_abstract_mesh().empty
+    return (rule if alone else plain)(context, *operands, **params)
 
 
 def _batched(primitive: Primitive, leaves: Any, axes: Any, **params: Any) -> Any:

@@ -130,7 +130,7 @@ def _xla_backward(queries, segments, output, lse, cotangent, *, scale):
         logits = _logits(scale, queries, key, valid)
         p = jnp.where(valid[:, None] != 0, jnp.exp(logits - lse[..., None]), 0.0)
         dp = jnp.einsum("bknh,bkmh->bknm", cotangent, value, preferred_element_type=jnp.float32)
-        ds = p * (dp - delta[..., None]) * scale
+        ds = jnp.where(valid[:, None] != 0, p * (dp - delta[..., None]) * scale, 0.0)
         dq = dq + _weighted("bknm,bkmh->bknh", ds, key)
         dk.append(_weighted("bknm,bknh->bkmh", ds, queries).astype(key.dtype))
         dv.append(_weighted("bknm,bknh->bkmh", p, cotangent).astype(value.dtype))

@@ -100,7 +100,7 @@ def _block(refs, index, block):
 def _probabilities(q, k, v, valid, cotangent, lse, delta, scale):
     """The probabilities of a block, and the gradient by its logits."""
     p = jnp.where(valid, jnp.exp(_dot_t(q, k) * scale - lse), 0.0)
-    return p, p * (_dot_t(cotangent, v) - delta)
+    return p, jnp.where(valid, p * (_dot_t(cotangent, v) - delta), 0.0)
 
 
 def _at(index, block: int):

@@ -85,12 +85,15 @@ def test_output_and_gradients_are_those_of_one_softmax(run):
 
 def test_what_padding_holds_changes_nothing(run):
     hidden = [~mask[:, :, None, None] for mask in MASKS]
-    keys = tuple(np.where(pad, np.float32(1e6), one) for one, pad in zip(KEYS, hidden, strict=True))
-    values = tuple(
-        np.where(pad, np.float32(-1e6), one) for one, pad in zip(VALUES, hidden, strict=True)
-    )
+
+    def filled(arrays, content):
+        pairs = zip(arrays, hidden, strict=True)
+        return tuple(np.where(pad, np.float32(content), one) for one, pad in pairs)
+
     ours = run(Q, KEYS, VALUES, MASKS, COTANGENT)
-    jax.tree.map(np.testing.assert_array_equal, ours, run(Q, keys, values, MASKS, COTANGENT))
+    for keys, values in ((1e6, -1e6), (-1e30, 3e38), (3e38, -3e38)):
+        other = run(Q, filled(KEYS, keys), filled(VALUES, values), MASKS, COTANGENT)
+        jax.tree.map(np.testing.assert_array_equal, ours, other)
     for grads in ours[2:]:
         for grad, pad in zip(grads, MASKS, strict=True):
             assert not np.asarray(grad)[~pad].any()

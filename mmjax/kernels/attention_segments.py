@@ -1,0 +1,43 @@
+"""Attention by the library's own fused kernel over segments."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+
+from mmjax.core.typing import Array
+from mmjax.kernels.attention_problem import Operands, Problem
+from mmjax.kernels.segment_attention import segment_attention
+
+_TILE = 128 * 128
+"""Logits of one row and head: as many as one product of a TPU's matrix unit has results."""
+
+
+def serves(problem: Problem) -> bool:
+    """One mask for all queries of a row, and no more than the output asked for."""
+    return (
+        problem.mask != "full"
+        and not problem.bias
+        and not problem.weights
+        and problem.dropout_rate == 0.0
+    )
+
+
+def pays(problem: Problem) -> bool:
+    """Whether the logits are worth a kernel; by reasoning, it has not been measured.
+
+    Below a tile there is nothing to keep out of memory, and XLA fuses the softmax by itself.
+    """
+    return problem.queries * sum(problem.keys) >= _TILE
+
+
+def attend(operands: Operands, problem: Problem) -> tuple[Array, None]:
+    """A Pallas kernel on TPU and CUDA; `segment_attention` has the whole story."""
+    rows = problem.rows
+    masks = [
+        None if mask is None else jnp.broadcast_to(mask[:, 0, 0], (rows, mask.shape[-1]))
+        for mask in operands.masks
+    ]
+    output = segment_attention(
+        operands.queries, operands.keys, operands.values, masks, scale=problem.scale
+    )
+    return output, None
