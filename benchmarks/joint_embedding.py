@@ -28,7 +28,13 @@ from mmjax.kernels.cosine_pooling import EPS, Backend
 from mmjax.kernels.joint_embedding import Pool, joint_embedding
 
 LETTERS = "b d e"
-SIZES = ("b32-d768-e512", "b256-d768-e512", "b1024-d1024-e1024")
+SIZES = (
+    "b8-d768-e512",
+    "b32-d768-e512",
+    "b64-d768-e512",
+    "b256-d768-e512",
+    "b512-d768-e768",
+)
 POOLS = get_args(Pool)
 MODALITIES = 3
 Tree = Any
