@@ -44,6 +44,7 @@ from mmjax.writers.console import say
 PROTOCOLS = {
     "quickstart": (
         "model.encoders.image.channels=(16, 32, 64)",
+        "model.auxiliary_loss=0.0",
         "data.modalities.text.max_length=48",
         "train.duration=8 epochs",
         "train.evaluate_every=2 epochs",
