@@ -12,7 +12,7 @@ from mmjax.core.types import ObjectiveOutput
 from mmjax.core.typing import Array, Bool, Float
 from mmjax.objectives.base import Context, Objective, Request
 from mmjax.objectives.momentum import averaged
-from mmjax.objectives.pairwise import MASKED, cosines, mean_over, over_pairs
+from mmjax.objectives.pairwise import MASKED, by_rows, cosines, mean_over, over_pairs
 
 
 def distillation_loss(
@@ -31,13 +31,20 @@ def distillation_loss(
     no choice. In float32.
     """
     rows = jnp.ones(student.shape[0], bool) if mask is None else mask
+    return mean_over(_divergence(student, teacher, temperature, columns), rows)
+
+
+def _divergence(
+    student: Array, teacher: Array, temperature: float, columns: Array | None
+) -> Float[Array, "b"]:
+    """Of each row."""
     shown = jnp.ones(student.shape[1], bool) if columns is None else columns
     ours, theirs = (
         jax.nn.log_softmax(jnp.where(shown, logits.astype(jnp.float32) / temperature, MASKED))
         for logits in (student, jax.lax.stop_gradient(teacher))
     )
     terms = jnp.where(shown, jnp.exp(theirs) * (theirs - ours), 0.0)
-    return temperature**2 * mean_over(terms.sum(axis=1), rows)
+    return temperature**2 * terms.sum(axis=1)
 
 
 class Distillation(Objective, kw_only=True):
@@ -51,6 +58,8 @@ class Distillation(Objective, kw_only=True):
     modalities: tuple[str, ...] = ("text", "image")
     temperature: float = 0.07
     softening: float = 2.0
+    chunk: int | None = None
+    """Rows of the similarities that exist at a time; None is all."""
 
     batch_coupled: ClassVar[bool] = True
     uses_joint_space: ClassVar[bool] = True
@@ -63,16 +72,21 @@ class Distillation(Objective, kw_only=True):
 
     @nn.compact
     def __call__(self, context: Context, *, train: bool) -> ObjectiveOutput:
-        def loss(a: str, b: str, rows: Array) -> Array:
-            ours = cosines(context.embed(a), context.embed(b)) / self.temperature
-            theirs = cosines(context.embed(averaged(a)), context.embed(averaged(b)))
-            theirs = theirs / self.temperature
-            ways = [
-                distillation_loss(
-                    student, teacher, temperature=self.softening, mask=rows, columns=rows
+        def one_way(a: str, b: str, rows: Array) -> Array:
+            ours, theirs = (context.embed(name) for name in (b, averaged(b)))
+
+            def losses(student: Array, teacher: Array) -> Array:
+                return _divergence(
+                    cosines(student, ours) / self.temperature,
+                    cosines(teacher, theirs) / self.temperature,
+                    self.softening,
+                    rows,
                 )
-                for student, teacher in ((ours, theirs), (ours.T, theirs.T))
-            ]
-            return 0.5 * (ways[0] + ways[1])
+
+            anchors = context.embed(a), context.embed(averaged(a))
+            return mean_over(by_rows(losses, anchors, self.chunk), rows)
+
+        def loss(a: str, b: str, rows: Array) -> Array:
+            return 0.5 * (one_way(a, b, rows) + one_way(b, a, rows))
 
         return over_pairs(context, self.modalities, loss)

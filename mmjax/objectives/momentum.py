@@ -15,7 +15,7 @@ from mmjax.core.types import ObjectiveOutput
 from mmjax.core.typing import Array, Bool, Float
 from mmjax.nn.dense import parameter
 from mmjax.objectives.base import Context, Objective, Request
-from mmjax.objectives.pairwise import MASKED, cosines, mean_over, over_pairs
+from mmjax.objectives.pairwise import MASKED, by_rows, cosines, mean_over, over_pairs
 from mmjax.objectives.queue import Queue, empty_queue, enqueue
 
 
@@ -31,6 +31,7 @@ def momentum_contrastive_loss(
     alpha: Float[Array, ""] | float = 0.4,
     mask: Bool[Array, "b"] | None = None,
     queue_valid: Bool[Array, "k"] | Bool[Array, "b k"] | None = None,
+    chunk: int | None = None,
 ) -> Float[Array, ""]:
     """InfoNCE both ways against averaged vectors, with soft targets; the mean of the two.
 
@@ -39,30 +40,33 @@ def momentum_contrastive_loss(
     2021, equation 6, in the cross-entropy form of its code; alpha 0 is MoCo (He et al. 2020).
     Nothing flows back through targets, averaged vectors and queues. Vectors are taken as they are
     given. Rows where `mask` is False are no pair and nobody's negative, as are those of the queues
-    where `queue_valid` is False, for all rows or for each. In float32.
+    where `queue_valid` is False, for all rows or for each. With `chunk`, which divides b, no more
+    than `chunk` rows of the similarities `[b b+k]` exist at a time, in the backward pass too. In
+    float32.
     """
     size = a.shape[0]
     valid = jnp.ones(size, bool) if mask is None else mask
     seen = jnp.ones(queue_a.shape[0], bool) if queue_valid is None else queue_valid
     scale = jnp.asarray(logit_scale, jnp.float32)
-    shown = jnp.concatenate(
-        [
-            jnp.broadcast_to(valid, (size, size)),
-            jnp.broadcast_to(seen, (size, queue_a.shape[0])),
-        ],
-        axis=1,
-    )
+    per_row = (seen,) if seen.ndim == 2 else ()
 
     def one_way(vectors: Array, averaged: Array, others: Array, queue: Array) -> Array:
         candidates = jax.lax.stop_gradient(jnp.concatenate([others, queue.astype(others.dtype)]))
-        guess = jnp.where(
-            shown, jax.lax.stop_gradient(scale) * cosines(averaged, candidates), MASKED
-        )
-        own = jnp.eye(size, candidates.shape[0])
-        targets = alpha * jax.nn.softmax(jax.lax.stop_gradient(guess)) + (1.0 - alpha) * own
-        logits = jnp.where(shown, scale * cosines(vectors, candidates), MASKED)
-        log_p = jnp.where(shown, jax.nn.log_softmax(logits), 0.0)
-        return mean_over(-jnp.sum(targets * log_p, axis=1), valid)
+
+        def losses(index: Array, own: Array, teacher: Array, entries: Array = seen) -> Array:
+            rows = len(index)
+            both = (valid, (rows, size)), (entries, (rows, queue.shape[0]))
+            shown = jnp.concatenate([jnp.broadcast_to(*one) for one in both], axis=1)
+            guess = jax.lax.stop_gradient(scale * cosines(teacher, candidates))
+            guess = jax.nn.softmax(jnp.where(shown, guess, MASKED))
+            one_hot = index[:, None] == jnp.arange(shown.shape[1])
+            targets = alpha * guess + (1.0 - alpha) * one_hot
+            logits = jnp.where(shown, scale * cosines(own, candidates), MASKED)
+            log_p = jnp.where(shown, jax.nn.log_softmax(logits), 0.0)
+            return -jnp.sum(targets * log_p, axis=1)
+
+        rows = (jnp.arange(size), vectors, averaged, *per_row)
+        return mean_over(by_rows(losses, rows, chunk), valid)
 
     ways = one_way(a, a_momentum, b_momentum, queue_b), one_way(b, b_momentum, a_momentum, queue_a)
     return 0.5 * (ways[0] + ways[1])
@@ -84,6 +88,8 @@ class MomentumContrastive(Objective, kw_only=True):
     """The share of the averaged model's similarities in the targets."""
     temperature: float = 0.07
     max_scale: float = 1000.0
+    chunk: int | None = None
+    """Rows of the similarities that exist at a time; None is all."""
 
     batch_coupled: ClassVar[bool] = True
     uses_joint_space: ClassVar[bool] = True
@@ -120,6 +126,7 @@ class MomentumContrastive(Objective, kw_only=True):
                 alpha=self.alpha,
                 mask=found,
                 queue_valid=seen,
+                chunk=self.chunk,
             )
 
         found = over_pairs(context, self.modalities, loss)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
+import einops
 import jax
 import jax.numpy as jnp
 
@@ -11,6 +13,7 @@ from mmjax.core.errors import ConfigError
 from mmjax.core.types import ObjectiveOutput
 from mmjax.core.typing import Array, Bool, Float
 from mmjax.objectives.base import Context, pairs, require_modalities
+from mmjax.objectives.contrastive import check_chunk
 
 MASKED = -1e30
 """What stands for minus infinity among logits: its differences are finite."""
@@ -53,6 +56,21 @@ def over_pairs(
 def cosines(a: Float[Array, "b e"], b: Float[Array, "m e"]) -> Float[Array, "b m"]:
     """The products of all rows, added up in float32."""
     return jnp.einsum("be,me->bm", a, b, preferred_element_type=jnp.float32)
+
+
+def by_rows(function: Callable[..., Any], rows: Sequence[Array], chunk: int | None) -> Any:
+    """`function(*rows)`, row by row in its results, with no more than `chunk` rows at a time.
+
+    What it makes on the way is made again in the backward pass. The rows of a chunk lie across the
+    batch, so each chunk is spread over the whole mesh. `chunk` divides the batch; None is all.
+    """
+    size = rows[0].shape[0]
+    if chunk is None or chunk == size:
+        return function(*rows)
+    check_chunk(chunk, size)
+    parts = [einops.rearrange(x, "(c k) ... -> k c ...", c=chunk) for x in rows]
+    found = jax.lax.map(lambda part: jax.checkpoint(function)(*part), parts)
+    return jax.tree.map(lambda x: einops.rearrange(x, "k c ... -> (c k) ..."), found)
 
 
 def mean_over(losses: Float[Array, "b"], rows: Bool[Array, "b"]) -> Float[Array, ""]:

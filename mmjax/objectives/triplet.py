@@ -11,7 +11,7 @@ from flax import linen as nn
 from mmjax.core.types import ObjectiveOutput
 from mmjax.core.typing import Array, Bool, Float
 from mmjax.objectives.base import Context, Objective
-from mmjax.objectives.pairwise import MASKED, cosines, mean_over, over_pairs
+from mmjax.objectives.pairwise import MASKED, by_rows, cosines, mean_over, over_pairs
 
 Mining = Literal["hard", "all"]
 
@@ -23,6 +23,7 @@ def triplet_loss(
     margin: float = 0.2,
     mining: Mining = "hard",
     mask: Bool[Array, "b"] | None = None,
+    chunk: int | None = None,
 ) -> Float[Array, ""]:
     """max(0, margin + d(i, i) - d(i, j)) both ways, the mean of the two; d is 1 - cosine.
 
@@ -30,25 +31,27 @@ def triplet_loss(
     other rows there: the nearest alone ("hard": Hermans et al. 2017, equation 5; across modalities
     VSE++, Faghri et al. 2018, equation 6), or the mean over them ("all", equation 6 of Hermans).
     Vectors are of unit length, as they are given. Rows where `mask` is False are no pair and
-    nobody's negative; a pair alone has no triplet. In float32.
+    nobody's negative; a pair alone has no triplet. With `chunk`, which divides b, no more than
+    `chunk` rows of the similarities exist at a time, in the backward pass too. In float32.
     """
     size = a.shape[0]
     valid = jnp.ones(size, bool) if mask is None else mask
-    others = valid[None, :] & ~jnp.eye(size, dtype=bool)
-    similarity = cosines(a, b)
-    own = jnp.diagonal(similarity)
-    anchors = valid & others.any(axis=1)
+    anchors = valid & (valid.sum() > 1)
 
-    def one_way(similarity: Array) -> Array:
-        if mining == "hard":
-            nearest = jnp.where(others, similarity, MASKED).max(axis=1)
-            losses = jax.nn.relu(margin - own + nearest)
-        else:
+    def one_way(ours: Array, theirs: Array) -> Array:
+        def losses(index: Array, anchor: Array, positive: Array) -> Array:
+            others = valid[None, :] & (index[:, None] != jnp.arange(size))
+            own = jnp.sum(anchor.astype(jnp.float32) * positive.astype(jnp.float32), axis=1)
+            similarity = cosines(anchor, theirs)
+            if mining == "hard":
+                nearest = jnp.where(others, similarity, MASKED).max(axis=1)
+                return jax.nn.relu(margin - own + nearest)
             each = jax.nn.relu(margin - own[:, None] + similarity)
-            losses = jnp.where(others, each, 0.0).sum(axis=1) / jnp.maximum(others.sum(axis=1), 1)
-        return mean_over(losses, anchors)
+            return jnp.where(others, each, 0.0).sum(axis=1) / jnp.maximum(others.sum(axis=1), 1)
 
-    return 0.5 * (one_way(similarity) + one_way(similarity.T))
+        return mean_over(by_rows(losses, (jnp.arange(size), ours, theirs), chunk), anchors)
+
+    return 0.5 * (one_way(a, b) + one_way(b, a))
 
 
 class Triplet(Objective, kw_only=True):
@@ -58,6 +61,8 @@ class Triplet(Objective, kw_only=True):
     """Those that are paired; none is all of the model's."""
     margin: float = 0.2
     mining: Mining = "hard"
+    chunk: int | None = None
+    """Rows of the similarities that exist at a time; None is all."""
 
     batch_coupled: ClassVar[bool] = True
     uses_joint_space: ClassVar[bool] = True
@@ -68,7 +73,13 @@ class Triplet(Objective, kw_only=True):
     @nn.compact
     def __call__(self, context: Context, *, train: bool) -> ObjectiveOutput:
         def loss(a: str, b: str, rows: Array) -> Array:
-            ours, theirs = context.embed(a), context.embed(b)
-            return triplet_loss(ours, theirs, margin=self.margin, mining=self.mining, mask=rows)
+            return triplet_loss(
+                context.embed(a),
+                context.embed(b),
+                margin=self.margin,
+                mining=self.mining,
+                mask=rows,
+                chunk=self.chunk,
+            )
 
         return over_pairs(context, self.modalities, loss)

@@ -22,23 +22,24 @@ def make_module(**terms):
     )
 
 
-ALL = make_module(
-    momentum=objectives.build("momentum_contrastive", queue_size=40),
-    matching=objectives.build("matching"),
-    triplet=objectives.build("triplet", mining="all"),
-    vicreg=objectives.build("vicreg", width=4, depth=1, weight=0.1),
-    distillation=objectives.build("distillation"),
-)
+def several(chunk=None):
+    return make_module(
+        momentum=objectives.build("momentum_contrastive", queue_size=40, chunk=chunk),
+        matching=objectives.build("matching"),
+        triplet=objectives.build("triplet", mining="all", chunk=chunk),
+        vicreg=objectives.build("vicreg", width=4, depth=1, weight=0.1),
+        distillation=objectives.build("distillation", chunk=chunk),
+    )
 
 
 @pytest.fixture(scope="module")
 def whole():
-    return one_step(ALL, 1, MeshConfig(1, 1, 1), ema=True)
+    return one_step(several(), 1, MeshConfig(1, 1, 1), ema=True)
 
 
-def test_micro_batches_on_a_mesh_give_the_step_of_the_whole_batch(whole):
+def test_micro_batches_and_chunks_on_a_mesh_give_the_step_of_the_whole_batch(whole):
     """Loss, gradients, sums, and the queue: the same negatives are sampled."""
-    state, values = one_step(ALL, 2, MeshConfig(2, 2, 2), ema=True)
+    state, values = one_step(several(chunk=8), 2, MeshConfig(2, 2, 2), ema=True)
     assert values["loss"] == pytest.approx(float(whole[1]["loss"]), rel=1e-6)
     jax.tree.map(
         lambda ours, theirs: np.testing.assert_allclose(ours, theirs, atol=2e-5),

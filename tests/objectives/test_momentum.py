@@ -1,6 +1,7 @@
 """ALBEF's loss against its code's formula, and the queue against Python's own."""
 
 import collections
+import functools
 
 import jax
 import losses
@@ -35,22 +36,25 @@ def albef(a, b, am, bm, qa, qb, scale, alpha, target_scale=None):
     return sum(ways) / 2
 
 
-@jax.jit
-def run(arrays, scale, alpha, mask, seen):
+@functools.partial(jax.jit, static_argnames="chunk")
+def run(arrays, scale, alpha, mask, seen, chunk=None):
     def loss(arrays, scale):
-        return momentum_contrastive_loss(*arrays, scale, alpha=alpha, mask=mask, queue_valid=seen)
+        return momentum_contrastive_loss(
+            *arrays, scale, alpha=alpha, mask=mask, queue_valid=seen, chunk=chunk
+        )
 
     return jax.value_and_grad(loss, argnums=(0, 1))(arrays, scale)
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.4])
 @pytest.mark.parametrize("masked", [False, True])
-def test_loss_and_gradient_agree_with_albef(alpha, masked):
+@pytest.mark.parametrize("chunk", [None, 2])
+def test_loss_and_gradient_agree_with_albef(alpha, masked, chunk):
     mask, seen = np.ones(6, bool), np.ones(9, bool)
     if masked:
         mask[[1, 4]] = seen[[0, 7]] = False
     arrays = (A, B, AM, BM, QA, QB)
-    loss, (grads, of_scale) = run(arrays, SCALE, alpha, mask, seen)
+    loss, (grads, of_scale) = run(arrays, SCALE, alpha, mask, seen, chunk)
 
     def expected(a, b, scale):
         kept = [np.float64(x)[mask] for x in (a, b, AM, BM)]
@@ -71,10 +75,11 @@ def test_without_queue_and_soft_targets_it_is_infonce():
     assert float(found) == pytest.approx(losses.clip(A, B, SCALE), rel=1e-6)
 
 
-def test_an_entry_may_be_left_out_for_one_row_alone():
+@pytest.mark.parametrize("chunk", [None, 3])
+def test_an_entry_may_be_left_out_for_one_row_alone(chunk):
     seen = np.ones((6, 9), bool)
     seen[2, 3] = False
-    loss, _ = run((A, B, AM, BM, QA, QB), SCALE, 0.4, np.ones(6, bool), seen)
+    loss, _ = run((A, B, AM, BM, QA, QB), SCALE, 0.4, np.ones(6, bool), seen, chunk)
     whole = albef(*map(np.float64, (A, B, AM, BM, QA, QB)), 8.0, 0.4)
     less = np.delete(np.float64(QA), 3, 0), np.delete(np.float64(QB), 3, 0)
 

@@ -9,8 +9,10 @@ from cases import distillation, triplet, vicreg
 from scipy import special
 
 from mmjax import objectives
+from mmjax.core.errors import ConfigError
 from mmjax.objectives import (
     distillation_loss,
+    momentum_contrastive_loss,
     supervised_contrastive_loss,
     triplet_loss,
     vicreg_loss,
@@ -36,14 +38,14 @@ def supervised(a, mask):
 
 CASES = {
     "supervised": (
-        lambda a, mask: supervised_contrastive_loss(a, LABELS, 1 / 0.3, mask=mask),
+        lambda a, mask, **o: supervised_contrastive_loss(a, LABELS, 1 / 0.3, mask=mask, **o),
         supervised,
         (A,),
     ),
     **{
         mining: (
-            lambda a, b, mask, mining=mining: triplet_loss(
-                a, b, margin=0.4, mining=mining, mask=mask
+            lambda a, b, mask, mining=mining, **o: triplet_loss(
+                a, b, margin=0.4, mining=mining, mask=mask, **o
             ),
             lambda a, b, mask, mining=mining: triplet.triplet(a[mask], b[mask], 0.4, mining),
             (A, B),
@@ -68,13 +70,19 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_loss_and_gradient_agree_with_the_formula(name):
+CHUNKED = ("supervised", "hard", "all")
+
+
+@pytest.mark.parametrize(
+    ("name", "chunk"), [*((name, None) for name in CASES), *((name, 2) for name in CHUNKED)]
+)
+def test_loss_and_gradient_agree_with_the_formula(name, chunk):
     ours, theirs, arrays = CASES[name]
+    options = {"chunk": chunk} if chunk else {}
 
     @jax.jit
     def run(arrays, mask):
-        loss = lambda *arrays: ours(*arrays, mask)  # noqa: E731
+        loss = lambda *arrays: ours(*arrays, mask, **options)  # noqa: E731
         return jax.value_and_grad(loss, argnums=tuple(range(len(arrays))))(*arrays)
 
     for mask in (np.ones(8, bool), MASK):
@@ -88,6 +96,31 @@ def test_loss_and_gradient_agree_with_the_formula(name):
     loss, grads = run(arrays, np.zeros(8, bool))
     assert float(loss) == 0.0
     assert not any(np.asarray(grad).any() for grad in grads)
+
+
+MEMORY = {
+    "supervised": lambda a, b, chunk: supervised_contrastive_loss(
+        jnp.concatenate([a, b]), jnp.arange(2 * len(a)) % 7, 5.0, chunk=chunk
+    ),
+    "triplet": lambda a, b, chunk: triplet_loss(a, b, mining="all", chunk=chunk),
+    "momentum": lambda a, b, chunk: momentum_contrastive_loss(a, b, a, b, a, b, 5.0, chunk=chunk),
+}
+
+
+@pytest.mark.parametrize("name", MEMORY)
+def test_the_largest_buffer_grows_with_the_chunk(name):
+    """Temporary memory of the compiled gradient, whole and chunked, at two sizes of the batch."""
+
+    def temporary(rows, chunk):
+        shape = jax.ShapeDtypeStruct((rows, 8), jnp.float32)
+        loss = lambda a, b: MEMORY[name](a, b, chunk)  # noqa: E731
+        compiled = jax.jit(jax.grad(loss, argnums=(0, 1))).lower(shape, shape).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    whole, chunked = temporary(1024, None), temporary(1024, 64)
+    assert whole > 8 * chunked
+    # With a fixed chunk, twice the rows take twice the memory, not four times.
+    assert temporary(2048, 64) < 2.5 * chunked
 
 
 def test_distillation_is_a_divergence():
@@ -118,6 +151,11 @@ def test_vicreg_of_collapsed_vectors_costs_the_whole_variance():
 
 def test_labels_that_no_other_row_has_give_no_loss():
     assert float(supervised_contrastive_loss(A, np.arange(8), 5.0)) == 0.0
+
+
+def test_a_chunk_that_does_not_divide_the_batch_is_refused():
+    with pytest.raises(ConfigError, match="chunk=3 does not divide the batch of 8"):
+        triplet_loss(A, B, chunk=3)
 
 
 def test_every_loss_is_found_by_its_name():

@@ -21,4 +21,4 @@ def reference(scene):
     return (distillation(ours, theirs, 1.5) + distillation(ours.T, theirs.T, 1.5)) / 2
 
 
-CASE = Case(reference, {"temperature": 0.5, "softening": 1.5})
+CASE = Case(reference, {"temperature": 0.5, "softening": 1.5, "chunk": 4})
