@@ -8,8 +8,8 @@ from mmjax.core.typing import Array
 from mmjax.kernels.attention_problem import Operands, Problem
 from mmjax.kernels.segment_attention import segment_attention
 
-_TILE = 128 * 128
-"""Logits of one row and head: as many as one product of a TPU's matrix unit has results."""
+_LOGITS = 256 * 256
+"""Of one row and head."""
 
 
 def serves(problem: Problem) -> bool:
@@ -25,9 +25,10 @@ def serves(problem: Problem) -> bool:
 def pays(problem: Problem) -> bool:
     """Whether the logits are worth a kernel; by reasoning, it has not been measured.
 
-    Below a tile there is nothing to keep out of memory, and XLA fuses the softmax by itself.
+    On TPU the kernel keeps two numbers a query that take 128 lanes each, as much as the logits of
+    256 keys; short ones XLA fuses by itself.
     """
-    return problem.queries * sum(problem.keys) >= _TILE
+    return problem.queries * sum(problem.keys) >= _LOGITS
 
 
 def attend(operands: Operands, problem: Problem) -> tuple[Array, None]:

@@ -26,8 +26,9 @@ def serves(
     """Whether the kernel takes these lengths, head dimension and bytes of a number.
 
     On TPU, the keys and values of one row and head, and in the backward pass its queries, must fit
-    the vector memory: up to a head dimension of 128, about 9,000 keys in all and 3,000 queries in
-    bfloat16, 4,800 and 2,300 in float32. On CUDA, the head dimension is at most 128.
+    the vector memory: up to a head dimension of 128, about 9,000 keys in all beside few queries,
+    3,000 queries beside few keys, or 2,000 of both in bfloat16; 4,800, 2,300 or 1,500 in float32.
+    On CUDA, the head dimension is at most 128.
     """
     if platform == "cuda":
         return head_dim <= 128
