@@ -72,7 +72,7 @@ def dkv_kernel(stops, *refs, segment, queries, scale):
         return dk + _dot(ds.astype(q.dtype).T, q), dv
 
     reached = pl.program_id(2) < stops[pl.program_id(0), segment]
-    count = jnp.where(reached, of_queries[0].shape[0] // queries, 0)
+    count = reached.astype(jnp.int32) * (of_queries[0].shape[0] // queries)
     zeros = jnp.zeros(k.shape, jnp.float32)
     dk, dv = jax.lax.fori_loop(0, count, step, (zeros, zeros))
     dk_ref[...] = (dk * scale).astype(dk_ref.dtype)
