@@ -50,9 +50,9 @@ def _divergence(
 class Distillation(Objective, kw_only=True):
     """`distillation_loss` of the similarities of pairs, from the averaged model's; both ways.
 
-    Needs averaged parameters. The logits of a row are its cosines with all rows of the other
-    modality in the joint space, divided by `temperature`; `softening` is the temperature of the
-    distillation.
+    Needs averaged parameters; evaluation uses these themselves, and finds 0. The logits of a row
+    are its cosines with all rows of the other modality in the joint space, divided by
+    `temperature`; `softening` is the temperature of the distillation.
     """
 
     modalities: tuple[str, ...] = ("text", "image")

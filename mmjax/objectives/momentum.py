@@ -78,14 +78,17 @@ class MomentumContrastive(Objective, kw_only=True):
     Needs averaged parameters: their encoders and projections make the targets and the candidates.
     The last `queue_size` examples that had all `modalities` are negatives too, kept in the
     collection `queue`; an entry that is the row's own example, from an earlier pass over the data,
-    is none. The queue starts empty and is written in training alone. `logit_scale` starts at
-    1 / `temperature`, is learned, and stays below `max_scale`.
+    is none. The queue starts empty and is written in training alone; without one (`queue_size` 0)
+    the batch alone has negatives. `logit_scale` starts at 1 / `temperature`, is learned, and stays
+    below `max_scale`.
     """
 
     modalities: tuple[str, ...] = ("text", "image")
     queue_size: int = 65536
     alpha: float = 0.4
     """The share of the averaged model's similarities in the targets."""
+    alpha_warmup: int = 0
+    """Training examples over which `alpha` rises from 0; those of the first epoch in ALBEF."""
     temperature: float = 0.07
     max_scale: float = 1000.0
     chunk: int | None = None
@@ -114,6 +117,8 @@ class MomentumContrastive(Objective, kw_only=True):
         rows = jnp.asarray(context.batch.row)
         seen = queue.valid[None, :] & (queue.row[None, :] != rows[:, None])
 
+        alpha = self._alpha(context.rows(), train=train)
+
         def loss(a: str, b: str, found: Array) -> Array:
             return momentum_contrastive_loss(
                 context.embed(a),
@@ -123,7 +128,7 @@ class MomentumContrastive(Objective, kw_only=True):
                 queue.vectors[a],
                 queue.vectors[b],
                 scale,
-                alpha=self.alpha,
+                alpha=alpha,
                 mask=found,
                 queue_valid=seen,
                 chunk=self.chunk,
@@ -141,9 +146,23 @@ class MomentumContrastive(Objective, kw_only=True):
         }
         return ObjectiveOutput(found.loss, found.weight, {**found.metrics, **extra})
 
+    def _alpha(self, rows: Array, *, train: bool) -> Array | float:
+        """The share after the examples that were seen before these rows."""
+        if not (self.alpha_warmup and self._has_state(train=train)):
+            return self.alpha
+        examples = self.variable("queue", "examples", jnp.zeros, (), jnp.int32)
+        share = examples.value / self.alpha_warmup
+        if train and not self.is_initializing():
+            examples.value = jnp.minimum(examples.value + rows.sum(), self.alpha_warmup)
+        return self.alpha * share
+
+    def _has_state(self, *, train: bool) -> bool:
+        kept = self.has_variable("queue", "row")
+        return train or kept or self.is_mutable_collection("queue")
+
     def _kept(self, empty: Queue, *, train: bool) -> Mapping[str, nn.Variable]:
         """The queue's parts; nothing in evaluation where none is kept."""
-        if not (train or self.has_variable("queue", "row") or self.is_mutable_collection("queue")):
+        if not self._has_state(train=train):
             return {}
         return {
             field.name: self.variable(

@@ -45,6 +45,8 @@ def enqueue(
     Of more rows than there are entries, the last ones stay.
     """
     size = queue.row.shape[0]
+    if not size:
+        return queue
     order = jnp.cumsum(keep) - 1
     count = keep.sum().astype(jnp.int32)
     # Entries beyond the end are dropped; no entry is written twice.

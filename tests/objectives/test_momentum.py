@@ -139,3 +139,31 @@ def test_the_queue_is_written_in_training_alone():
     # The same examples again are no negatives of themselves, but of all other rows.
     assert float(again.loss) > float(output.loss)
     assert float(again.metrics["queue_filled_sum"]) == len(kept) * (ROWS - 1)
+
+
+def test_soft_targets_fade_in_and_a_queue_may_have_no_room():
+    """Two steps of 7 rows with a warm-up of 10: alpha is 0, then 0.7 of it, then whole."""
+    module = objectives.build(
+        "momentum_contrastive", queue_size=0, alpha=0.5, alpha_warmup=10, temperature=0.5
+    )
+    batch = make_batch()
+    context = make_context(batch, make_encoded(module, batch, {}))
+
+    @jax.jit
+    def run():
+        variables = module.init(jax.random.key(0), context, train=False)
+        found = []
+        for _ in range(3):
+            output, new = module.apply(variables, context, train=True, mutable=["queue"])
+            variables = {**variables, **new}
+            found.append((output.loss, new["queue"]["examples"]))
+        return found
+
+    rows = np.flatnonzero(batch.present["text"] & batch.present["image"])
+    names = ("text", "image", "text/momentum", "image/momentum")
+    vectors = [np.float64(context.embed(name))[rows] for name in names]
+    nothing = np.zeros((0, 4))
+    for (loss, seen), share, count in zip(run(), (0.0, 0.7, 1.0), (7, 10, 10), strict=True):
+        expected = albef(*vectors, nothing, nothing, 2.0, 0.5 * share)
+        assert float(loss) == pytest.approx(expected, rel=2e-6)
+        assert int(seen) == count
