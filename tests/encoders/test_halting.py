@@ -44,7 +44,6 @@ class Holder(nn.Module):
     ("name", "options", "fields"),
     [
         ("albert", WORDS, TEXT),
-        ("mpnet", WORDS, TEXT),
         ("deberta", {**WORDS, "max_distance": 4, "buckets": 0}, TEXT),
         ("beit", {"image_size": 8}, PICTURE),
         ("vit", {"image_size": 8, "remat": "full"}, VIEWS),

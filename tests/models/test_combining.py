@@ -74,6 +74,18 @@ def test_average_of_every_kind_of_output(kind):
     np.testing.assert_allclose(found.weights, weights, atol=1e-6)
 
 
+@pytest.mark.parametrize("kind", ["classes", "labels"])
+def test_the_majority_decides(kind):
+    module = module_of("majority_vote", kind)
+    found = jax.jit(lambda heads: module.apply({}, heads, train=False))(HEADS[kind]).outputs
+    p = probabilities(kind)
+    for row in np.flatnonzero(PRESENT.any(axis=1)):
+        own = p[PRESENT[row], row]
+        votes = np.eye(own.shape[-1])[own.argmax(axis=-1)].sum(axis=0)
+        score = (votes + own.mean(axis=0)) / (len(own) + 1)
+        np.testing.assert_allclose(found[row], back(score, kind), atol=1e-5)
+
+
 @pytest.mark.parametrize("kind", SHAPES)
 def test_solved_weights_are_those_of_least_squared_error(kind):
     """Of the rows that count, absent parts being 0; of probabilities on the plane of sum 1."""

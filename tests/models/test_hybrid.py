@@ -93,18 +93,28 @@ def params():
     return reference.random_variables(MODULE, make_batch(), train=False)["params"]
 
 
+def forward(module, params, batch):
+    """Output and tokens, made once."""
+
+    def both(module):
+        tokens = module.encode(batch, train=True)
+        return module.answer(tokens, batch, train=True), tokens
+
+    return module.apply({"params": params}, method=both)
+
+
 @pytest.fixture(scope="module")
 def run():
-    """Prediction, tokens, training loss and gradient, compiled once."""
+    """Output, tokens and the gradient of the loss, compiled once."""
 
     @jax.jit
     def compiled(params, batch):
         def loss(params):
-            return MODULE.apply({"params": params}, batch, train=True).loss
+            output, tokens = forward(MODULE, params, batch)
+            return output.loss, (output, tokens)
 
-        output = MODULE.apply({"params": params}, batch, train=False)
-        tokens = MODULE.apply({"params": params}, batch, train=False, method="encode")
-        return output, tokens, *jax.value_and_grad(loss)(params)
+        grads, (output, tokens) = jax.grad(loss, has_aux=True)(params)
+        return output, tokens, grads
 
     return compiled
 
@@ -119,18 +129,11 @@ def test_encoders_have_the_parameters_that_they_always_have(params):
 
 
 def test_nothing_changes_while_the_gates_are_closed(params, run):
-    output, tokens, *_ = run(opened(params, 0.0), make_batch())
+    output, tokens, _ = run(opened(params, 0.0), make_batch())
     own = {**{k: v for k, v in params.items() if "xchange" not in k}}
     own["fusion"] = own.pop("last_fusion")
 
-    @jax.jit
-    def expected(params, batch):
-        module = plain()
-        return (
-            module.apply({"params": params}, batch, train=False),
-            module.apply({"params": params}, batch, train=False, method="encode"),
-        )
-
+    expected = jax.jit(lambda params, batch: forward(plain(), params, batch))
     alone, its_tokens = expected(own, make_batch())
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=5e-7), tokens, its_tokens)
     p, its_p = (one.predictions["probabilities"] for one in (output, alone))
@@ -149,11 +152,11 @@ def test_gates_start_closed():
 
 def test_those_that_exchange_see_each_other(params, run):
     """Where both are there; nothing else changes."""
-    _, closed, *_ = run(opened(params, 0.0), make_batch())
+    _, closed, _ = run(opened(params, 0.0), make_batch())
     other = make_batch()
     other.inputs["image"]["pixel_values"] = -other.inputs["image"]["pixel_values"]
-    _, ours, *_ = run(params, make_batch())
-    _, others, *_ = run(params, other)
+    _, ours, _ = run(params, make_batch())
+    _, others, _ = run(params, other)
     changed = np.abs(np.asarray(ours["text"].pooled) - others["text"].pooled).max(axis=1) > 1e-4
     np.testing.assert_array_equal(changed, PRESENT["text"] & PRESENT["image"])
     np.testing.assert_array_equal(ours["tags"].values, closed["tags"].values)
@@ -161,17 +164,17 @@ def test_those_that_exchange_see_each_other(params, run):
 
 def test_padding_and_absent_modalities_change_nothing(params, run):
     """Bit for bit, in the prediction, the loss and every gradient."""
-    ours, _, loss, grads = run(params, make_batch())
-    other, _, its_loss, its_grads = run(params, make_batch(hidden=7))
+    ours, _, grads = run(params, make_batch())
+    other, _, its_grads = run(params, make_batch(hidden=7))
     np.testing.assert_array_equal(
         ours.predictions["probabilities"], other.predictions["probabilities"]
     )
-    assert float(loss) == float(its_loss)
+    assert float(ours.loss) == float(other.loss)
     jax.tree.map(np.testing.assert_array_equal, grads, its_grads)
 
 
 def test_every_parameter_learns(params, run):
-    *_, grads = run(params, make_batch())
+    _, _, grads = run(params, make_batch())
     unused = ("last_fusion/text_tokens", "last_fusion/image_tokens", "last_fusion/tags_tokens")
     for path, grad in paths(grads).items():
         assert np.isfinite(grad).all(), path
@@ -261,8 +264,8 @@ def test_the_formula():
 
 def test_several_pictures_of_one_thing_exchange_together():
     """The order of the pictures does not matter, their number may be another."""
-    given = {name: ENCODERS[name] for name in ("text", "image")}
-    module = build(given, exchange=(1,), method=SUMMED)
+    given = {name: ENCODERS[name].replace(depth=1) for name in ("text", "image")}
+    module = build(given, method=SUMMED)
     params = reference.random_variables(module, make_batch(), train=False)["params"]
     run = jax.jit(lambda batch: module.apply({"params": params}, batch, train=False).predictions)
     batch = make_batch(views=2)
