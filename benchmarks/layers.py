@@ -191,7 +191,7 @@ def case(size: str, what: str, dtype: str, args: argparse.Namespace) -> timing.C
         names = ("flax block", "torch TransformerEncoderLayer")
     rng = np.random.default_rng(0)
     inputs = rng.standard_normal(shape).astype(np.float32)
-    params = unbox(module.init(jax.random.key(0), inputs[:1], **options))["params"]
+    params = unbox(module.init(jax.random.key(0), jnp.asarray(inputs[:1]), **options))["params"]
     params = jax.tree.map(np.asarray, params)
     cotangent = rng.standard_normal((b, tokens // b, d)).astype(np.float32)
 

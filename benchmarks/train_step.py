@@ -205,7 +205,7 @@ def flax_step(size: str, params: Tree, batch: Batch, dtype: str) -> timing.Varia
         params, moments = state
         loss, grads = jax.value_and_grad(loss_of)(params, batch)
         updates, moments = optimizer.update(grads, moments, params)
-        values = {"loss": loss, "grad_norm": optax.global_norm(grads)}
+        values = {"loss": loss, "grad_norm": optax.tree.norm(grads)}
         return (optax.apply_updates(params, updates), moments), values
 
     params = jax.tree.map(jnp.array, params)
@@ -226,7 +226,7 @@ def case(size: str, dtype: str, args: argparse.Namespace) -> timing.Case:
 
     def loss_and_norm(params: Tree, batch: Batch) -> Tree:
         loss, grads = jax.value_and_grad(flax_loss(size, None))(params, batch)
-        return loss, optax.global_norm(grads)
+        return loss, optax.tree.norm(grads)
 
     return timing.Case(
         size=size,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import sys
 
@@ -142,3 +143,39 @@ def test_results_are_written(harness, timing, tmp_path, monkeypatch):
     tables.plot(result, tmp_path / "addition.svg")
     drawing = (tmp_path / "addition.svg").read_text()
     assert drawing.rstrip().endswith("</svg>")
+
+
+SCRIPTS = {
+    "fusion": (
+        "b1-n4-m6-d16-k2",
+        "--against",
+        "flax",
+        "--backend",
+        "chunked",
+        "--passes",
+        "forward",
+    ),
+    "layers": ("b1-n4-d16-k2", "--against", "flax", "--passes", "forward+backward"),
+    "train_step": ("b2-n4-i8-p4-d64-l1", "--against", "flax"),
+    "loader": ("b4", "--threads", "0"),
+}
+
+
+SLOW = {"train_step"}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(one, marks=[pytest.mark.slow] * (one in SLOW)) for one in SCRIPTS]
+)
+def test_script_runs(name, tmp_path, harness, timing, monkeypatch):
+    """One round at a tiny size; every variant agrees with float64."""
+
+    monkeypatch.setattr(timing, "peaks", lambda: {"float32_gflops": 1.0, "gbytes": 1.0})
+    monkeypatch.setattr(harness.tables, "to_markdown", lambda result: "")
+    monkeypatch.setattr(harness.tables, "plot", lambda result, path: None)
+    size, *options = SCRIPTS[name]
+    script = importlib.import_module(f"benchmarks.{name}")
+    script.main(["--sizes", size, "--rounds", "1", "--out", str(tmp_path), *options])
+    found = json.loads((tmp_path / f"{name}.json").read_text())["measured"]
+    assert all(one["seconds"] > 0 and one["error"] < 1e-4 for one in found)
+    assert {one["size"] for one in found} == {size}
