@@ -38,7 +38,11 @@ BACKENDS: dict[str, Backend] = {
 PLATFORMS: tuple[Platform, ...] = ("cpu", "cuda", "rocm", "tpu")
 
 _CACHE = 2**20
-"""Bytes of logits of one row and head beyond which they leave a core's own cache on the way."""
+"""Bytes of logits of one row and head from which on they leave a core's own cache on the way.
+
+Measured on a core with 1 MiB of its own: 512 x 512 gains 1.24 forward and 1.08 with the backward
+pass, 512 x 1500 1.7 and 1.2; 197 x 197 loses.
+"""
 
 Mask = Bool[Array, "#b #k #n m"]
 
@@ -48,7 +52,7 @@ def choose(problem: Problem, platform: Platform) -> str:
 
     On CPU from measurements; those of accelerators by what they spare, and not measured.
     """
-    long = problem.logits_bytes > _CACHE * problem.rows * problem.heads
+    long = problem.logits_bytes >= _CACHE * problem.rows * problem.heads
     if platform == "cpu" and long and BACKENDS["chunked"].serves(problem):
         return "chunked"
     if platform == "cuda" and BACKENDS["cudnn"].serves(problem):
