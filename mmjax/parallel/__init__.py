@@ -2,6 +2,8 @@
 
 - `mesh.py`: the mesh of a config. `sharding.py`: logical axis names to mesh axes, shardings of
   state and batch. `distributed.py`: start-up of many processes.
+- `topology.py`: meshes of TPUs that are not there, to compile for. `collectives.py`: what a
+  compiled program sends between devices.
 
 A new kind of parameter axis is one line in `sharding.RULES`.
 """
