@@ -15,7 +15,7 @@ import types
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mmjax import encoders, fusion, metrics, tasks
+    from mmjax import encoders, fusion, metrics, objectives, tasks
     from mmjax.api.fitting import fit
     from mmjax.api.pretrained import convert, load_pretrained, save_pretrained
     from mmjax.api.run import Run, load_run
@@ -36,7 +36,7 @@ _PLACES = {
     "save_pretrained": "mmjax.api.pretrained",
     "train_seeds": "mmjax.api.training",
 }
-_ROOMS = ("encoders", "fusion", "metrics", "tasks", "train")
+_ROOMS = ("encoders", "fusion", "metrics", "objectives", "tasks", "train")
 
 __all__ = [
     "Config",
@@ -49,6 +49,7 @@ __all__ = [
     "load_pretrained",
     "load_run",
     "metrics",
+    "objectives",
     "save_pretrained",
     "tasks",
     "train",

@@ -1,4 +1,4 @@
-"""Show what is registered: encoders, fusions, tasks, sources, modalities, targets, writers.
+"""Show what is registered: encoders, fusions, tasks, objectives, sources, modalities, targets, ...
 
 Fusions have a level: feature, attention, model or decision; the last are told how to combine by one
 of the combinations.
@@ -17,6 +17,7 @@ KINDS = {
     "fusions": "mmjax.models:fusions",
     "combinations": "mmjax.models:combinations",
     "tasks": "mmjax.tasks:registry",
+    "objectives": "mmjax.objectives:registry",
     "sources": "mmjax.data.config:sources",
     "modalities": "mmjax.data.config:modalities",
     "targets": "mmjax.data.config:targets",

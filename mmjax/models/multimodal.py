@@ -8,9 +8,6 @@ from flax import linen as nn
 
 from mmjax.core.types import Fused, Tokens
 from mmjax.models.base import Fusing
-from mmjax.models.encoding import encode_views, hide
-
-__all__ = ["Multimodal", "encode_views", "hide"]
 
 
 class Multimodal(Fusing, kw_only=True):

@@ -14,7 +14,7 @@ from mmjax.core.types import Batch, Fused, ObjectiveOutput, Tokens
 from mmjax.core.typing import Array, Dtype, Float
 from mmjax.encoders.dual_tower import unit_length
 from mmjax.encoders.fields import select
-from mmjax.models.base import encode_views, hide
+from mmjax.models.encoding import encode_views, hide
 from mmjax.nn.dense import dense
 from mmjax.objectives.base import Context, Encoded, Objective, Request
 from mmjax.objectives.results import Results
