@@ -192,6 +192,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = harness.parser(
         "fusion", __doc__, sizes=SIZES, backends=sorted(BACKENDS), against=("torch", "flax")
     )
+    if jax.default_backend() == "cpu":
+        parser.set_defaults(backends=["xla", "chunked"])
     args = parser.parse_args(arguments)
     harness.run("fusion", cases(args), args)
 
