@@ -14,7 +14,7 @@ from mmjax.models import assemblies
 from mmjax.models.base import Assembly
 from mmjax.models.config import ModelConfig
 from mmjax.models.multimodal import Multimodal
-from mmjax.models.pretraining import JointSpace, Pretraining
+from mmjax.models.pretraining import JointProjections, Pretraining
 
 
 def build_model(
@@ -97,7 +97,7 @@ def _build_pretraining(
         fused = fusion.registry.build(config.fusion, facts=types)
     joint = None
     if any(term.uses_joint_space for term in terms.values()):
-        joint = JointSpace(width=config.joint_dim, **types)
+        joint = JointProjections(width=config.joint_dim, **types)
     return Pretraining(encoders=built, objectives=terms, fusion=fused, joint=joint)
 
 

@@ -20,7 +20,7 @@ from mmjax.objectives.base import Context, Encoded, Objective, Request
 from mmjax.objectives.results import Results
 
 
-class JointSpace(nn.Module, kw_only=True):
+class JointProjections(nn.Module, kw_only=True):
     """One dense layer a modality, to vectors of unit length in a space that all share."""
 
     width: int
@@ -45,7 +45,7 @@ class Pretraining(nn.Module, kw_only=True):
     encoders: Mapping[str, nn.Module]
     objectives: Mapping[str, Objective]
     fusion: nn.Module | None = None
-    joint: JointSpace | None = None
+    joint: JointProjections | None = None
     batch_size: int = 0
     """Rows of a training batch, for what is told of a run that is stuck."""
 

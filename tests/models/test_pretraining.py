@@ -12,7 +12,7 @@ from flax import linen as nn
 
 from mmjax import objectives
 from mmjax.core.types import Batch, Tokens
-from mmjax.models.pretraining import JointSpace, Pretraining
+from mmjax.models.pretraining import JointProjections, Pretraining
 from mmjax.nn.dense import dense
 from mmjax.nn.pooling import masked_mean
 from mmjax.objectives.base import Objective, Request, output
@@ -80,7 +80,7 @@ def make_module(**terms):
     return Pretraining(
         encoders={"text": Small(), "image": Small()},
         objectives=terms,
-        joint=JointSpace(width=4),
+        joint=JointProjections(width=4),
     )
 
 

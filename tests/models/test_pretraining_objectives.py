@@ -9,7 +9,7 @@ from test_pretraining import ROWS, Small, make_batch, one_step
 
 from mmjax import fusion, objectives
 from mmjax.encoders.dual_tower import unit_length
-from mmjax.models.pretraining import JointSpace, Pretraining
+from mmjax.models.pretraining import JointProjections, Pretraining
 from mmjax.parallel.mesh import MeshConfig
 
 
@@ -17,7 +17,7 @@ def make_module(**terms):
     return Pretraining(
         encoders={"text": Small(), "image": Small()},
         objectives=terms,
-        joint=JointSpace(width=4),
+        joint=JointProjections(width=4),
         fusion=fusion.build("concat", width=8),
     )
 
