@@ -98,6 +98,8 @@ def to_markdown(result: dict[str, Any]) -> str:
         "Each model was chosen on validation rows; seconds include data, compilation, validation "
         "and checkpoints.",
     ]
+    if "remark" in result:
+        lines += ["", result["remark"]]
     return "\n".join(lines) + "\n"
 
 
