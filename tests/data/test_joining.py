@@ -96,7 +96,7 @@ class TestByKey:
         assert len(found) == 5
 
     def test_one_line_is_logged_louder_when_nothing_matched(self, caplog):
-        caplog.set_level(logging.INFO)
+        caplog.set_level(logging.INFO, logger="mmjax")
         for key in (1, 2):
             join(read({"id": [1]}), read({"id": [key], "b": [0]}), Join(SOURCE, on="id"))
         assert [(r.levelname, r.message.count("\n")) for r in caplog.records] == [
