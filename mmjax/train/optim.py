@@ -58,10 +58,29 @@ def make_schedule(config: OptimizerConfig, total_steps: int, warmup_steps: int) 
     )
 
 
+def clip_by_global_norm(max_norm: float) -> optax.GradientTransformationExtraArgs:
+    """`optax.clip_by_global_norm` that is told the norm, if it is known, as `grad_norm`."""
+
+    def update(
+        updates: Any, state: Any, params: Any = None, *, grad_norm: Any = None, **_: Any
+    ) -> tuple[Any, Any]:
+        norm = global_norm(updates) if grad_norm is None else grad_norm
+        keep = norm < max_norm
+        clipped = jax.tree.map(
+            lambda g: jnp.where(keep, g, (g / norm.astype(g.dtype)) * max_norm), updates
+        )
+        return clipped, state
+
+    return optax.GradientTransformationExtraArgs(optax.init_empty_state, update)
+
+
 def make_optimizer(
     config: OptimizerConfig, schedule: optax.Schedule
-) -> optax.GradientTransformation:
-    """Clipping by the global norm, the update rule, decoupled decay, factors, learning rate."""
+) -> optax.GradientTransformationExtraArgs:
+    """Clipping by the global norm, the update rule, decoupled decay, factors, learning rate.
+
+    Its update may be told the norm of the gradients as `grad_norm`.
+    """
     rules = {
         "adamw": lambda: optax.scale_by_adam(config.b1, config.b2, config.eps),
         "lion": lambda: optax.scale_by_lion(config.b1, config.b2),
@@ -74,7 +93,7 @@ def make_optimizer(
 
     parts = [rules[config.name]()]
     if config.max_grad_norm is not None:
-        parts.insert(0, optax.clip_by_global_norm(config.max_grad_norm))
+        parts.insert(0, clip_by_global_norm(config.max_grad_norm))
     if config.weight_decay:
         parts.append(
             optax.add_decayed_weights(
@@ -86,14 +105,16 @@ def make_optimizer(
     parts.append(optax.scale_by_learning_rate(schedule))
     whole = optax.chain(*parts)
     if 0 not in config.multipliers.values():
-        return whole
+        return optax.with_extra_args_support(whole)
 
     def label(params: Any) -> Any:
         factors = learning_rate_factors(params, config.multipliers)
         return jax.tree.map(lambda factor: "trained" if factor else "frozen", factors)
 
     # What is frozen has no moments, and no part in the norm that clips.
-    return optax.partition({"trained": whole, "frozen": optax.set_to_zero()}, label)
+    return optax.with_extra_args_support(
+        optax.partition({"trained": whole, "frozen": optax.set_to_zero()}, label)
+    )
 
 
 def global_norm(tree: Any) -> jax.Array:

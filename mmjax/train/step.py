@@ -53,6 +53,19 @@ def make_step(
         module, mesh, accumulate=accumulate, frozen=frozen, total_steps=total_steps
     )
 
+    def average(state: TrainState, params: Any) -> Any:
+        if not ema_decay:
+            return state.ema
+        # A young average forgets its random start faster.
+        decay = jnp.minimum(ema_decay, (1.0 + state.step) / (10.0 + state.step))
+        still = frozen or jax.tree.map(lambda _: False, state.ema)
+        return jax.tree.map(
+            lambda a, p, f: a if f else a + (p - a) * (1.0 - decay).astype(a.dtype),
+            state.ema,
+            params,
+            still,
+        )
+
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Any]]:
         grads, loss, sums, collections = gradients(
             state, batch, jax.random.wrap_key_data(state.key, impl=rng.IMPLEMENTATION)
@@ -60,30 +73,26 @@ def make_step(
         grads = jax.lax.with_sharding_constraint(grads, shardings.params)
         norm = global_norm(grads)
         finite = jnp.isfinite(loss) & jnp.isfinite(norm)
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
-        ema = state.ema
-        if ema_decay:
-            # A young average forgets its random start faster.
-            decay = jnp.minimum(ema_decay, (1.0 + state.step) / (10.0 + state.step))
-            still = frozen or jax.tree.map(lambda _: False, ema)
-            ema = jax.tree.map(
-                lambda a, p, f: a if f else a + (p - a) * (1.0 - decay).astype(a.dtype),
-                ema,
-                params,
-                still,
-            )
 
-        def where_finite(new: Any, old: Any) -> Any:
-            return jax.tree.map(lambda n, o: jnp.where(finite, n, o), new, old)
+        def update() -> tuple[Any, ...]:
+            told = optax.with_extra_args_support(optimizer)
+            updates, opt_state = told.update(grads, state.opt_state, state.params, grad_norm=norm)
+            params = optax.apply_updates(state.params, updates)
+            return params, dict(collections), opt_state, average(state, params)
 
+        def keep() -> tuple[Any, ...]:
+            return state.params, dict(state.collections), state.opt_state, state.ema
+
+        # A choice between whole branches: one between arrays would cost the update half as much
+        # again, in time and in memory.
+        params, new_collections, opt_state, ema = jax.lax.cond(finite, update, keep)
         skipped = 1 - finite.astype(jnp.int32)
         new = TrainState(
             step=state.step + 1,
-            params=where_finite(params, state.params),
-            collections=where_finite(dict(collections), dict(state.collections)),
-            opt_state=where_finite(opt_state, state.opt_state),
-            ema=where_finite(ema, state.ema),
+            params=params,
+            collections=new_collections,
+            opt_state=opt_state,
+            ema=ema,
             key=state.key,
             skipped=state.skipped + skipped,
             skipped_in_a_row=(state.skipped_in_a_row + 1) * skipped,
