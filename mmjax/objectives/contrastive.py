@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import ClassVar
 
@@ -9,13 +10,11 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from mmjax.core.errors import ConfigError
 from mmjax.core.types import ObjectiveOutput
 from mmjax.core.typing import Array, Bool, Float
 from mmjax.nn.dense import parameter
-from mmjax.objectives.base import Context, Objective, pairs, require_modalities
-
-_MASKED = -1e30
+from mmjax.objectives.base import Context, Objective
+from mmjax.objectives.pairwise import MASKED, check_chunk, over_pairs
 
 
 def clip_loss(
@@ -64,7 +63,7 @@ def _statistics(
         logits = scale * jnp.einsum("be,ce->bc", a, columns, preferred_element_type=jnp.float32)
         both = valid[:, None] & here[None, :]
         sums = sums + jnp.sum(jnp.where(both, logits, 0.0))
-        logits = jnp.where(both, logits, _MASKED)
+        logits = jnp.where(both, logits, MASKED)
         # The shift cancels; without a gradient it also cancels in the backward pass.
         shift = jax.lax.stop_gradient(jnp.maximum(highest, logits.max(axis=1)))
         total = total * jnp.exp(highest - shift) + jnp.exp(logits - shift[:, None]).sum(axis=1)
@@ -72,7 +71,7 @@ def _statistics(
 
     # A row that is no pair would sum exp(0) over its masked logits: it is left out by the caller.
     start = (
-        jnp.full(size, _MASKED, jnp.float32),
+        jnp.full(size, MASKED, jnp.float32),
         jnp.zeros(size, jnp.float32),
         jnp.zeros((), jnp.float32),
     )
@@ -82,19 +81,6 @@ def _statistics(
     parts = (b.reshape(-1, chunk, b.shape[1]), valid.reshape(-1, chunk))
     (highest, total, sums), columns = jax.lax.scan(block, start, parts)
     return highest + jnp.log(total), columns.reshape(-1), sums
-
-
-def check_chunk(chunk: int, size: int) -> None:
-    """Raises ConfigError unless `chunk` divides the batch."""
-    if chunk < 1 or size % chunk:
-        near = [n for n in range(1, size + 1) if size % n == 0]
-        near = sorted(near, key=lambda n: abs(n - chunk))[:2]
-        raise ConfigError(
-            109,
-            f"chunk={chunk} does not divide the batch of {size}",
-            where="objectives.chunk",
-            fix=f"the nearest valid: {' or '.join(map(str, sorted(near)))}",
-        )
 
 
 class PairedObjective(Objective, kw_only=True):
@@ -119,42 +105,18 @@ class PairedObjective(Objective, kw_only=True):
     def wants(self) -> tuple[str, ...]:
         return self.modalities
 
-    def paired(self, context: Context) -> list[tuple[str, str]]:
-        names = self.modalities or tuple(context.modalities)
-        centre = (self.centre,) if self.centre else ()
-        require_modalities((*names, *centre), context.modalities, "objectives.modalities")
-        if len(set(names)) < 2:
-            raise ConfigError(
-                109,
-                f"pairs of {', '.join(names) or 'nothing'}",
-                where="objectives.modalities",
-                fix="two modalities at the least",
-            )
-        found = pairs(names)
-        return [pair for pair in found if self.centre in pair] if self.centre else found
-
     @nn.compact
     def __call__(self, context: Context, *, train: bool) -> ObjectiveOutput:
         log_scale = self._scalar("logit_scale", -math.log(self.temperature))
         scale = jnp.exp(jnp.minimum(log_scale, math.log(self.max_scale)))
         bias = None if self.first_bias is None else self._scalar("logit_bias", self.first_bias)
-        total = count = jnp.zeros((), jnp.float32)
-        sums = {"logit_scale_sum": jax.lax.stop_gradient(scale)}
-        several = self.paired(context)
-        for a, b in several:
-            rows = context.rows(a, b)
-            found = rows.sum().astype(jnp.float32)
-            # A pair of modalities that a batch lacks is no term.
-            there = (found > 0).astype(jnp.float32)
-            loss = self.loss(context.embed(a), context.embed(b), scale, bias, rows)
-            total, count = total + loss * there, count + there
-            sums[f"{a}_{b}_loss_sum"] = jax.lax.stop_gradient(loss) * found
-            sums[f"{a}_{b}_count"] = found
-        loss = total / jnp.maximum(count, 1.0)
-        rows = context.rows().sum().astype(jnp.float32)
-        sums |= {"loss_sum": jax.lax.stop_gradient(loss) * rows, "count": rows}
-        sums["logit_scale_sum"] = sums["logit_scale_sum"] * rows
-        return ObjectiveOutput(loss, rows, sums)
+
+        def loss(a: str, b: str, rows: Array) -> Array:
+            return self.loss(context.embed(a), context.embed(b), scale, bias, rows)
+
+        found = over_pairs(context, self.modalities, loss, centre=self.centre)
+        scale_sum = jax.lax.stop_gradient(scale) * found.metrics["count"]
+        return dataclasses.replace(found, metrics={**found.metrics, "logit_scale_sum": scale_sum})
 
     def loss(
         self, a: Array, b: Array, scale: Array, bias: Array | None, rows: Array

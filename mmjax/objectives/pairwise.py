@@ -13,7 +13,6 @@ from mmjax.core.errors import ConfigError
 from mmjax.core.types import ObjectiveOutput
 from mmjax.core.typing import Array, Bool, Float
 from mmjax.objectives.base import Context, pairs, require_modalities
-from mmjax.objectives.contrastive import check_chunk
 
 MASKED = -1e30
 """What stands for minus infinity among logits: its differences are finite."""
@@ -23,13 +22,17 @@ def over_pairs(
     context: Context,
     modalities: Sequence[str],
     loss: Callable[[str, str, Bool[Array, "b"]], Float[Array, ""]],
+    *,
+    centre: str | None = None,
 ) -> ObjectiveOutput:
     """The mean of `loss(a, b, rows)` over the pairs that the batch has, each with its rows.
 
-    `modalities` are those that are paired, all of the model's if there are none.
+    `modalities` are those that are paired, all of the model's if there are none: each with each,
+    or each with `centre` alone.
     """
     names = tuple(modalities) or tuple(context.modalities)
-    require_modalities(names, context.modalities, "objectives.modalities")
+    centres = (centre,) if centre else ()
+    require_modalities((*names, *centres), context.modalities, "objectives.modalities")
     if len(set(names)) < 2:
         raise ConfigError(
             109,
@@ -40,6 +43,8 @@ def over_pairs(
     total = terms = jnp.zeros((), jnp.float32)
     sums = {}
     for a, b in pairs(names):
+        if centre and centre not in (a, b):
+            continue
         rows = context.rows(a, b)
         found = rows.sum().astype(jnp.float32)
         there = (found > 0).astype(jnp.float32)
@@ -76,3 +81,16 @@ def by_rows(function: Callable[..., Any], rows: Sequence[Array], chunk: int | No
 def mean_over(losses: Float[Array, "b"], rows: Bool[Array, "b"]) -> Float[Array, ""]:
     """Of the rows that count; 0 if none does."""
     return jnp.sum(jnp.where(rows, losses, 0.0)) / jnp.maximum(rows.sum(), 1)
+
+
+def check_chunk(chunk: int, size: int) -> None:
+    """Raises ConfigError unless `chunk` divides the batch."""
+    if chunk < 1 or size % chunk:
+        near = [n for n in range(1, size + 1) if size % n == 0]
+        near = sorted(near, key=lambda n: abs(n - chunk))[:2]
+        raise ConfigError(
+            109,
+            f"chunk={chunk} does not divide the batch of {size}",
+            where="objectives.chunk",
+            fix=f"the nearest valid: {' or '.join(map(str, sorted(near)))}",
+        )

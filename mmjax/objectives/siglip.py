@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from mmjax.core.typing import Array, Bool, Float
-from mmjax.objectives.contrastive import PairedObjective, check_chunk
+from mmjax.objectives.contrastive import PairedObjective
+from mmjax.objectives.pairwise import check_chunk
 
 
 def siglip_loss(
