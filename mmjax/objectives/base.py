@@ -99,10 +99,6 @@ class Objective(nn.Module, kw_only=True):
         """The further forwards that it needs, by a name of its own ("text/masked_lm")."""
         return {}
 
-    def wants(self) -> tuple[str, ...]:
-        """The modalities that it needs; none is all of the model's."""
-        return ()
-
     def factor(self, progress: Float[Array, ""]) -> Float[Array, ""]:
         """What the term is multiplied by after this share of the run."""
         if not self.schedule:

@@ -102,9 +102,6 @@ class PairedObjective(Objective, kw_only=True):
     batch_coupled: ClassVar[bool] = True
     uses_joint_space: ClassVar[bool] = True
 
-    def wants(self) -> tuple[str, ...]:
-        return self.modalities
-
     @nn.compact
     def __call__(self, context: Context, *, train: bool) -> ObjectiveOutput:
         log_scale = self._scalar("logit_scale", -math.log(self.temperature))

@@ -64,9 +64,6 @@ class Distillation(Objective, kw_only=True):
     batch_coupled: ClassVar[bool] = True
     uses_joint_space: ClassVar[bool] = True
 
-    def wants(self) -> tuple[str, ...]:
-        return self.modalities
-
     def requests(self) -> dict[str, Request]:
         return {averaged(name): Request(name, momentum=True) for name in self.modalities}
 

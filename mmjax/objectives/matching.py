@@ -81,9 +81,6 @@ class Matching(Objective, kw_only=True):
     def uses_joint_space(self) -> bool:  # type: ignore[override]
         return self.hard_negatives
 
-    def wants(self) -> tuple[str, ...]:
-        return self.pair
-
     @nn.compact
     def __call__(self, context: Context, *, train: bool) -> ObjectiveOutput:
         require_modalities(self.pair, context.modalities, "objectives.pair")

@@ -72,9 +72,6 @@ class SupervisedContrastive(Objective, kw_only=True):
     batch_coupled: ClassVar[bool] = True
     uses_joint_space: ClassVar[bool] = True
 
-    def wants(self) -> tuple[str, ...]:
-        return self.modalities
-
     @nn.compact
     def __call__(self, context: Context, *, train: bool) -> ObjectiveOutput:
         require_modalities(self.modalities, context.modalities, "objectives.modalities")

@@ -67,9 +67,6 @@ class Triplet(Objective, kw_only=True):
     batch_coupled: ClassVar[bool] = True
     uses_joint_space: ClassVar[bool] = True
 
-    def wants(self) -> tuple[str, ...]:
-        return self.modalities
-
     @nn.compact
     def __call__(self, context: Context, *, train: bool) -> ObjectiveOutput:
         def loss(a: str, b: str, rows: Array) -> Array:

@@ -68,9 +68,6 @@ class VICReg(Objective, kw_only=True):
 
     batch_coupled: ClassVar[bool] = True
 
-    def wants(self) -> tuple[str, ...]:
-        return self.modalities
-
     @nn.compact
     def __call__(self, context: Context, *, train: bool) -> ObjectiveOutput:
         names = self.modalities or tuple(context.modalities)
