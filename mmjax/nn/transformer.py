@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -118,6 +118,9 @@ class Block(BlockSettings, kw_only=True):
     much of `drop_path` is meant for this block; None is all.
     """
 
+    cross_first: ClassVar[bool] = False
+    """Whether the cross-attention comes before the self-attention."""
+
     @nn.compact
     def __call__(
         self,
@@ -139,24 +142,18 @@ class Block(BlockSettings, kw_only=True):
             **self.types(),
         }
         given = values
+        parts: dict[str, Callable[[Array], Array]] = {}
         if self.self_attention:
             own = Attention(**attend, name="attention")
-            values = self._residual(
-                values,
-                lambda x: own(x, mask=mask, bias=self.bias_of(x, bias), train=train),
-                "attention",
-                train,
-                drop_share,
+            parts["attention"] = lambda x: own(
+                x, mask=mask, bias=self.bias_of(x, bias), train=train
             )
         if self.cross_attention:
             cross = Attention(**attend, name="cross_attention")
-            values = self._residual(
-                values,
-                lambda x: cross(x, context, mask=context_mask, train=train),
-                "cross_attention",
-                train,
-                drop_share,
-            )
+            seen = self.context_of(context)
+            parts["cross_attention"] = lambda x: cross(x, seen, mask=context_mask, train=train)
+        for name in reversed(parts) if self.cross_first else parts:
+            values = self._residual(values, parts[name], name, train, drop_share)
         mlp = Mlp(
             hidden=self.mlp_dim,
             activation=self.activation,
@@ -178,6 +175,10 @@ class Block(BlockSettings, kw_only=True):
     ) -> Float[Array, "#b #k #n n"] | None:
         """What is added to the logits of the self-attention of `values`: `bias` as it is given."""
         return bias
+
+    def context_of(self, context: Any) -> Any:
+        """What the cross-attention looks at: the context as it is given."""
+        return context
 
     def _unless_dropped(self, values: Array, given: Array, train: bool) -> Array:
         """LayerDrop: what was given, where the whole block is left out."""
