@@ -69,6 +69,26 @@ class TrainConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class InitConfig:
+    """Another run that this one starts from: its parameters, its tokenizers and statistics.
+
+    A pattern is a glob over names such as "encoders_text/words/embedding", of which `*` takes any
+    part; it also means what lies below a name that it finds ("encoders_text").
+    """
+
+    run: str = ""
+    """The folder of the run; it is read once, when this one begins."""
+    step: Literal["best", "latest"] | int = "best"
+    include: tuple[str, ...] = ("*",)
+    """Parameters of this run that are taken, as far as the other run has them."""
+    exclude: tuple[str, ...] = ()
+    """Of those, the ones that stay new."""
+    modalities: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """Modality -> that of the other run whose encoder and processor it takes; if empty, those of
+    one name."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Config:
     """Everything that a run depends on."""
 
@@ -80,4 +100,6 @@ class Config:
     optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
     mesh: MeshConfig = dataclasses.field(default_factory=MeshConfig)
     train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
+    init: InitConfig | None = None
+    """What parameters start from, such as `init.run=runs/pretrain`; all are new if None."""
     seed: int = 0

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mmjax.core.config import differences
+from mmjax.core.config import differences, from_json, to_json
 from mmjax.core.errors import ConfigError, DataError
+from mmjax.train.config import Config
 
 _FREE = (
     "mesh",
@@ -24,9 +25,11 @@ _FREE = (
 
 def require_same_config(stored: Mapping[str, Any], asked: Mapping[str, Any], run: str) -> None:
     """Raises ConfigError naming every setting that would change the course of the run."""
+    # A setting that came after the run was started has its default.
+    whole = to_json(from_json(Config, stored))
     changed = [
         line
-        for line in differences(stored, asked)
+        for line in differences(whole, asked)
         if not any(line.startswith((f"{free}:", f"{free}.")) for free in _FREE)
     ]
     if changed:
