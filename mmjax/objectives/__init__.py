@@ -37,7 +37,7 @@ _FUNCTIONS = {
     "supervised_contrastive_loss": "supervised_contrastive",
     "triplet_loss": "triplet",
     "matching_loss": "matching",
-    "sample_negatives": "matching",
+    "hard_negatives": "matching",
     "vicreg_loss": "vicreg",
     "distillation_loss": "distillation",
 }

@@ -14,7 +14,7 @@ from mmjax.core.types import ObjectiveOutput
 from mmjax.core.typing import Array, Bool, Float
 from mmjax.nn.dense import parameter
 from mmjax.objectives.base import Context, Objective
-from mmjax.objectives.pairwise import MASKED, check_chunk, over_pairs
+from mmjax.objectives.pairwise import MASKED, chunk_of, over_pairs
 
 
 def clip_loss(
@@ -34,7 +34,8 @@ def clip_loss(
     Rows where `mask` is False are no pair and nobody's negative.
 
     With `chunk`, no more than `chunk` columns of the similarities `[b b]` exist at a time, in the
-    backward pass too; `chunk` divides b. Everything is in float32. Equals OpenCLIP's `ClipLoss`.
+    backward pass too; `chunk` divides b, and None is all of up to 4096 rows, else up to 1024.
+    Everything is in float32. Equals OpenCLIP's `ClipLoss`.
     """
     valid = jnp.ones(a.shape[0], bool) if mask is None else mask
     count = jnp.maximum(valid.sum(), 1).astype(jnp.float32)
@@ -53,8 +54,7 @@ def _statistics(
 ) -> tuple[Array, Array, Array]:
     """log-sum-exp of each row and column of the logits, and the sum of all valid ones."""
     size = a.shape[0]
-    chunk = size if chunk is None else chunk
-    check_chunk(chunk, size)
+    chunk = chunk_of(chunk, size)
 
     @jax.checkpoint
     def block(carry: tuple[Array, Array, Array], part: tuple[Array, Array]):
@@ -96,7 +96,7 @@ class PairedObjective(Objective, kw_only=True):
     temperature: float = 0.07
     max_scale: float = 100.0
     chunk: int | None = None
-    """Columns of the similarities that exist at a time; None is all."""
+    """Columns of the similarities that exist at a time; None is all of up to 4096, else 1024."""
     first_bias: float | None = None
 
     batch_coupled: ClassVar[bool] = True

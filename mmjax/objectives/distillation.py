@@ -59,7 +59,7 @@ class Distillation(Objective, kw_only=True):
     temperature: float = 0.07
     softening: float = 2.0
     chunk: int | None = None
-    """Rows of the similarities that exist at a time; None is all."""
+    """Rows of the similarities that exist at a time; None is all of up to 4096, else 1024."""
 
     batch_coupled: ClassVar[bool] = True
     uses_joint_space: ClassVar[bool] = True

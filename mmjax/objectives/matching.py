@@ -14,32 +14,43 @@ from mmjax.core.types import ObjectiveOutput, Tokens
 from mmjax.core.typing import Array, Bool, Float, Int
 from mmjax.nn.dense import dense
 from mmjax.objectives.base import Context, Objective, output, require_modalities
+from mmjax.objectives.pairwise import MASKED, by_rows, cosines
 
-_MASKED = -1e30
 
-
-def sample_negatives(
-    similarity: Float[Array, "b b"],
+def hard_negatives(
+    a: Float[Array, "b e"],
+    b: Float[Array, "b e"],
+    logit_scale: Float[Array, ""] | float,
     valid: Bool[Array, "b"],
     key: Array | None = None,
     *,
     rows: Int[Array, "b"] | None = None,
+    chunk: int | None = None,
 ) -> Int[Array, "b"]:
-    """For each row i a column j that is no true pair, with probability ~ exp(similarity[i, j]).
+    """For each row i a column j that is no true pair, with probability ~ exp(scale a_i . b_j).
 
     The hard negatives of ALBEF (Li et al. 2021, section 3.2). Never i itself, a column where
     `valid` is False, or one that is the same example (equal in `rows`); -1 where none is left.
-    Without a key, the most similar one. With a threefry key the result depends on no mesh.
+    Without a key, the most similar one. Drawn by the largest of Gumbel-perturbed logits, each row
+    with a key of its own: neither mesh nor `chunk` (as in `chunk_of`) changes what is drawn, and
+    no more than `chunk` rows of the similarities exist at a time. No gradient flows.
     """
-    others = valid[None, :] & ~jnp.eye(len(valid), dtype=bool)
-    if rows is not None:
-        others &= rows[:, None] != rows[None, :]
-    logits = jnp.where(others, similarity.astype(jnp.float32), _MASKED)
-    if key is None:
-        chosen = jnp.argmax(logits, axis=1)
-    else:
-        chosen = jax.random.categorical(key, logits, axis=1)
-    return jnp.where(others.any(axis=1), chosen, -1)
+    a, b = jax.lax.stop_gradient((a, b))
+
+    def of_rows(index: Array, own: Array, example: Array) -> Array:
+        others = valid[None, :] & (index[:, None] != jnp.arange(len(valid)))
+        if rows is not None:
+            others &= example[:, None] != rows[None, :]
+        logits = jnp.where(others, logit_scale * cosines(own, b), MASKED)
+        if key is None:
+            chosen = jnp.argmax(logits, axis=1)
+        else:
+            keys = jax.vmap(lambda row: jax.random.fold_in(key, row))(index)
+            chosen = jax.vmap(jax.random.categorical)(keys, logits)
+        return jnp.where(others.any(axis=1), chosen, -1)
+
+    given = jnp.zeros_like(valid, jnp.int32) if rows is None else rows
+    return by_rows(of_rows, (jnp.arange(len(valid)), a, given), chunk)
 
 
 def matching_loss(
@@ -73,6 +84,8 @@ class Matching(Objective, kw_only=True):
     pair: tuple[str, str] = ("text", "image")
     hard_negatives: bool = True
     temperature: float = 0.07
+    chunk: int | None = None
+    """Rows of the similarities that exist at a time; None is all of up to 4096, else 1024."""
 
     batch_coupled: ClassVar[bool] = True
     uses_fusion: ClassVar[bool] = True
@@ -115,16 +128,15 @@ class Matching(Objective, kw_only=True):
         keys: tuple[Array | None, ...] = (None, None)
         if train or not self.hard_negatives:
             keys = tuple(jax.random.split(self._key(train=train)))
-        similarity = jnp.zeros((len(rows), len(rows)), jnp.float32)
+        ours = theirs = jnp.zeros((len(rows), 1), jnp.float32)
         if self.hard_negatives:
-            ours, theirs = (
-                jax.lax.stop_gradient(context.embed(name)).astype(jnp.float32) for name in (a, b)
-            )
-            similarity = ours @ theirs.T / self.temperature
-        return (
-            sample_negatives(similarity, rows, keys[0], rows=examples),
-            sample_negatives(similarity.T, rows, keys[1], rows=examples),
-        )
+            ours, theirs = context.embed(a), context.embed(b)
+
+        def wrong(own: Array, others: Array, key: Array | None) -> Int[Array, "b"]:
+            scale = 1.0 / self.temperature
+            return hard_negatives(own, others, scale, rows, key, rows=examples, chunk=self.chunk)
+
+        return wrong(ours, theirs, keys[0]), wrong(theirs, ours, keys[1])
 
     def _key(self, *, train: bool) -> Array:
         """Of this step in training, else always the same."""

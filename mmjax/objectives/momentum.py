@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from mmjax.core.types import ObjectiveOutput
-from mmjax.core.typing import Array, Bool, Float
+from mmjax.core.typing import Array, Bool, Float, Int
 from mmjax.nn.dense import parameter
 from mmjax.objectives.base import Context, Objective, Request
 from mmjax.objectives.pairwise import MASKED, by_rows, cosines, mean_over, over_pairs
@@ -30,7 +30,9 @@ def momentum_contrastive_loss(
     *,
     alpha: Float[Array, ""] | float = 0.4,
     mask: Bool[Array, "b"] | None = None,
-    queue_valid: Bool[Array, "k"] | Bool[Array, "b k"] | None = None,
+    queue_valid: Bool[Array, "k"] | None = None,
+    rows: Int[Array, "b"] | None = None,
+    queue_rows: Int[Array, "k"] | None = None,
     chunk: int | None = None,
 ) -> Float[Array, ""]:
     """InfoNCE both ways against averaged vectors, with soft targets; the mean of the two.
@@ -40,23 +42,24 @@ def momentum_contrastive_loss(
     2021, equation 6, in the cross-entropy form of its code; alpha 0 is MoCo (He et al. 2020).
     Nothing flows back through targets, averaged vectors and queues. Vectors are taken as they are
     given. Rows where `mask` is False are no pair and nobody's negative, as are those of the queues
-    where `queue_valid` is False, for all rows or for each. With `chunk`, which divides b, no more
-    than `chunk` rows of the similarities `[b b+k]` exist at a time, in the backward pass too. In
-    float32.
+    where `queue_valid` is False; an entry whose number in `queue_rows` is the row's own in `rows`
+    is none to that row. With `chunk`, which divides b, no more than `chunk` rows of the
+    similarities `[b b+k]` exist at a time, in the backward pass too. In float32.
     """
     size = a.shape[0]
     valid = jnp.ones(size, bool) if mask is None else mask
     seen = jnp.ones(queue_a.shape[0], bool) if queue_valid is None else queue_valid
     scale = jnp.asarray(logit_scale, jnp.float32)
-    per_row = (seen,) if seen.ndim == 2 else ()
+    examples = jnp.zeros(size, jnp.int32) if rows is None else rows
 
     def one_way(vectors: Array, averaged: Array, others: Array, queue: Array) -> Array:
         candidates = jax.lax.stop_gradient(jnp.concatenate([others, queue.astype(others.dtype)]))
 
-        def losses(index: Array, own: Array, teacher: Array, entries: Array = seen) -> Array:
-            rows = len(index)
-            both = (valid, (rows, size)), (entries, (rows, queue.shape[0]))
-            shown = jnp.concatenate([jnp.broadcast_to(*one) for one in both], axis=1)
+        def losses(index: Array, own: Array, teacher: Array, example: Array) -> Array:
+            entries = jnp.broadcast_to(seen, (len(index), len(seen)))
+            if queue_rows is not None:
+                entries &= example[:, None] != queue_rows[None, :]
+            shown = jnp.concatenate([jnp.broadcast_to(valid, (len(index), size)), entries], axis=1)
             guess = jax.lax.stop_gradient(scale * cosines(teacher, candidates))
             guess = jax.nn.softmax(jnp.where(shown, guess, MASKED))
             one_hot = index[:, None] == jnp.arange(shown.shape[1])
@@ -65,8 +68,8 @@ def momentum_contrastive_loss(
             log_p = jnp.where(shown, jax.nn.log_softmax(logits), 0.0)
             return -jnp.sum(targets * log_p, axis=1)
 
-        rows = (jnp.arange(size), vectors, averaged, *per_row)
-        return mean_over(by_rows(losses, rows, chunk), valid)
+        anchors = (jnp.arange(size), vectors, averaged, examples)
+        return mean_over(by_rows(losses, anchors, chunk), valid)
 
     ways = one_way(a, a_momentum, b_momentum, queue_b), one_way(b, b_momentum, a_momentum, queue_a)
     return 0.5 * (ways[0] + ways[1])
@@ -92,7 +95,7 @@ class MomentumContrastive(Objective, kw_only=True):
     temperature: float = 0.07
     max_scale: float = 1000.0
     chunk: int | None = None
-    """Rows of the similarities that exist at a time; None is all."""
+    """Rows of the similarities that exist at a time; None is all of up to 4096, else 1024."""
 
     batch_coupled: ClassVar[bool] = True
     uses_joint_space: ClassVar[bool] = True
@@ -112,8 +115,6 @@ class MomentumContrastive(Objective, kw_only=True):
         state = self._kept(empty, train=train)
         queue = Queue(**{name: one.value for name, one in state.items()}) if state else empty
         rows = jnp.asarray(context.batch.row)
-        seen = queue.valid[None, :] & (queue.row[None, :] != rows[:, None])
-
         alpha = self._alpha(context.rows(), train=train)
 
         def loss(a: str, b: str, found: Array) -> Array:
@@ -127,7 +128,9 @@ class MomentumContrastive(Objective, kw_only=True):
                 scale,
                 alpha=alpha,
                 mask=found,
-                queue_valid=seen,
+                queue_valid=queue.valid,
+                rows=rows,
+                queue_rows=queue.row,
                 chunk=self.chunk,
             )
 

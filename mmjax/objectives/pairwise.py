@@ -17,6 +17,9 @@ from mmjax.objectives.base import Context, pairs, require_modalities
 MASKED = -1e30
 """What stands for minus infinity among logits: its differences are finite."""
 
+_WHOLE, _PART, _LEAST = 4096, 1024, 128
+"""Rows whose similarities, 64 MiB, exist at once; of more, the most and the fewest at a time."""
+
 
 def over_pairs(
     context: Context,
@@ -67,12 +70,12 @@ def by_rows(function: Callable[..., Any], rows: Sequence[Array], chunk: int | No
     """`function(*rows)`, row by row in its results, with no more than `chunk` rows at a time.
 
     What it makes on the way is made again in the backward pass. The rows of a chunk lie across the
-    batch, so each chunk is spread over the whole mesh. `chunk` divides the batch; None is all.
+    batch, so each chunk is spread over the whole mesh. `chunk` is as in `chunk_of`.
     """
     size = rows[0].shape[0]
-    if chunk is None or chunk == size:
+    chunk = chunk_of(chunk, size)
+    if chunk == size:
         return function(*rows)
-    check_chunk(chunk, size)
     parts = [einops.rearrange(x, "(c k) ... -> k c ...", c=chunk) for x in rows]
     found = jax.lax.map(lambda part: jax.checkpoint(function)(*part), parts)
     return jax.tree.map(lambda x: einops.rearrange(x, "k c ... -> (c k) ..."), found)
@@ -83,8 +86,15 @@ def mean_over(losses: Float[Array, "b"], rows: Bool[Array, "b"]) -> Float[Array,
     return jnp.sum(jnp.where(rows, losses, 0.0)) / jnp.maximum(rows.sum(), 1)
 
 
-def check_chunk(chunk: int, size: int) -> None:
-    """Raises ConfigError unless `chunk` divides the batch."""
+def chunk_of(chunk: int | None, size: int) -> int:
+    """How many of `size` rows are held against all of them at a time.
+
+    Of a batch of more than 4096 rows None is a part too: the most rows that divide it, up to 1024,
+    if there are 128. Raises ConfigError for a `chunk` that does not divide the batch.
+    """
+    if chunk is None:
+        most = max(n for n in range(1, _PART + 1) if size % n == 0) if size > _WHOLE else size
+        return most if most >= _LEAST else size
     if chunk < 1 or size % chunk:
         near = [n for n in range(1, size + 1) if size % n == 0]
         near = sorted(near, key=lambda n: abs(n - chunk))[:2]
@@ -94,3 +104,4 @@ def check_chunk(chunk: int, size: int) -> None:
             where="objectives.chunk",
             fix=f"the nearest valid: {' or '.join(map(str, sorted(near)))}",
         )
+    return chunk

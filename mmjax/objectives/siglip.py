@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from mmjax.core.typing import Array, Bool, Float
 from mmjax.objectives.contrastive import PairedObjective
-from mmjax.objectives.pairwise import check_chunk
+from mmjax.objectives.pairwise import chunk_of
 
 
 def siglip_loss(
@@ -30,8 +30,7 @@ def siglip_loss(
     """
     size = a.shape[0]
     valid = jnp.ones(size, bool) if mask is None else mask
-    chunk = size if chunk is None else chunk
-    check_chunk(chunk, size)
+    chunk = chunk_of(chunk, size)
     scale = jnp.asarray(logit_scale, jnp.float32)
 
     @jax.checkpoint

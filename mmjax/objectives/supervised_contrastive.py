@@ -67,7 +67,7 @@ class SupervisedContrastive(Objective, kw_only=True):
     """Those that are compared; none is all of the model's."""
     temperature: float = 0.1
     chunk: int | None = None
-    """Vectors whose similarities exist at a time; None is all."""
+    """Vectors whose similarities exist at a time; None is all of up to 4096, else 1024."""
 
     batch_coupled: ClassVar[bool] = True
     uses_joint_space: ClassVar[bool] = True

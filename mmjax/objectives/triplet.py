@@ -62,7 +62,7 @@ class Triplet(Objective, kw_only=True):
     margin: float = 0.2
     mining: Mining = "hard"
     chunk: int | None = None
-    """Rows of the similarities that exist at a time; None is all."""
+    """Rows of the similarities that exist at a time; None is all of up to 4096, else 1024."""
 
     batch_coupled: ClassVar[bool] = True
     uses_joint_space: ClassVar[bool] = True

@@ -6,6 +6,7 @@ import pytest
 
 from mmjax.core.errors import ConfigError
 from mmjax.objectives import clip_loss, siglip_loss
+from mmjax.objectives.pairwise import chunk_of
 
 RNG = np.random.default_rng(0)
 A, B = (losses.unit(RNG.standard_normal((8, 5))).astype(np.float32) for _ in range(2))
@@ -73,3 +74,9 @@ def test_the_largest_buffer_of_the_chunked_loss_grows_with_the_chunk(name):
     assert chunked < 1024 * 64 * 4 * 5
     # With a fixed chunk, twice the rows take twice the memory, not four times.
     assert temporary(2048, 64) < 2.5 * chunked
+
+
+def test_a_large_batch_is_held_in_parts_unless_told():
+    chosen = [chunk_of(None, size) for size in (8, 4096, 4104, 8192, 32768, 10_007)]
+    assert chosen == [8, 4096, 684, 1024, 1024, 10_007]
+    assert chunk_of(2048, 8192) == 2048

@@ -12,10 +12,13 @@ from scipy import stats
 from mmjax import objectives
 from mmjax.core.errors import ConfigError
 from mmjax.core.types import Tokens
-from mmjax.objectives import matching_loss, sample_negatives
+from mmjax.objectives import hard_negatives, matching_loss
 from mmjax.objectives.base import Encoded
+from mmjax.parallel.mesh import MeshConfig, make_mesh
+from mmjax.parallel.sharding import batch_sharding
 
 SIMILARITY = np.random.default_rng(0).standard_normal((6, 6)).astype(np.float32)
+EYE = np.eye(6, dtype=np.float32)
 VALID = np.array([1, 1, 1, 0, 1, 1], bool)
 EXAMPLES = np.array([4, 5, 6, -1, 8, 4], np.int32)
 """The first and the last row are the same example."""
@@ -37,7 +40,7 @@ def albef_weights(similarity, valid, examples):
 
 def test_negatives_are_sampled_by_the_softmax_of_the_similarities():
     draws = 4000
-    sample = lambda key: sample_negatives(SIMILARITY, VALID, key, rows=EXAMPLES)  # noqa: E731
+    sample = lambda key: hard_negatives(SIMILARITY, EYE, 1.0, VALID, key, rows=EXAMPLES)  # noqa: E731
     found = np.asarray(jax.jit(jax.vmap(sample))(jax.random.split(key(1), draws)))
     expected = albef_weights(SIMILARITY, VALID, EXAMPLES)
     for row in np.flatnonzero(VALID):
@@ -49,17 +52,49 @@ def test_negatives_are_sampled_by_the_softmax_of_the_similarities():
 
 
 def test_without_a_key_the_nearest_is_taken():
-    found = sample_negatives(SIMILARITY, VALID, rows=EXAMPLES)
+    found = hard_negatives(SIMILARITY, EYE, 1.0, VALID, rows=EXAMPLES)
     np.testing.assert_array_equal(found, albef_weights(SIMILARITY, VALID, EXAMPLES).argmax(axis=1))
 
 
 @pytest.mark.parametrize("given", [None, 0])
 def test_where_no_other_row_is_left_there_is_none(given):
     alone = np.arange(6) == 2
-    found = sample_negatives(SIMILARITY, alone, None if given is None else key(given))
+    drawn = None if given is None else key(given)
+    found = hard_negatives(SIMILARITY, EYE, 1.0, alone, drawn)
     assert found.tolist() == [2, 2, -1, 2, 2, 2]
-    same = sample_negatives(SIMILARITY, VALID, rows=np.full(6, 7, np.int32))
+    same = hard_negatives(SIMILARITY, EYE, 1.0, VALID, rows=np.full(6, 7, np.int32))
     assert same.tolist() == [-1] * 6
+
+
+def test_neither_chunks_nor_a_mesh_change_what_is_drawn():
+    rng = np.random.default_rng(4)
+    a, b = (rng.standard_normal((64, 5)).astype(np.float32) for _ in range(2))
+    valid, examples = rng.uniform(size=64) < 0.8, rng.integers(0, 50, 64)
+
+    def draw(chunk=None, mesh=None):
+        of = lambda a, b: hard_negatives(a, b, 3.0, valid, key(2), rows=examples, chunk=chunk)  # noqa: E731
+        spread = None if mesh is None else batch_sharding(mesh)
+        return np.asarray(jax.jit(of, in_shardings=spread)(a, b))
+
+    whole = draw()
+    assert len(set(whole.tolist())) > 10
+    np.testing.assert_array_equal(draw(16), whole)
+    np.testing.assert_array_equal(draw(16, make_mesh(MeshConfig(2, 2, 2))), whole)
+
+
+def test_the_similarities_of_all_rows_never_exist_together():
+    """Temporary memory of the compiled program: with a fixed chunk it grows with the rows."""
+
+    def temporary(size, chunk):
+        shape = jax.ShapeDtypeStruct((size, 8), jnp.float32)
+        valid, drawn = np.ones(size, bool), key(0)
+        of = lambda a, b: hard_negatives(a, b, 1.0, valid, drawn, chunk=chunk)  # noqa: E731
+        return jax.jit(of).lower(shape, shape).compile().memory_analysis().temp_size_in_bytes
+
+    whole, chunked = temporary(1024, None), temporary(1024, 64)
+    assert whole >= 1024 * 1024 * 4
+    assert chunked < 1024 * 64 * 4 * 6
+    assert temporary(2048, 64) < 2.5 * chunked
 
 
 def test_loss_is_the_cross_entropy_of_two_classes():

@@ -77,9 +77,13 @@ def test_without_queue_and_soft_targets_it_is_infonce():
 
 @pytest.mark.parametrize("chunk", [None, 3])
 def test_an_entry_may_be_left_out_for_one_row_alone(chunk):
-    seen = np.ones((6, 9), bool)
-    seen[2, 3] = False
-    loss, _ = run((A, B, AM, BM, QA, QB), SCALE, 0.4, np.ones(6, bool), seen, chunk)
+    rows, entries = np.arange(6), np.arange(10, 19)
+    entries[3] = 2
+    loss = jax.jit(
+        lambda rows, entries: momentum_contrastive_loss(
+            A, B, AM, BM, QA, QB, SCALE, rows=rows, queue_rows=entries, chunk=chunk
+        )
+    )(rows, entries)
     whole = albef(*map(np.float64, (A, B, AM, BM, QA, QB)), 8.0, 0.4)
     less = np.delete(np.float64(QA), 3, 0), np.delete(np.float64(QB), 3, 0)
 
