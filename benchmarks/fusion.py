@@ -23,15 +23,23 @@ import numpy as np
 from flax import linen as nn
 
 from benchmarks import harness, timing
+from mmjax.core.errors import ConfigError
 from mmjax.kernels.attention import BACKENDS, attention
 from mmjax.kernels.matmul import dot_general
 from mmjax.nn.attention import Attention
+from mmjax.writers.console import say
 
 LETTERS = "b n m d k"
 SIZES = (
     "b4-n64-m197-d768-k12",
     "b32-n32-m50-d512-k8",
     "b1-n512-m1500-d768-k12",
+)
+ACCELERATOR_SIZES = (
+    "b64-n64-m197-d768-k12",
+    "b512-n32-m50-d512-k8",
+    "b16-n512-m1500-d768-k12",
+    "b4-n4096-m4096-d1024-k16",
 )
 Tree = Any
 
@@ -157,11 +165,12 @@ def case(size: str, what: str, dtype: str, args: argparse.Namespace) -> timing.C
     ours = Attention(heads=heads, dtype=dtype)
     variants = [
         variant("mmjax Attention", lambda p, q, c: ours.apply({"params": p}, q, c, train=False)),
-        *(
-            variant(f"kernel {name}", functools.partial(with_backend, name))
-            for name in args.backends
-        ),
     ]
+    for name in args.backends:
+        try:
+            variants.append(variant(f"kernel {name}", functools.partial(with_backend, name)))
+        except ConfigError as error:
+            say(f"{size}, {what}, {dtype}: no {name}: {error.what}")
     if "flax" in args.against:
         theirs = nn.MultiHeadDotProductAttention(heads, dtype=dtype)
         name = "flax MultiHeadDotProductAttention"
@@ -190,7 +199,11 @@ def cases(args: argparse.Namespace) -> Iterator[timing.Case]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = harness.parser(
-        "fusion", __doc__, sizes=SIZES, backends=sorted(BACKENDS), against=("torch", "flax")
+        "fusion",
+        __doc__,
+        sizes=harness.sizes_of(SIZES, ACCELERATOR_SIZES),
+        backends=sorted(BACKENDS),
+        against=("torch", "flax"),
     )
     if jax.default_backend() == "cpu":
         parser.set_defaults(backends=["xla", "chunked"])

@@ -35,6 +35,9 @@ def restart_on_one_core() -> None:
     The libraries count the cores when they are loaded, so it has to be settled before.
     """
     platform = os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    if platform != "cpu" and "cpu" not in platform.split(","):
+        # References in float64 are computed there.
+        os.environ["JAX_PLATFORMS"] = f"{platform},cpu"
     if platform != "cpu" or _ALONE in os.environ:
         return
     if hasattr(os, "sched_setaffinity"):
@@ -113,21 +116,27 @@ def need_torch() -> Any:
 
     if jax.default_backend() == "cpu":
         torch.set_num_threads(1)
+    else:
+        # As JAX's default, which rounds the factors of float32 products to TF32.
+        torch.set_float32_matmul_precision("high")
+        torch.backends.cudnn.allow_tf32 = True
     return torch
 
 
 def torch_variant(name: str, call: Callable[[], Any], **details: Any) -> timing.Variant:
     """`call` computes with torch; the variant waits for a GPU to finish."""
-    torch = need_torch()
-    if not torch.cuda.is_available():
-        return timing.Variant(name, call, **details)
+    cuda = need_torch().cuda
 
-    def wait() -> Any:
-        result = call()
-        torch.cuda.synchronize()
-        return result
+    def wait(result: Any) -> None:
+        if cuda.is_available():
+            cuda.synchronize()
 
-    return timing.Variant(name, wait, **details)
+    return timing.Variant(name, call, wait, **details)
+
+
+def sizes_of(on_cpu: Sequence[str], on_accelerators: Sequence[str]) -> Sequence[str]:
+    """The default sizes of this platform: an accelerator needs more to be busy."""
+    return on_cpu if jax.default_backend() == "cpu" else on_accelerators
 
 
 def run(name: str, cases: Iterable[timing.Case], args: argparse.Namespace) -> dict[str, Any]:

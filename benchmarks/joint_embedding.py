@@ -35,6 +35,7 @@ SIZES = (
     "b256-d768-e512",
     "b512-d768-e768",
 )
+ACCELERATOR_SIZES = ("b512-d768-e512", "b4096-d768-e768", "b16384-d1024-e1024")
 POOLS = get_args(Pool)
 MODALITIES = 3
 Tree = Any
@@ -210,7 +211,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = harness.parser(
         "joint_embedding",
         __doc__,
-        sizes=SIZES,
+        sizes=harness.sizes_of(SIZES, ACCELERATOR_SIZES),
         backends=get_args(Backend),
         against=("torch", "flax"),
     )

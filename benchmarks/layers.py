@@ -27,6 +27,7 @@ from mmjax.parallel.sharding import unbox
 
 BLOCK, PATCHES = "b n d k", "b i p d"
 SIZES = ("b4-n197-d768-k12", "b32-n32-d512-k8", "b8-i224-p16-d768", "b32-i32-p4-d256")
+ACCELERATOR_SIZES = ("b64-n197-d768-k12", "b8-n2048-d1024-k16", "b128-i224-p16-d768")
 EPS = 1e-6
 Tree = Any
 
@@ -233,7 +234,12 @@ def cases(args: argparse.Namespace) -> Iterator[timing.Case]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = harness.parser("layers", __doc__, sizes=SIZES, against=("torch", "flax"))
+    parser = harness.parser(
+        "layers",
+        __doc__,
+        sizes=harness.sizes_of(SIZES, ACCELERATOR_SIZES),
+        against=("torch", "flax"),
+    )
     args = parser.parse_args(arguments)
     harness.run("layers", cases(args), args)
 
