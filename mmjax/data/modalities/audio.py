@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -61,6 +61,11 @@ class Audio:
     processor: str | None = None
     """The folder or hub id of a Hugging Face feature extractor, in place of `sample_rate`,
     `features` and all that follow from them; of `max_seconds` too if it has a length of its own."""
+
+    meaning: ClassVar[tuple[str, ...]] = (
+        *("sample_rate", "features", "style", "mel_bins", "window_seconds", "hop_seconds"),
+        *("mean", "std", "coefficients", "normalize", "processor"),
+    )
 
     def __post_init__(self) -> None:
         low, high = RATES

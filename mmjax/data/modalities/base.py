@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -66,6 +66,10 @@ class Processor(Protocol):
 @runtime_checkable
 class Modality(Protocol):
     """The settings of a modality."""
+
+    meaning: ClassVar[tuple[str, ...]]
+    """Settings that say what the fields' numbers stand for, besides what was learnt from rows. An
+    encoder that was trained with some has no use for others."""
 
     def reads(self) -> tuple[str, ...]:
         """The columns that it wants the cells of."""

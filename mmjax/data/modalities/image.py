@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import PIL.Image
@@ -56,6 +56,8 @@ class Image:
     processor: str | None = None
     """The folder or hub id of a Hugging Face image processor, in place of `size`, `mean`, `std`,
     `resize`, `resample` and `draft`."""
+
+    meaning: ClassVar[tuple[str, ...]] = ("channels", "mean", "std", "processor")
 
     def __post_init__(self) -> None:
         wrong = {

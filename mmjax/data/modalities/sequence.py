@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -45,6 +45,8 @@ class FeatureSequence:
     evaluate_part: Literal["middle", "start"] = "middle"
     augment: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """Training masks by name, as `transforms.sounds.AugmentSound` has them of bands."""
+
+    meaning: ClassVar[tuple[str, ...]] = ("normalize", "mean", "std")
 
     def __post_init__(self) -> None:
         wrong = {

@@ -6,7 +6,7 @@ import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -37,6 +37,8 @@ class TableRow:
     numbers: tuple[str, ...] = ()
     categories: tuple[str, ...] = ()
     missing: tuple[str, ...] = ("", "NA", "N/A", "na", "n/a", "nan", "NaN", "null", "None", "-")
+
+    meaning: ClassVar[tuple[str, ...]] = ("numbers", "categories")
 
     def __post_init__(self) -> None:
         if not self.reads():

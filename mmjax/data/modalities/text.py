@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -55,6 +55,8 @@ class Text:
     """For "subwords": how many ids n-grams are hashed to; 0 gives each its own."""
     min_count: int = 1
     """For "subwords": words and n-grams must occur this often to have an id of their own."""
+
+    meaning: ClassVar[tuple[str, ...]] = ("tokenizer",)
 
     def __post_init__(self) -> None:
         wrong = {

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import PIL.Image
@@ -57,6 +57,8 @@ class Video:
     processor: str | None = None
     """The folder or hub id of a Hugging Face image or video processor, in place of `size`, `mean`,
     `std`, `resize` and `resample`."""
+
+    meaning: ClassVar[tuple[str, ...]] = ("channels", "mean", "std", "processor")
 
     def __post_init__(self) -> None:
         wrong = {
