@@ -31,11 +31,16 @@ class Subwords:
 
     Words are bounded by `<` and `>` before n-grams are taken. An n-gram's id is its CRC-32 modulo
     `buckets`, or, with 0 buckets, its place among those of the training rows. Id 0 is padding; 1
-    stands for a text in which nothing is known. `lower_case` folds case.
+    stands for a text in which nothing is known, and for a word that is hidden. `lower_case` folds
+    case.
     """
 
     pad_id = 0
     segments = False
+    mask_id: int | None = 1
+    special_ids: tuple[int, ...] = (0, 1)
+    word_starts: str | None = None
+    """Which n-grams are of which word is not in their ids."""
 
     def __init__(
         self,

@@ -12,10 +12,12 @@ from mmjax.core.errors import ConfigError, nearest
 from mmjax.core.extras import MissingExtra
 from mmjax.core.packages import locate
 from mmjax.data.subwords import Encoded, Subwords
+from mmjax.data.vocabulary import word_starts
 
 TRAINED = ("wordpiece", "bpe")
 OURS = (*TRAINED, "subwords")
 _MOST_CHARACTERS = 1000
+_MASKS = ("[MASK]", "<mask>")
 
 
 @runtime_checkable
@@ -26,6 +28,12 @@ class Tokenizer(Protocol):
     pad_id: int
     segments: bool
     """Whether `Encoded.segments` is given."""
+    mask_id: int | None
+    """What stands for a hidden token; None if it has no such id."""
+    special_ids: tuple[int, ...]
+    """Of no text: padding, beginning, end, unknown, mask and the like; ascending."""
+    word_starts: str | None
+    """The ids that begin a word, as `vocabulary` packs them; None if that is not in the ids."""
 
     def encode(self, text: str) -> Encoded:
         """The ids of a text, cut to the tokenizer's longest."""
@@ -47,6 +55,12 @@ class Trained:
         self._backend.encode_special_tokens = True
         self.vocab_size = int(backend.get_vocab_size())
         self.pad_id = 0
+        added = backend.get_added_tokens_decoder()
+        self.special_ids = tuple(sorted(i for i, token in added.items() if token.special))
+        masks = (i for i in self.special_ids if added[i].content in _MASKS)
+        self.mask_id: int | None = next(masks, None)
+        pieces = [backend.id_to_token(i) or "" for i in range(self.vocab_size)]
+        self.word_starts = word_starts(pieces, self.special_ids)
 
     @classmethod
     def train(
@@ -83,6 +97,11 @@ class HuggingFace:
         self.vocab_size = len(backend)
         self.pad_id = int(backend.pad_token_id or 0)
         self.segments = "token_type_ids" in backend.model_input_names
+        mask = backend.special_tokens_map.get("mask_token")
+        self.mask_id = None if mask is None else int(backend.convert_tokens_to_ids(mask))
+        self.special_ids = tuple(sorted({int(i) for i in backend.all_special_ids}))
+        pieces = backend.convert_ids_to_tokens(list(range(self.vocab_size)))
+        self.word_starts = word_starts([piece or "" for piece in pieces], self.special_ids)
         # The first call sets the truncation, which no two threads may do at once.
         self.encode("")
 

@@ -72,7 +72,16 @@ def test_learnt_wordpieces_put_words_back_together():
     spread = tokenizer.encode("japanese").tokens[1:-1]
     assert "".join(token.removeprefix("##") for token in spread) == "japanese"
     assert "[MASK]" not in tokenizer.encode("[MASK] [SEP]").tokens[:-1]
-    assert fitted.facts == {"vocab_size": tokenizer.get_vocab_size(), "pad_id": 0, "max_length": 32}
+    pieces = [tokenizer.id_to_token(i) for i in range(tokenizer.get_vocab_size())]
+    starts = [not piece.startswith("##") for piece in pieces]
+    assert fitted.facts == {
+        "vocab_size": len(pieces),
+        "pad_id": 0,
+        "max_length": 32,
+        "mask_id": pieces.index("[MASK]"),
+        "special_ids": (0, 1, 2, 3, 4),
+        "word_starts": np.packbits(starts).tobytes().hex(),
+    }
 
 
 def test_every_process_learns_the_same_pieces():
@@ -226,7 +235,14 @@ def test_hugging_face_tokenizers(hub_folder, tmp_path):
         assert set(got) == {"input_ids", "attention_mask", "token_type_ids"}
         for field in got:
             assert np.array_equal(got[field], want[field])
-        assert processor.facts == {"vocab_size": 9, "pad_id": 0, "max_length": 8}
+        assert processor.facts == {
+            "vocab_size": 9,
+            "pad_id": 0,
+            "max_length": 8,
+            "mask_id": 4,
+            "special_ids": (0, 1, 2, 3, 4),
+            "word_starts": "ff00",
+        }
 
 
 def test_an_unknown_tokenizer_names_the_nearest(tmp_path, monkeypatch):

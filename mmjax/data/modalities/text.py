@@ -145,7 +145,10 @@ class Text:
 
 
 class TextProcessor:
-    """Facts: `vocab_size`, `pad_id`, `max_length`."""
+    """Facts: `vocab_size`, `pad_id`, `max_length`, `mask_id`, `special_ids`, `word_starts`.
+
+    The last three are those of `tokenization.Tokenizer`.
+    """
 
     def __init__(self, settings: Text, tokenizer: Tokenizer):
         self._settings = settings
@@ -157,6 +160,9 @@ class TextProcessor:
             "vocab_size": tokenizer.vocab_size,
             "pad_id": tokenizer.pad_id,
             "max_length": settings.max_length,
+            "mask_id": tokenizer.mask_id,
+            "special_ids": tokenizer.special_ids,
+            "word_starts": tokenizer.word_starts,
         }
 
     def save(self, folder: Path) -> None:
