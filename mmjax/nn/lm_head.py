@@ -46,15 +46,17 @@ class LMHead(nn.Module, kw_only=True):
         values: Float[Array, "b n d"],
         labels: Int[ArrayLike, "b n"],
         table: Float[Array, "v e"] | None = None,
+        *,
+        label_smoothing: float = 0.0,
     ) -> tuple[Float[Array, "b n"], Bool[Array, "b n"]]:
-        """The cross-entropy of each label, in float32, and whether its logit is the largest.
+        """The `cross_entropy` of each label, and whether its logit is the largest.
 
         Where the logits of all tokens would be more than `MOST_LOGITS`, they are made for some
         places of all rows at a time, and again for the gradient. Labels outside the vocabulary are
         those of tokens that do not count: their losses mean nothing.
         """
         hidden, kernel, bias = self._parts(values, table)
-        return token_losses(hidden, kernel, bias, labels)
+        return token_losses(hidden, kernel, bias, labels, label_smoothing=label_smoothing)
 
     @nn.compact
     def _parts(self, values: Array, table: Array | None) -> tuple[Array, Array, Array | None]:
@@ -78,15 +80,31 @@ class LMHead(nn.Module, kw_only=True):
         return values.astype(self.dtype), kernel, bias
 
 
+def cross_entropy(
+    logits: Float[Array, "*b v"], labels: Int[Array, "*b"], *, label_smoothing: float = 0.0
+) -> Float[Array, "*b"]:
+    """The softmax cross-entropy of each label, in float32.
+
+    Smoothing mixes the uniform distribution over the vocabulary into the targets, as torch's
+    `cross_entropy` does.
+    """
+    logits = logits.astype(jnp.float32)
+    towards = jnp.take_along_axis(logits, labels[..., None], axis=-1)[..., 0]
+    if label_smoothing:
+        towards = (1.0 - label_smoothing) * towards + label_smoothing * logits.mean(axis=-1)
+    return jax.nn.logsumexp(logits, axis=-1) - towards
+
+
 def token_losses(
     hidden: Float[Array, "b n d"],
     kernel: Float[Array, "d v"],
     bias: Float[Array, "v"] | None,
     labels: Int[ArrayLike, "b n"],
     *,
+    label_smoothing: float = 0.0,
     most_logits: int = MOST_LOGITS,
 ) -> tuple[Float[Array, "b n"], Bool[Array, "b n"]]:
-    """The softmax cross-entropy of each label and whether it is the likeliest word.
+    """The `cross_entropy` of each label and whether it is the likeliest word.
 
     Worked off in slices along n, so that rows stay on their devices. With ties, the word of the
     lowest id is the likeliest.
@@ -95,7 +113,7 @@ def token_losses(
     labels = jnp.clip(jnp.asarray(labels), 0, kernel.shape[1] - 1)
     size = max(1, min(places, most_logits // (rows * kernel.shape[1])))
     if size == places:
-        return _slice_losses(hidden, kernel, bias, labels)
+        return _slice_losses(kernel, bias, label_smoothing, (hidden, labels))
     count = -(-places // size)
     padding = count * size - places
 
@@ -103,23 +121,20 @@ def token_losses(
         x = jnp.pad(x, [(0, 0), (0, padding), *[(0, 0)] * (x.ndim - 2)])
         return jnp.moveaxis(x.reshape(rows, count, size, *x.shape[2:]), 1, 0)
 
-    one: Callable[..., Any] = jax.checkpoint(functools.partial(_of_slice, kernel, bias))
+    one: Callable[..., Any] = jax.checkpoint(
+        functools.partial(_slice_losses, kernel, bias, label_smoothing)
+    )
     found = jax.lax.map(one, (sliced(hidden), sliced(labels)))
     losses, right = (jnp.moveaxis(x, 0, 1).reshape(rows, -1)[:, :places] for x in found)
     return losses, right
 
 
-def _of_slice(kernel: Array, bias: Array | None, given: tuple[Array, Array]) -> tuple[Array, Array]:
-    hidden, labels = given
-    return _slice_losses(hidden, kernel, bias, labels)
-
-
 def _slice_losses(
-    hidden: Array, kernel: Array, bias: Array | None, labels: Array
+    kernel: Array, bias: Array | None, label_smoothing: float, given: tuple[Array, Array]
 ) -> tuple[Array, Array]:
+    hidden, labels = given
     logits = _logits(hidden, kernel, bias)
-    own = jnp.take_along_axis(logits, labels[..., None], axis=-1)[..., 0]
-    losses = jax.nn.logsumexp(logits, axis=-1) - own
+    losses = cross_entropy(logits, labels, label_smoothing=label_smoothing)
     return losses, jnp.argmax(logits, axis=-1) == labels
 
 

@@ -17,27 +17,30 @@ def arrays():
     return *(x.astype(np.float32) for x in (hidden, kernel, bias)), labels.astype(np.int32)
 
 
-def expected(hidden, kernel, bias, labels):
+def expected(hidden, kernel, bias, labels, smoothing=0.0):
     """Each token's loss and its gradient by the logits, in float64."""
     logits = hidden.astype(np.float64) @ kernel + bias
     shares = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
-    losses = -np.log(np.take_along_axis(shares, labels[..., None], -1)[..., 0])
-    return losses, shares - np.eye(V)[labels], logits.argmax(-1) == labels
+    targets = (1 - smoothing) * np.eye(V)[labels] + smoothing / V
+    losses = -(targets * np.log(shares)).sum(-1)
+    return losses, shares - targets, logits.argmax(-1) == labels
 
 
-@pytest.mark.parametrize("most", [10**6, 2 * B * V, 1])
-def test_losses_whole_and_in_slices(most):
+@pytest.mark.parametrize(("most", "smoothing"), [(10**6, 0.1), (2 * B * V, 0.1), (1, 0.0)])
+def test_losses_whole_and_in_slices(most, smoothing):
     """Slices of all places, of two (which do not divide five) and of one."""
     hidden, kernel, bias, labels = arrays()
     weights = np.random.default_rng(1).uniform(size=(B, N)).astype(np.float32)
 
     def loss(hidden, kernel, bias):
-        losses, right = token_losses(hidden, kernel, bias, jnp.asarray(labels), most_logits=most)
+        losses, right = token_losses(
+            hidden, kernel, bias, jnp.asarray(labels), label_smoothing=smoothing, most_logits=most
+        )
         return (losses * weights).sum(), (losses, right)
 
     of = jax.jit(jax.grad(loss, argnums=(0, 1, 2), has_aux=True))
     grads, (losses, right) = of(hidden, kernel, bias)
-    ours, slopes, likeliest = expected(hidden, kernel, bias, labels)
+    ours, slopes, likeliest = expected(hidden, kernel, bias, labels, smoothing)
     np.testing.assert_allclose(losses, ours, rtol=1e-6)
     np.testing.assert_array_equal(right, likeliest)
     slopes = slopes * weights[..., None]
