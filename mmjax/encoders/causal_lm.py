@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Literal
+from typing import ClassVar, Literal
 
 import jax.numpy as jnp
 import numpy as np
@@ -45,6 +45,7 @@ class CausalSettings(TransformerEncoder, kw_only=True):
     looks at an encoder's tokens, which must have the same width.
     """
 
+    causal: ClassVar[bool] = True
     vocab_size: int = fact()
     max_length: int = fact()
     activation: Activation = "gelu_tanh"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -60,6 +60,7 @@ class ClipText(TransformerEncoder, kw_only=True):
     text in CLIP's own vocabulary (transformers does so where `eos_token_id` is 2).
     """
 
+    causal: ClassVar[bool] = True
     vocab_size: int = fact()
     max_length: int = fact()
     end_id: int = 49407

@@ -32,6 +32,11 @@ class RecurrentEncoder(nn.Module, kw_only=True):
     dtype: Dtype = fact(jnp.float32)
     param_dtype: Dtype = fact(jnp.float32)
 
+    @property
+    def causal(self) -> bool:
+        """Whether a token's state is of nothing after it."""
+        return not self.bidirectional
+
     def encode(
         self, values: Float[Array, "b n d"], mask: Bool[Array, "b n"], *, train: bool
     ) -> Tokens:

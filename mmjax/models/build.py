@@ -92,6 +92,8 @@ def _build_pretraining(
     """Of a fusion and a joint space, what some objective needs."""
     given = {**types, "modality_facts": modalities}
     terms = {name: objectives.registry.build(spec, facts=given) for name, spec in specs.items()}
+    for term in terms.values():
+        term.check(built)
     fused = None
     if any(term.uses_fusion for term in terms.values()):
         fused = fusion.registry.build(config.fusion, facts=types)

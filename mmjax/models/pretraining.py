@@ -169,7 +169,10 @@ class Pretraining(nn.Module, kw_only=True):
                 raise TypeError("an objective fuses, but does not say that it uses_fusion")
             return self.fusion(dict(tokens), train=train)
 
-        return Context(batch, encoded, embed, fuse, tuple(self.encoders))
+        def parameters(modality: str) -> Mapping[str, Any]:
+            return nn.meta.unbox(self.variables["params"][f"encoders_{modality}"])
+
+        return Context(batch, encoded, embed, fuse, tuple(self.encoders), parameters)
 
     def embed(self, batch: Batch) -> dict[str, Float[Array, "b e"]]:
         """Each modality's vectors in the joint space, else its summary; and `fused`, if it is."""

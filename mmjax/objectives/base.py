@@ -53,6 +53,8 @@ class Context:
     fuse: Callable[[Mapping[str, Tokens]], Fused]
     """The model's fusion over the tokens of several modalities."""
     modalities: Sequence[str] = ()
+    parameters: Callable[[str], Mapping[str, Any]] = lambda _: {}
+    """Those of a modality's encoder, for a head that shares some of them."""
 
     def tokens(self, name: str) -> Tokens:
         return self.encoded[name].tokens
@@ -94,6 +96,9 @@ class Objective(nn.Module, kw_only=True):
         super().__init_subclass__(**options)
         if not isinstance(getattr(cls, "batch_coupled", None), bool):
             raise TypeError(f"{cls.__name__} must say whether it is batch_coupled")
+
+    def check(self, encoders: Mapping[str, nn.Module]) -> None:
+        """Raises ConfigError for encoders, or facts of the data, that it can do nothing with."""
 
     def requests(self) -> dict[str, Request]:
         """The further forwards that it needs, by a name of its own ("text/masked_lm")."""
