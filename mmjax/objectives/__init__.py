@@ -23,6 +23,8 @@ registry = Registry(
         "supervised_contrastive": "mmjax.objectives.supervised_contrastive:SupervisedContrastive",
         "triplet": "mmjax.objectives.triplet:Triplet",
         "matching": "mmjax.objectives.matching:Matching",
+        "masked_lm": "mmjax.objectives.masked_lm:MaskedLM",
+        "causal_lm": "mmjax.objectives.causal_lm:CausalLM",
         "vicreg": "mmjax.objectives.vicreg:VICReg",
         "distillation": "mmjax.objectives.distillation:Distillation",
     },
@@ -38,6 +40,7 @@ _FUNCTIONS = {
     "triplet_loss": "triplet",
     "matching_loss": "matching",
     "hard_negatives": "matching",
+    "mask_tokens": "token_masking",
     "vicreg_loss": "vicreg",
     "distillation_loss": "distillation",
 }

@@ -1,0 +1,52 @@
+"""Guessing each token of a text from those before it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import jax.numpy as jnp
+from flax import linen as nn
+
+from mmjax.core.errors import ConfigError
+from mmjax.core.types import ObjectiveOutput
+from mmjax.objectives.base import Context
+from mmjax.objectives.language import LanguageObjective
+
+
+class CausalLM(LanguageObjective, kw_only=True):
+    """The next-token loss of GPT-2 (Radford et al. 2019) on the text `modality`.
+
+    Of each row, the tokens after the first, special ones included. The encoder must be causal:
+    one that sees what comes next has nothing to guess. It runs once, for all objectives. The head
+    is the encoder's table of words (`tied`) or its own, with a bias if `use_bias`.
+    """
+
+    use_bias: bool = False
+
+    batch_coupled: ClassVar[bool] = False
+
+    def check(self, encoders: Mapping[str, nn.Module]) -> None:
+        super().check(encoders)
+        encoder = encoders[self.modality]
+        if not getattr(encoder, "causal", False):
+            raise ConfigError(
+                109,
+                f"{type(encoder).__name__} is not causal: it sees the tokens that are guessed",
+                where=f"model.encoders.{self.modality}",
+                fix="use 'causal_encoder', 'clip_text' or a 'text_rnn' of one direction",
+            )
+
+    @nn.compact
+    def __call__(self, context: Context, *, train: bool) -> ObjectiveOutput:
+        tokens = context.tokens(self.modality)
+        ids = jnp.asarray(context.batch.inputs[self.modality]["input_ids"])
+        mask = tokens.mask & context.rows(self.modality)[:, None]
+        return self.guess(
+            context,
+            tokens.values[:, :-1],
+            ids[:, 1:],
+            mask[:, :-1] & mask[:, 1:],
+            transform=False,
+            use_bias=self.use_bias,
+        )
