@@ -12,7 +12,7 @@ from mmjax.core.errors import ConfigError
 from mmjax.core.types import Batch
 from mmjax.core.typing import Int
 from mmjax.data.collate import Collator, as_batch
-from mmjax.data.order import InOrder, Shuffled
+from mmjax.data.order import InOrder, Mixed, Shuffled, training
 
 
 class Loader(Iterator[Batch]):
@@ -46,9 +46,9 @@ class Loader(Iterator[Batch]):
         self._workers = workers
         # Shuffled and cut into global batches first, then shared among hosts by the collator: the
         # other way round the batches would depend on the number of hosts.
-        order: InOrder | Shuffled = InOrder(rows, batch_size)
+        order: InOrder | Shuffled | Mixed = InOrder(rows, batch_size)
         if collator.seed is not None:
-            order = Shuffled(rows, batch_size, collator.seed)
+            order = training(collator.table, rows, batch_size, collator.seed)
         self._length = len(order)
         self._iterator = _iterator(order, collator, start, threads, workers, prefetch)
 
@@ -104,7 +104,7 @@ def _owned(fields: Any) -> Any:
 
 
 def _iterator(
-    order: InOrder | Shuffled,
+    order: InOrder | Shuffled | Mixed,
     collator: Collator,
     start: int,
     threads: int,

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+import numpy as np
 
 from mmjax.core.errors import DataError, nearest
+from mmjax.core.typing import Int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,8 +40,12 @@ class Table:
     A cell is None (missing), a str, a number, or for media a path, bytes, a NumPy array or a
     PIL image. `name` stands for the table in errors. `root` is the folder that media paths are
     relative to and may not leave; None if the table has none. `lines` gives each row's line in its
-    file, for errors. `fingerprint` changes when the content does. `bad` are the rows that could not
-    be read. `roots` holds the folder of columns that a join brought from elsewhere.
+    file, for errors, and `places` the whole place of rows that are in several files. `fingerprint`
+    changes when the content does. `bad` are the rows that could not be read. `roots` holds the
+    folder of columns that a join brought from elsewhere. `splits` are the rows of each split if the
+    source knows them. The cells of a `lazy` table are read from storage when they are asked for, so
+    that its rows are checked when a batch takes them, and not all of them before. `mixture` says
+    how the rows of several sources take turns in training.
     """
 
     columns: Mapping[str, Sequence[Any]]
@@ -47,6 +55,10 @@ class Table:
     lines: Sequence[int] | None = None
     bad: tuple[BadRow, ...] = ()
     roots: Mapping[str, Path | None] = dataclasses.field(default_factory=dict)
+    splits: Mapping[str, Int[np.ndarray, "_"]] | None = None
+    places: Sequence[str] | None = None
+    lazy: bool = False
+    mixture: Mixture | None = None
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values()))) if self.columns else 0
@@ -63,19 +75,55 @@ class Table:
         """`{column: cell}` of one row."""
         return {name: cells[index] for name, cells in self.columns.items()}
 
-    def root_of(self, column: str) -> Path | None:
-        """The folder that the media paths of a column are relative to."""
-        return self.roots.get(column, self.root)
+    def root_of(self, column: str, row: int | None = None) -> Path | None:
+        """The folder that the media paths of a column are relative to, in a mixture of a row."""
+        if column in self.roots or self.mixture is None or row is None:
+            return self.roots.get(column, self.root)
+        part = self.mixture.part_of(row)
+        return part.table.root_of(column, row - part.start)
 
     def where(self, index: int, column: str | None = None) -> str:
         """`file:line:column`, the place of a row or cell, for errors."""
-        line = self.lines[index] if self.lines is not None else index
-        return ":".join([self.name, str(line)] + ([column] if column else []))
+        if self.mixture is not None:
+            part = self.mixture.part_of(index)
+            return part.table.where(index - part.start, column)
+        if self.places is not None:
+            place = self.places[index]
+        else:
+            place = f"{self.name}:{self.lines[index] if self.lines is not None else index}"
+        return ":".join([place] + ([column] if column else []))
 
     def require_good(self) -> None:
         """Raises the first bad row as DataError, as policy `raise` asks."""
         if self.bad:
             raise self.bad[0].error(len(self.bad) - 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """A source of a mixture: its table is the rows `start` to `stop` of the whole."""
+
+    name: str
+    start: int
+    stop: int
+    weight: float
+    """Its share of the training examples, beside the weights of the others."""
+    table: Table
+
+
+@dataclasses.dataclass(frozen=True)
+class Mixture:
+    """Sources one after another in a table, that take turns in training by their weights.
+
+    `epoch` says when an epoch ends: when the first part has been seen once, or when all have.
+    """
+
+    parts: tuple[Part, ...]
+    epoch: Literal["first", "all"] = "all"
+
+    def part_of(self, row: int) -> Part:
+        """The part that a row of the whole table is of."""
+        return self.parts[bisect.bisect_right(self.parts, row, key=lambda part: part.start) - 1]
 
 
 def check_ids(table: Table, column: str) -> None:

@@ -29,7 +29,7 @@ class Place:
 
     def root(self, column: str) -> Path | None:
         """The folder that the column's media paths are relative to."""
-        return self.table.root_of(column)
+        return self.table.root_of(column, self.row)
 
 
 @runtime_checkable
