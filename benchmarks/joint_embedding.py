@@ -166,9 +166,10 @@ def case(size: str, what: str, pool: Pool, dtype: str, args: argparse.Namespace)
     both = what == "forward+backward"
 
     def whole(function: Any) -> Any:
-        return timing.with_gradient(function, cotangent) if both else function
+        return timing.with_gradient(function) if both else function
 
-    operands = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), (inputs, weights))
+    given = (cotangent, inputs, weights) if both else (inputs, weights)
+    operands = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), given)
     here = None if present is None else jnp.asarray(present)
 
     def variant(name: str, function: Any) -> timing.Variant:
@@ -185,7 +186,7 @@ def case(size: str, what: str, pool: Pool, dtype: str, args: argparse.Namespace)
         for kind in dict.fromkeys(("float32", dtype)):
             call = torch_layers(pool, inputs, weights, present, cotangent if both else None, kind)
             variants.append(harness.torch_variant(f"torch linear {kind}", call, dtype=kind))
-    reference = timing.in_float64(whole(functools.partial(naive, pool, present)), inputs, weights)
+    reference = timing.in_float64(whole(functools.partial(naive, pool, present)), *given)
     notes = [f"{pool}, {what}"]
     notes += [f"{args.absent:.0%} absent"] if args.absent else []
     notes += [dtype] if dtype != "float32" else []

@@ -197,11 +197,13 @@ def case(size: str, what: str, dtype: str, args: argparse.Namespace) -> timing.C
     cotangent = rng.standard_normal((b, tokens // b, d)).astype(np.float32)
 
     def whole(function: Any) -> Any:
-        return timing.with_gradient(function, cotangent) if both else function
+        return timing.with_gradient(function) if both else function
+
+    given = (cotangent, params, inputs) if both else (params, inputs)
 
     def variant(name: str, function: Any) -> timing.Variant:
-        given = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), (params, inputs))
-        return timing.jax_variant(name, whole(function), *given, dtype=dtype)
+        operands = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), given)
+        return timing.jax_variant(name, whole(function), *operands, dtype=dtype)
 
     variants = [
         variant(f"mmjax {name}", lambda p, x: module.apply({"params": p}, x, **options)),
@@ -214,7 +216,7 @@ def case(size: str, what: str, dtype: str, args: argparse.Namespace) -> timing.C
             layer, grads = torch_layer(params, other, kind, place)
             call = torch_call(layer, grads, inputs, cotangent if both else None, kind)
             variants.append(harness.torch_variant(f"{names[1]} {kind}", call, dtype=kind))
-    reference = timing.in_float64(whole(theirs), params, inputs)
+    reference = timing.in_float64(whole(theirs), *given)
     return timing.Case(
         size=size,
         what=what if dtype == "float32" else f"{what}, {dtype}",

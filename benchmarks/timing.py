@@ -101,10 +101,14 @@ def jax_variant(
     )
 
 
-def with_gradient(function: Callable[..., Tree], cotangent: Tree) -> Callable[..., Tree]:
-    """`function` and the gradient of <result, cotangent> to each of its arguments."""
+def with_gradient(function: Callable[..., Tree]) -> Callable[..., Tree]:
+    """`function` and the gradient of <result, cotangent> to each of its arguments.
 
-    def both(*arguments: Tree) -> Tree:
+    The cotangent comes first. It is an argument, since sums of a constant would be computed when
+    the program is compiled.
+    """
+
+    def both(cotangent: Tree, *arguments: Tree) -> Tree:
         result, pull = jax.vjp(function, *arguments)
         seed = jax.tree.map(lambda one, like: one.astype(like.dtype), cotangent, result)
         return result, pull(seed)
@@ -138,16 +142,20 @@ def to_numpy(tree: Tree) -> list[np.ndarray]:
 def error(result: Tree, reference: Tree) -> float:
     """The largest difference of any array, over that array's largest value.
 
-    An array that is all but zero beside the others, as the gradient of the keys' bias is, counts by
-    a thousandth of their largest value.
+    An array that is zero but for rounding, as the gradient of the keys' bias is, counts by the
+    largest value of all arrays; a small one by a hundredth of it at least.
     """
     ours, theirs = to_numpy(result), to_numpy(reference)
     if [one.shape for one in ours] != [one.shape for one in theirs]:
         raise SystemExit(f"{[x.shape for x in ours]} where {[x.shape for x in theirs]} was due")
-    floor = max(abs(one).max(initial=0) for one in theirs) * 1e-2 or 1.0
+    largest = max(abs(one).max(initial=0) for one in theirs) or 1.0
+
+    def scale(one: np.ndarray) -> float:
+        own = abs(one).max(initial=0)
+        return largest if own < 1e-9 * largest else max(own, 1e-2 * largest)
+
     return max(
-        float(abs(a - b).max(initial=0) / max(abs(b).max(initial=0), floor))
-        for a, b in zip(ours, theirs, strict=True)
+        float(abs(a - b).max(initial=0) / scale(b)) for a, b in zip(ours, theirs, strict=True)
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import platform
 from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import numpy as np
 
 from mmjax.api import showing
 from mmjax.api.run import Run
+from mmjax.checkpoint.manifest import library_versions
 from mmjax.core import config as config_lib
 from mmjax.core.files import read_json
 from mmjax.data.dataset import Dataset
@@ -23,7 +23,6 @@ from mmjax.train.config import Config
 from mmjax.train.evaluate import Evaluation
 from mmjax.writers import read_records
 
-_VERSIONS = ("mmjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain")
 _KINDS = ("text", "image", "audio", "video")
 """What `mmjax predict` takes of a single example as an option of the same name."""
 
@@ -31,13 +30,12 @@ _KINDS = ("text", "image", "audio", "video")
 def environment() -> dict[str, Any]:
     """Where this process runs: versions, device, time."""
     device = jax.devices()[0]
-    versions = {name: metadata.version(name) for name in _VERSIONS}
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     return {
         "device": f"{jax.device_count()} x {device.platform} ({device.device_kind})",
         "python": platform.python_version(),
         "time": now,
-        **versions,
+        **library_versions(),
     }
 
 

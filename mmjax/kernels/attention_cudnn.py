@@ -20,24 +20,24 @@ _TYPES = ("bfloat16", "float16")
 
 @functools.cache
 def serves(problem: Problem) -> bool:
-    """16-bit operands, head dimension a multiple of 8, even lengths; and a GPU with cuDNN here.
+    """16-bit operands, a head dimension that is a multiple of 8; and a GPU with cuDNN here.
 
     cuDNN is asked when the program is traced: a program for CUDA that is traced on a machine
     without a GPU cannot hold it, and the library's own kernel serves there.
     """
-    length = sum(problem.keys)
     if problem.weights or problem.dropout_rate > 0.0 or problem.dtype.name not in _TYPES:
         return False
-    if problem.head_dim % 8 or problem.queries % 2 or length % 2:
+    if problem.head_dim % 8:
         return False
 
     def array(tokens: int) -> jax.ShapeDtypeStruct:
         shape = (problem.rows, tokens, problem.heads, problem.head_dim)
         return jax.ShapeDtypeStruct(shape, problem.dtype)
 
+    keys = array(sum(problem.keys))
     try:
         fused = functools.partial(_fused, _IMPLEMENTATION)
-        jax.eval_shape(fused, array(problem.queries), array(length), array(length))
+        jax.eval_shape(fused, array(problem.queries), keys, keys)
     except (RuntimeError, NotImplementedError, ValueError):
         return False
     return True
@@ -46,15 +46,30 @@ def serves(problem: Problem) -> bool:
 def attend(operands: Operands, problem: Problem) -> tuple[Array, None]:
     """The segments behind each other; a query without a valid key gets 0, where cuDNN has a mean.
 
-    The cotangent of such a query is 0 too, and so is the gradient that it gives.
+    The cotangent of such a query is 0 too, and so is the gradient that it gives. With a mask or a
+    bias, cuDNN wants one for every query, and even lengths: one masked key, and one query that is
+    cut off again, may be added.
     """
     keys, values, mask = joined(operands)
-    options = {"bias": operands.bias, "mask": mask, "scale": problem.scale}
-    output = _fused(_IMPLEMENTATION, operands.queries, keys, values, **options)
-    if mask is not None:
-        found = jnp.swapaxes(mask.any(axis=-1), 1, 2)[..., None]
-        output = jnp.where(found, output, 0)
-    return output, None
+    queries, bias = operands.queries, operands.bias
+    if mask is None and bias is None:
+        return _fused(_IMPLEMENTATION, queries, keys, values, scale=problem.scale), None
+    n, m = queries.shape[1], keys.shape[1]
+    if mask is None:
+        mask = jnp.ones((1, 1, 1, m), bool)
+    found = jnp.swapaxes(mask.any(axis=-1), 1, 2)[..., None]
+    mask = _even(jnp.broadcast_to(mask, (*mask.shape[:2], n, m)), 2, 3)
+    if bias is not None:
+        bias = _even(jnp.broadcast_to(bias, (*bias.shape[:2], n, m)), 2, 3)
+    queries, keys, values = (_even(one, 1) for one in (queries, keys, values))
+    options = {"bias": bias, "mask": mask, "scale": problem.scale}
+    output = _fused(_IMPLEMENTATION, queries, keys, values, **options)[:, :n]
+    return jnp.where(found, output, 0), None
+
+
+def _even(one: Array, *axes: int) -> Array:
+    """Zeros behind each of these axes that is of odd length."""
+    return jnp.pad(one, [(0, one.shape[axis] % 2 * (axis in axes)) for axis in range(one.ndim)])
 
 
 def _fused(

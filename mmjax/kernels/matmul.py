@@ -62,8 +62,8 @@ def dot_general(
 
     For a dense layer: the last axes of `inputs` with the first of `kernel`. Written so, its
     backward products are of matrices too; those of several axes cost a CPU a third more time
-    (measured for the projections of attention). Sums are in float32 as in `product`. Other
-    dimensions and options go to `jax.lax.dot_general`.
+    (measured for the projections of attention). Sums are in float32. Other dimensions and options
+    go to `jax.lax.dot_general`.
     """
     (contracted, kernel_axes), batch = dimensions
     count = len(contracted)
@@ -73,5 +73,44 @@ def dot_general(
         return jax.lax.dot_general(inputs, kernel, dimensions, **options)
     kept, features = inputs.shape[:-count], kernel.shape[count:]
     size = math.prod(kernel.shape[:count])
-    found = product("nd,de->ne", inputs.reshape(-1, size), kernel.reshape(size, -1))
+    found = _rounded(inputs.reshape(-1, size), kernel.reshape(size, -1))
     return found.astype(inputs.dtype).reshape(*kept, *features)
+
+
+def _rounded(a: Array, b: Array) -> Array:
+    if a.dtype != b.dtype or a.dtype.itemsize >= 4:
+        return product("nd,de->ne", a, b)
+    return _rounded_product("nd,de->ne", a, b)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _rounded_product(formula: str, a: Array, b: Array) -> Array:
+    """`product`, rounded to the operands' type.
+
+    The matrix units of accelerators sum in float32 whatever they return; asked for float32, a GPU
+    writes it to memory and reads it again to round it.
+    """
+
+    def wide(a: Array, b: Array) -> Array:
+        return jnp.einsum(formula, a, b, preferred_element_type=jnp.float32).astype(a.dtype)
+
+    return jax.lax.platform_dependent(
+        a, b, cpu=wide, default=functools.partial(jnp.einsum, formula)
+    )
+
+
+def _save(formula, a, b):
+    return _rounded_product(formula, a, b), (a, b)
+
+
+def _pull(formula, saved, cotangent):
+    a, b = saved
+    operands, result = formula.split("->")
+    of_a, of_b = operands.split(",")
+    return (
+        _rounded_product(f"{result},{of_b}->{of_a}", cotangent, b),
+        _rounded_product(f"{of_a},{result}->{of_b}", a, cotangent),
+    )
+
+
+_rounded_product.defvjp(_save, _pull)

@@ -89,8 +89,9 @@ def test_float64_is_float64(timing):
 
 
 def test_gradients_are_those_of_the_weighted_sum(timing):
-    both = timing.with_gradient(lambda x, y: x * y, jnp.array([1.0, 10.0]))
-    result, grads = both(jnp.array([2.0, 3.0]), jnp.array([5.0, 7.0]))
+    both = timing.with_gradient(lambda x, y: x * y)
+    cotangent = jnp.array([1.0, 10.0])
+    result, grads = both(cotangent, jnp.array([2.0, 3.0]), jnp.array([5.0, 7.0]))
     np.testing.assert_array_equal(result, [10.0, 21.0])
     np.testing.assert_array_equal(grads, [[5.0, 70.0], [2.0, 30.0]])
 

@@ -45,6 +45,10 @@ def a_gpu(monkeypatch):
     attention_cudnn.serves.cache_clear()
 
 
+ON_A_GPU = jax.default_backend() == "gpu"
+
+
+@pytest.mark.skipif(ON_A_GPU, reason="cuDNN is there")
 def test_the_choice_on_accelerators():
     for platform in ("tpu", "cuda"):
         assert choose(problem(), platform) == "segments"
@@ -62,7 +66,8 @@ def test_the_choice_on_accelerators():
 def test_cudnn_is_chosen_where_it_is_and_serves(a_gpu):
     assert choose(problem(), "cuda") == "cudnn"
     assert choose(problem(), "tpu") == "segments"
-    for other in ({"dtype": np.dtype("float32")}, {"head_dim": 12}, {"keys": (51,)}):
+    assert choose(problem(keys=(51,)), "cuda") == "cudnn"
+    for other in ({"dtype": np.dtype("float32")}, {"head_dim": 12}, {"dropout_rate": 0.1}):
         assert choose(problem(**other), "cuda") in ("segments", "xla")
         assert not BACKENDS["cudnn"].serves(problem(**other))
 
@@ -95,10 +100,40 @@ def test_what_cudnn_gives_a_row_without_keys_is_taken_back(a_gpu):
     like_ours(both("cudnn", jnp.bfloat16), 0.05)
 
 
+@pytest.mark.parametrize(("n", "m"), [(3, 6), (4, 5), (3, 5), (4, 6)])
+def test_cudnn_is_given_one_mask_a_query_and_even_lengths(a_gpu, monkeypatch, n, m):
+    """It refuses others in training; what is added changes nothing."""
+    asked = []
+    fused = attention_cudnn._fused
+
+    def noting(implementation, queries, keys, values, **options):
+        lengths = (queries.shape[1], keys.shape[1])
+        masks = [options[name] for name in ("mask", "bias") if options.get(name) is not None]
+        asked.append((lengths, [one.shape[2:] for one in masks]))
+        return fused(implementation, queries, keys, values, **options)
+
+    monkeypatch.setattr(attention_cudnn, "_fused", noting)
+    q, keys, values = (jnp.asarray(one, jnp.bfloat16) for one in (Q[:, :n], KEYS[:, :m], VALUES))
+    bias = jnp.asarray(RNG.standard_normal((1, 2, 1, m)), jnp.bfloat16)
+    mask = jnp.asarray(MASK[:, None, None, :m])
+
+    def run(backend, **options):
+        return attention(q, keys, values[:, :m], backend=backend, **options)[0]
+
+    for options in ({}, {"mask": mask}, {"bias": bias}, {"mask": mask, "bias": bias}):
+        found, expected = run("cudnn", **options), run("xla", **options)
+        np.testing.assert_allclose(np.float32(found), np.float32(expected), atol=0.03)
+    assert any(masks for _, masks in asked)
+    for lengths, masks in asked:
+        assert all(one == lengths for one in masks)
+        assert not masks or not any(length % 2 for length in lengths)
+
+
 def test_segments():
     like_ours(both("segments"), 2e-6)
 
 
+@pytest.mark.skipif(ON_A_GPU, reason="cuDNN is there")
 def test_without_cudnn_it_is_refused_by_name():
     with pytest.raises(ConfigError, match=r"backend='cudnn' does not serve"):
         both("cudnn", jnp.bfloat16)
