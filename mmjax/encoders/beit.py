@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from mmjax.core.errors import ConfigError
 from mmjax.core.typing import Array, Float
 from mmjax.encoders.vit import ViT
 from mmjax.nn.grid_bias import GridBias
@@ -41,7 +42,7 @@ class BEiT(ViT, kw_only=True):
     Its parameters are those of transformers' `BeitModel`. `relative` positions are learned in each
     layer and `shared_relative` ones once for all, for pictures of `image_size`; they are
     interpolated linearly for others. `drop_path` grows from 0 in the first block to its value in
-    the last.
+    the last. Raises ConfigError for `keep` with relative positions.
     """
 
     use_bias: bool | tuple[str, ...] = ("query", "value", "out")
@@ -54,6 +55,12 @@ class BEiT(ViT, kw_only=True):
 
     def encode(self, values: Array, grid: tuple[int, int], *, train: bool) -> Array:
         window = self.window(grid)
+        if values.shape[1] != 1 + grid[0] * grid[1] and (self.relative or self.shared_relative):
+            raise ConfigError(
+                109,
+                "BEiT's relative positions are those of all patches, and some were left out",
+                fix="give it no `keep`, or choose the encoder 'vit'",
+            )
         settings = {**self.block_settings(), "layer_scale": self.layer_scale, "gated": self.gated}
         bias = None
         if self.shared_relative:

@@ -12,6 +12,7 @@ from mmjax.core.typing import Array, ArrayLike, Bool, Float, Int
 from mmjax.encoders.base import TransformerEncoder
 from mmjax.nn.convolution import conv
 from mmjax.nn.dense import parameter
+from mmjax.nn.masking import keep_tokens
 
 
 class SpectrogramTransformer(TransformerEncoder, kw_only=True):
@@ -23,8 +24,10 @@ class SpectrogramTransformer(TransformerEncoder, kw_only=True):
 
     As there, the blocks look at the padding; `attention_mask` [b t] only becomes the mask of
     `Tokens`: a patch is valid where its first frame is, the class tokens where any frame is. There
-    every sound has `max_frames`; fewer here have the first positions. Raises ConfigError for more
-    frames, for another number of bands than `mel_bins`, and for less than one patch.
+    every sound has `max_frames`; fewer here have the first positions. With `keep`, the places of as
+    many patches in each row, the blocks see these alone, in its order (Audio-MAE, Huang et al.
+    2022). Raises ConfigError for more frames, for another number of bands than `mel_bins`, and for
+    less than one patch.
     """
 
     max_frames: int = fact(1024)
@@ -41,6 +44,7 @@ class SpectrogramTransformer(TransformerEncoder, kw_only=True):
         self,
         input_features: Float[ArrayLike, "b t f"],
         attention_mask: Bool[ArrayLike, "b t"] | Int[ArrayLike, "b t"] | None = None,
+        keep: Int[ArrayLike, "b m"] | None = None,
         *,
         train: bool,
     ) -> Tokens:
@@ -64,18 +68,24 @@ class SpectrogramTransformer(TransformerEncoder, kw_only=True):
         names = ("class_token", "distillation_token")
         first = jnp.concatenate([self._learned(name, 1) for name in names], axis=1)
         first = jnp.broadcast_to(first + positions[:, :2], (batch, 2, self.width))
+        mask = jnp.ones((batch, high * long), bool)
+        some = jnp.ones((batch, 2), bool)
+        if attention_mask is not None:
+            some, mask = self._masks(jnp.asarray(attention_mask, bool), high, long)
+        if keep is not None:
+            patches, mask = keep_tokens(patches, keep), keep_tokens(mask, keep)
         values = jnp.concatenate([first, patches], axis=1)
         values = nn.Dropout(self.dropout, deterministic=not train)(values)
         values = self.transformer()(values, train=train)
-        mask = jnp.ones(values.shape[:2], bool)
-        if attention_mask is not None:
-            mask = self._mask(jnp.asarray(attention_mask, bool), high, long)
-        return Tokens(values, mask, values[:, :2].mean(axis=1))
+        return Tokens(values, jnp.concatenate([some, mask], axis=1), values[:, :2].mean(axis=1))
 
-    def _mask(self, mask: Bool[Array, "b t"], high: int, long: int) -> Bool[Array, "b n"]:
+    def _masks(
+        self, mask: Bool[Array, "b t"], high: int, long: int
+    ) -> tuple[Bool[Array, "b 2"], Bool[Array, "b n"]]:
+        """Of the first two tokens, and of the patches."""
         patches = mask[:, : long * self.time_stride : self.time_stride]
         some = jnp.repeat(mask.any(axis=1, keepdims=True), 2, axis=1)
-        return jnp.concatenate([some, jnp.tile(patches, (1, high))], axis=1)
+        return some, jnp.tile(patches, (1, high))
 
     def _count(self, size: int, stride: int) -> int:
         return (size - self.patch) // stride + 1

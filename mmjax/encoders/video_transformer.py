@@ -9,9 +9,10 @@ from flax import linen as nn
 
 from mmjax.core.registry import fact
 from mmjax.core.types import Tokens
-from mmjax.core.typing import Array, ArrayLike, Bool, Float
+from mmjax.core.typing import Array, ArrayLike, Bool, Float, Int
 from mmjax.encoders.base import TransformerEncoder
 from mmjax.nn.dense import dense, parameter
+from mmjax.nn.masking import keep_tokens
 from mmjax.nn.patches import PatchEmbed, patch_grid, patch_shape
 from mmjax.nn.pooling import masked_mean
 from mmjax.nn.positions import resize_positions, sinusoid_table
@@ -25,7 +26,8 @@ class VideoTransformer(TransformerEncoder, kw_only=True):
     height and width), and interpolated linearly for others. Frames, rows and columns that do not
     fill a tubelet are cut. A tubelet counts where `frame_mask` has any of its frames; masked frames
     are 0 there. `pooled` is the mean of the tubelets, the class token, or with `"pooler"` the tanh
-    of a dense layer on it.
+    of a dense layer on it. With `keep`, the places of as many tubelets in each row, the blocks see
+    these alone, in its order (VideoMAE, Tong et al. 2022).
     """
 
     frames: int = fact()
@@ -45,6 +47,7 @@ class VideoTransformer(TransformerEncoder, kw_only=True):
         self,
         pixel_values: Float[ArrayLike, "b t h w c"],
         frame_mask: Bool[ArrayLike, "b t"] | None = None,
+        keep: Int[ArrayLike, "b m"] | None = None,
         *,
         train: bool,
     ) -> Tokens:
@@ -61,6 +64,10 @@ class VideoTransformer(TransformerEncoder, kw_only=True):
             values = jnp.concatenate([first, values], axis=1)
             mask = jnp.concatenate([mask.any(axis=1, keepdims=True), mask], axis=1)
         values = values + self._positions(grid, size)
+        if keep is not None:
+            extra = int(self.class_token)
+            values = keep_tokens(values, keep, extra=extra)
+            mask = keep_tokens(mask, keep, extra=extra)
         values = nn.Dropout(self.dropout, deterministic=not train)(values)
         values = self.transformer(final_norm=self.final_norm)(values, mask, train=train)
         return Tokens(values, mask, self._pool(values, mask))

@@ -10,9 +10,10 @@ from flax import linen as nn
 from mmjax.core.errors import ConfigError
 from mmjax.core.registry import fact
 from mmjax.core.types import Tokens
-from mmjax.core.typing import Array, ArrayLike, Bool, Float
+from mmjax.core.typing import Array, ArrayLike, Bool, Float, Int
 from mmjax.encoders.base import TransformerEncoder
 from mmjax.nn.dense import ACTIVATIONS, Activation, dense, parameter
+from mmjax.nn.masking import keep_tokens
 from mmjax.nn.norms import layer_norm
 from mmjax.nn.patches import PatchEmbed, patch_grid
 from mmjax.nn.pooling import masked_mean
@@ -60,10 +61,13 @@ class ViT(TransformerEncoder, kw_only=True):
         self,
         pixel_values: Float[ArrayLike, "b h w c"],
         bool_masked_pos: Bool[ArrayLike, "b p"] | None = None,
+        keep: Int[ArrayLike, "b m"] | None = None,
         *,
         train: bool,
     ) -> Tokens:
         values, grid = self.embed(jnp.asarray(pixel_values, self.dtype), bool_masked_pos)
+        if keep is not None:
+            values = keep_tokens(values, keep, extra=self.extra_tokens)
         values = nn.Dropout(self.dropout, deterministic=not train)(values)
         values = self.encode(values, grid, train=train)
         return Tokens(values, jnp.ones(values.shape[:2], bool), self.pool(values))
@@ -115,11 +119,16 @@ class ViT(TransformerEncoder, kw_only=True):
                 return pooled
             layer = dense(self.width, ("embed", "joined"), name="pooler", **self.types())
             return ACTIVATIONS[self.pooler_activation](layer(pooled))
-        patches = values[:, 1 + self.distillation_token + self.registers :]
+        patches = values[:, self.extra_tokens :]
         pooled = masked_mean(patches, jnp.ones(patches.shape[:2], bool))
         if self.pooling == "mean":
             return pooled
         return layer_norm(name="pooled_norm", eps=self.eps, **self.types())(pooled)
+
+    @property
+    def extra_tokens(self) -> int:
+        """How many come before the patches."""
+        return 1 + self.distillation_token + self.registers
 
     def window(self, grid: tuple[int, int]) -> tuple[int, int]:
         """The rows and columns that positions are learned for: those at hand, unless told."""

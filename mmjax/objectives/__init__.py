@@ -27,6 +27,9 @@ registry = Registry(
         "causal_lm": "mmjax.objectives.causal_lm:CausalLM",
         "vicreg": "mmjax.objectives.vicreg:VICReg",
         "distillation": "mmjax.objectives.distillation:Distillation",
+        "masked_image": "mmjax.objectives.masked_patches:MaskedImage",
+        "masked_audio": "mmjax.objectives.masked_patches:MaskedAudio",
+        "masked_video": "mmjax.objectives.masked_patches:MaskedVideo",
     },
 )
 
@@ -43,6 +46,7 @@ _FUNCTIONS = {
     "mask_tokens": "token_masking",
     "vicreg_loss": "vicreg",
     "distillation_loss": "distillation",
+    "masked_patches_loss": "masked_patches",
 }
 
 
