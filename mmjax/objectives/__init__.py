@@ -27,6 +27,8 @@ registry = Registry(
         "causal_lm": "mmjax.objectives.causal_lm:CausalLM",
         "vicreg": "mmjax.objectives.vicreg:VICReg",
         "distillation": "mmjax.objectives.distillation:Distillation",
+        "captioning": "mmjax.objectives.captioning:Captioning",
+        "prefix_lm": "mmjax.objectives.prefix_lm:PrefixLM",
         "masked_image": "mmjax.objectives.masked_patches:MaskedImage",
         "masked_audio": "mmjax.objectives.masked_patches:MaskedAudio",
         "masked_video": "mmjax.objectives.masked_patches:MaskedVideo",
@@ -46,6 +48,7 @@ _FUNCTIONS = {
     "mask_tokens": "token_masking",
     "vicreg_loss": "vicreg",
     "distillation_loss": "distillation",
+    "captioning_loss": "captioning",
     "masked_patches_loss": "masked_patches",
 }
 
