@@ -57,6 +57,8 @@ registry = Registry(
         "mpnet": "mmjax.encoders.mpnet:MPNet",
         "roformer": "mmjax.encoders.roformer:RoFormer",
         "causal_encoder": "mmjax.encoders.causal_lm:CausalEncoder",
+        "coca_text": "mmjax.encoders.coca:CocaText",
+        "attention_pool": "mmjax.encoders.attention_pool:AttentionPool",
         "table": "mmjax.encoders.table:TableEncoder",
         "bart_encoder": "mmjax.encoders.bart:BartEncoder",
         "t5_encoder": "mmjax.encoders.t5:T5Encoder",

@@ -82,6 +82,11 @@ TINY = {
     "mpnet": (TEXT, {**BLOCKS, **WORDS}),
     "roformer": (TEXT, {**BLOCKS, **WORDS}),
     "causal_encoder": (TEXT, {**BLOCKS, **WORDS}),
+    "coca_text": (TEXT, {**BLOCKS, **WORDS}),
+    "attention_pool": (
+        IMAGE,
+        {"encode_with": Spec("vit", **BLOCKS), "queries": 3, "width": 8, "heads": 2},
+    ),
     "bag_of_subwords": (TEXT, {"width": 8, "vocab_size": 13}),
     "vit": (IMAGE, {**BLOCKS, "image_size": 8}),
     "vit_base": (IMAGE, {**BLOCKS, "image_size": 8, "patch": 4}),
