@@ -1,0 +1,207 @@
+"""Masked and causal language models on whole encoders, and what is refused."""
+
+import json
+from pathlib import Path
+
+import goldens
+import jax
+import numpy as np
+import pytest
+
+from mmjax import encoders, objectives
+from mmjax.core.errors import ConfigError
+from mmjax.core.types import Batch
+from mmjax.models.pretraining import Pretraining
+from mmjax.objectives.base import Context, Encoded
+from mmjax.pretrained.load import load
+
+GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "language_models.npz")
+WORDS, MASK = 23, GOLDEN["mask"]
+ROWS, LENGTH = MASK.shape
+FACTS = {"text": {"vocab_size": WORDS, "mask_id": 4, "special_ids": (0, 1, 2, 3, 4)}}
+SEGMENTS = np.zeros(MASK.shape, np.int32)
+
+
+def nested(weights, names):
+    """Head parameters by torch's names, kernels turned."""
+    found = {}
+    for ours, theirs in names.items():
+        *above, last = ours.split("/")
+        place = found
+        for key in above:
+            place = place.setdefault(key, {})
+        value = weights[theirs]
+        place[last] = value.T if last == "kernel" else value
+    return found
+
+
+def golden(name, folder):
+    shapes = {k: tuple(v) for k, v in json.loads(str(GOLDEN[f"{name}_shapes"])).items()}
+    case = goldens.Golden(name, json.loads(str(GOLDEN[f"{name}_config"])), shapes, {}, {}, {}, {})
+    part = "encoder" if name == "gpt2" else None
+    return case.weights(), load(goldens.write_folder(case, folder), part=part)
+
+
+def batch_of(ids):
+    return Batch(
+        inputs={"text": {"input_ids": ids, "attention_mask": MASK}},
+        present={"text": MASK.any(axis=1)},
+        targets={},
+        row_mask=np.ones(len(ids), bool),
+        row=np.arange(len(ids), dtype=np.int32),
+    )
+
+
+def compare(name, found, gradient):
+    loss, grads = found
+    assert float(loss) == pytest.approx(float(GOLDEN[f"{name}_loss"]), rel=1e-6)
+    for path, theirs in gradient.items():
+        ours = grads
+        for key in path.split("/"):
+            ours = ours[key]
+        want = GOLDEN[f"{name}_gradient/{theirs}"]
+        want = want.T.reshape(ours.shape) if path.endswith("kernel") else want
+        np.testing.assert_allclose(ours, want, rtol=1e-4, atol=2e-6, err_msg=path)
+
+
+def test_masked_lm_agrees_with_bert(tmp_path):
+    """transformers' BertForMaskedLM, whose head is tied; the table's gradient has both parts."""
+    weights, encoder = golden("bert", tmp_path)
+    predictions = "cls.predictions."
+    head = {
+        "transform/kernel": f"{predictions}transform.dense.weight",
+        "transform/bias": f"{predictions}transform.dense.bias",
+        "norm/scale": f"{predictions}transform.LayerNorm.weight",
+        "norm/bias": f"{predictions}transform.LayerNorm.bias",
+        "bias": f"{predictions}bias",
+    }
+    params = {"encoder": encoder.params, "objective": {"head": nested(weights, head)}}
+    objective = objectives.build("masked_lm", modality_facts=FACTS)
+    chosen = GOLDEN["bert_labels"] >= 0
+    places = np.argsort(~chosen, axis=1, kind="stable")[:, : chosen.sum(axis=1).max()]
+    labels = {
+        "places": places.astype(np.int32),
+        "ids": np.maximum(np.take_along_axis(GOLDEN["bert_labels"], places, axis=1), 0),
+        "mask": np.take_along_axis(chosen, places, axis=1),
+    }
+
+    def loss(params):
+        fed = {"input_ids": GOLDEN["bert_fed"], "attention_mask": MASK, "token_type_ids": SEGMENTS}
+        tokens = encoder.module.apply({"params": params["encoder"]}, **fed, train=False)
+        encoded = {objective.request: Encoded(tokens, labels)}
+        context = Context(
+            batch_of(GOLDEN["ids"]), encoded, None, None, ("text",), lambda _: params["encoder"]
+        )
+        return objective.apply({"params": params["objective"]}, context, train=False).loss
+
+    compare(
+        "bert",
+        jax.jit(jax.value_and_grad(loss))(params),
+        {
+            "encoder/words/embedding": "bert.embeddings.word_embeddings.weight",
+            "encoder/transformer/stack/layer_0/attention/query/kernel": (
+                "bert.encoder.layer.0.attention.self.query.weight"
+            ),
+            "objective/head/transform/kernel": head["transform/kernel"],
+            "objective/head/norm/scale": head["norm/scale"],
+            "objective/head/bias": head["bias"],
+        },
+    )
+
+
+def test_causal_lm_agrees_with_gpt2(tmp_path):
+    """transformers' GPT2LMHeadModel, in the pretraining assembly."""
+    _, encoder = golden("gpt2", tmp_path)
+    model = Pretraining(
+        encoders={"text": encoder.module},
+        objectives={"next": objectives.build("causal_lm", modality_facts=FACTS)},
+    )
+
+    def loss(params):
+        batch = batch_of(GOLDEN["gpt2_fed"])
+        return model.apply({"params": {"encoders_text": params}}, batch, train=False).loss
+
+    found = jax.jit(jax.value_and_grad(loss))(encoder.params)
+    compare("gpt2", found, {"words/embedding": "transformer.wte.weight"})
+
+
+class Named:
+    """An encoder, as far as it is looked at before it runs."""
+
+    def __init__(self, causal=None):
+        if causal is not None:
+            self.causal = causal
+
+
+BOTH = {"text": Named(), "image": Named()}
+
+
+@pytest.mark.parametrize(
+    ("name", "facts", "options", "wrong"),
+    [
+        ("masked_lm", {"mask_id": None}, {}, r"no mask_id.*tokenizer.*wordpiece"),
+        ("masked_lm", {}, {"whole_words": True}, r"no word_starts.*whole_words=False"),
+        ("masked_lm", {}, {"modality": "image"}, r"'image', which has no vocab_size.*name a modal"),
+        ("masked_lm", {}, {"modality": "txt"}, r"no modality 'txt'.*'text'"),
+        ("masked_lm", {}, {"visible": ("images",)}, r"objectives\.visible.*'image'"),
+        ("masked_lm", {}, {"visible": ("text",)}, r"other modalities"),
+        ("masked_lm", {}, {"share": 1.5}, r"between 0 and 1"),
+        ("causal_lm", {}, {}, r"Named is not causal.*model\.encoders\.text.*causal_encoder"),
+        ("causal_lm", {"vocab_size": None}, {}, r"no vocab_size"),
+    ],
+)
+def test_what_cannot_work_is_refused(name, facts, options, wrong):
+    known = {"text": {**FACTS["text"], **facts}, "image": {"image_size": 8}}
+    objective = objectives.build(name, modality_facts=known, **options)
+    with pytest.raises(ConfigError, match=wrong):
+        objective.check(BOTH)
+
+
+def test_what_works_is_not():
+    objectives.build("masked_lm", modality_facts=FACTS, visible=("image",)).check(BOTH)
+    starts = {"text": {**FACTS["text"], "word_starts": "ffffff"}}
+    objectives.build("masked_lm", modality_facts=starts, whole_words=True).check(BOTH)
+    causal = objectives.build("causal_lm", modality_facts=FACTS)
+    causal.check({"text": Named(causal=True)})
+    one_way = {"vocab_size": WORDS, "bidirectional": False}
+    causal.check({"text": encoders.build("text_rnn", **one_way)})
+    with pytest.raises(ConfigError, match="TextRNN is not causal"):
+        causal.check({"text": encoders.build("text_rnn", vocab_size=WORDS)})
+
+
+@pytest.mark.parametrize("name", ["causal_encoder", "clip_text", "text_rnn"])
+def test_encoders_that_say_so_are_causal(name):
+    """No state changes with the tokens behind it."""
+    options = {"text_rnn": {"bidirectional": False}}.get(name, {"depth": 1, "heads": 2})
+    facts = {"vocab_size": WORDS} | ({} if name == "text_rnn" else {"max_length": LENGTH})
+    encoder = encoders.build(name, width=8, **facts, **options)
+    assert encoder.causal
+    ids = np.arange(5, 5 + LENGTH, dtype=np.int32)[None].repeat(2, 0)
+    ids[1, 5:] = 6
+    mask = np.ones(ids.shape, bool)
+
+    @jax.jit
+    def states():
+        variables = encoder.init(jax.random.key(0), ids, mask, train=False)
+        return encoder.apply(variables, ids, mask, train=False).values
+
+    first, second = states()
+    np.testing.assert_array_equal(first[:5], second[:5])
+    assert np.abs(first[5:] - second[5:]).max() > 1e-4
+
+
+def test_a_head_cannot_be_tied_to_nothing():
+    small = {"vocab_size": WORDS, "max_length": LENGTH, "width": 8, "depth": 1, "heads": 2}
+
+    def init(**options):
+        facts = {"text": {**FACTS["text"], **options.pop("facts", {})}}
+        model = Pretraining(
+            encoders={"text": encoders.build("causal_encoder", **small | options)},
+            objectives={"next": objectives.build("causal_lm", modality_facts=facts)},
+        )
+        batch = batch_of(GOLDEN["ids"])
+        return jax.eval_shape(lambda: model.init(jax.random.key(0), batch, train=False))
+
+    assert "objectives_next" not in init()["params"]
+    with pytest.raises(ConfigError, match=r"no single table of 24 words.*tied=False"):
+        init(facts={"vocab_size": WORDS + 1})
