@@ -15,6 +15,7 @@ sources = Registry(
         "jsonl": "mmjax.data.sources.jsonl:JsonLines",
         "parquet": "mmjax.data.sources.parquet:Parquet",
         "frame": "mmjax.data.sources.frame:Frame",
+        "webdataset": "mmjax.data.sources.webdataset:WebDataset",
         "tfds": "mmjax.data.sources.tfds:Tfds",
         "emoji": "mmjax.data.sources.emoji:Emoji",
         "av_mnist": "mmjax.data.sources.av_mnist:AvMnist",
@@ -25,6 +26,7 @@ modalities = Registry(
     "modality",
     {
         "text": "mmjax.data.modalities.text:Text",
+        "texts": "mmjax.data.modalities.texts:Texts",
         "image": "mmjax.data.modalities.image:Image",
         "table": "mmjax.data.modalities.table:TableRow",
         "audio": "mmjax.data.modalities.audio:Audio",
