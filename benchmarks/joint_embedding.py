@@ -7,7 +7,8 @@ python -m benchmarks.joint_embedding --absent 0.3 --dtype bfloat16 --passes forw
 Sizes: b rows, d width of each modality, e joint dimension. With `--absent`, each modality is
 missing in that share of the rows, and all variants handle it. Variants: the function
 `mmjax.kernels.joint_embedding` with each backend ("pallas" differs for cosine pooling alone, and is
-timed by default on a TPU only: elsewhere it is interpreted); against the same formulas on
+timed by default on a TPU only: elsewhere it is interpreted; of `max`, the gradient is compared in
+float32 alone); against the same formulas on
 torch.nn.functional.linear and on flax.linen.Dense. In bfloat16, torch is timed in float32 too.
 """
 
@@ -205,7 +206,9 @@ def cases(args: argparse.Namespace) -> Iterator[timing.Case]:
         for dtype in args.dtypes:
             for pool in args.pools:
                 for what in args.passes:
-                    yield case(size, what, pool, dtype, args)
+                    # Nearly equal vectors round to another order, and the gradient goes elsewhere.
+                    if (pool, what) != ("max", "forward+backward") or dtype == "float32":
+                        yield case(size, what, pool, dtype, args)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -35,7 +35,7 @@ from mmjax.train.step import make_step
 
 LETTERS = "b n i p d l"
 SIZES = ("b8-n32-i112-p16-d512-l2", "b8-n64-i224-p16-d384-l2")
-ACCELERATOR_SIZES = ("b128-n64-i224-p16-d384-l12", "b64-n64-i224-p16-d768-l12")
+ACCELERATOR_SIZES = ("b64-n64-i224-p16-d384-l12", "b32-n64-i224-p16-d768-l12")
 WORDS, LABELS, EPS, HEAD_DIM = 8000, 10, 1e-6, 64
 OPTIMIZER = OptimizerConfig(learning_rate=1e-3, weight_decay=0.01, no_decay=())
 Tree = Any

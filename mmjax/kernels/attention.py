@@ -50,13 +50,13 @@ Mask = Bool[Array, "#b #k #n m"]
 def choose(problem: Problem, platform: Platform) -> str:
     """The name of the backend for a problem on a platform.
 
-    On CPU from measurements; those of accelerators by what they spare, and not measured.
+    On CPU and CUDA from measurements (`benchmarks/results`), on TPU by what is spared.
     """
     long = problem.logits_bytes >= _CACHE * problem.rows * problem.heads
     if platform == "cpu" and long and BACKENDS["chunked"].serves(problem):
         return "chunked"
     if platform == "cuda" and BACKENDS["cudnn"].serves(problem):
-        return "cudnn"
+        return "segments" if attention_segments.beats_cudnn(problem) else "cudnn"
     if platform in ("cuda", "tpu") and attention_segments.pays(problem):
         return "segments" if BACKENDS["segments"].serves(problem) else "xla"
     return "xla"

@@ -46,25 +46,24 @@ def serves(problem: Problem) -> bool:
 def attend(operands: Operands, problem: Problem) -> tuple[Array, None]:
     """The segments behind each other; a query without a valid key gets 0, where cuDNN has a mean.
 
-    The cotangent of such a query is 0 too, and so is the gradient that it gives. With a mask or a
-    bias, cuDNN wants one for every query, and even lengths: one masked key, and one query that is
-    cut off again, may be added.
+    The cotangent of such a query is 0 too, and so is the gradient that it gives. cuDNN wants even
+    lengths in training, and a mask or a bias for every query: one key that nobody sees, and one
+    query that is cut off again, may be added.
     """
     keys, values, mask = joined(operands)
     queries, bias = operands.queries, operands.bias
-    if mask is None and bias is None:
-        return _fused(_IMPLEMENTATION, queries, keys, values, scale=problem.scale), None
-    n, m = queries.shape[1], keys.shape[1]
-    if mask is None:
-        mask = jnp.ones((1, 1, 1, m), bool)
-    found = jnp.swapaxes(mask.any(axis=-1), 1, 2)[..., None]
-    mask = _even(jnp.broadcast_to(mask, (*mask.shape[:2], n, m)), 2, 3)
-    if bias is not None:
-        bias = _even(jnp.broadcast_to(bias, (*bias.shape[:2], n, m)), 2, 3)
+    b, n, m = len(queries), queries.shape[1], keys.shape[1]
     queries, keys, values = (_even(one, 1) for one in (queries, keys, values))
-    options = {"bias": bias, "mask": mask, "scale": problem.scale}
+    options: dict[str, Any] = {"scale": problem.scale}
+    if bias is not None:
+        options["bias"] = _even(jnp.broadcast_to(bias, (*bias.shape[:2], n, m)), 2, 3)
+    if mask is not None:
+        found = jnp.swapaxes(mask.any(axis=-1), 1, 2)[..., None]
+        options["mask"] = _even(jnp.broadcast_to(mask, (*mask.shape[:2], n, m)), 2, 3)
+    elif m % 2:
+        options["key_value_seq_lengths"] = jnp.full(b, m, jnp.int32)
     output = _fused(_IMPLEMENTATION, queries, keys, values, **options)[:, :n]
-    return jnp.where(found, output, 0), None
+    return output if mask is None else jnp.where(found, output, 0), None
 
 
 def _even(one: Array, *axes: int) -> Array:

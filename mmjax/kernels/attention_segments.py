@@ -11,6 +11,9 @@ from mmjax.kernels.segment_attention import segment_attention
 _LOGITS = 256 * 256
 """Of one row and head."""
 
+_LOGITS_OF_CUDNN = 2048 * 2048
+"""From so many on, cuDNN gains more than reading a mask for every query costs it."""
+
 
 def serves(problem: Problem) -> bool:
     """One mask for all queries of a row, and no more than the output asked for."""
@@ -29,6 +32,15 @@ def pays(problem: Problem) -> bool:
     256 keys; short ones XLA fuses by itself.
     """
     return problem.queries * sum(problem.keys) >= _LOGITS
+
+
+def beats_cudnn(problem: Problem) -> bool:
+    """Whether it is faster on an H100 in bfloat16, which was measured: with padding, if not long.
+
+    It reads one mask for all queries of a row, and leaves out the blocks of keys behind the last.
+    """
+    logits = problem.queries * sum(problem.keys)
+    return problem.mask == "keys" and logits < _LOGITS_OF_CUDNN and serves(problem)
 
 
 def attend(operands: Operands, problem: Problem) -> tuple[Array, None]:
