@@ -177,7 +177,7 @@ class CausalDecoder(BlockSettings, kw_only=True):
             **self.types(),
         )
         values = values + positions[jnp.asarray(position_ids)]
-        return values, table.embedding
+        return values, jnp.asarray(table.embedding)
 
     def _check(self, words: ArrayLike, context: Tokens | None, table: Array | None) -> None:
         if (context is None) == self.cross_attention:

@@ -5,13 +5,13 @@ from cases import Case
 from cases.captioning import DECODER, EPS, FACTS, causal_block, cross_entropies
 
 
-def decoded(p, ids, prefix):
-    """Logits of the word behind each, in one row without padding."""
+def decoded(p, ids, prefix, given=0):
+    """Logits of the word behind each, in one row without padding; the first `given` are prefix."""
     table = p["words"]["embedding"]
     words = table[ids] + p["positions"][: len(ids)]
     x = np.concatenate([parts.dense(p["prefix"], prefix), words])[None]
     for index in range(DECODER["depth"]):
-        x = causal_block(p["transformer"]["stack"][f"layer_{index}"], x, seen=len(prefix))
+        x = causal_block(p["transformer"]["stack"][f"layer_{index}"], x, seen=len(prefix) + given)
     return parts.layer_norm(p["transformer"]["norm"], x, EPS)[0, len(prefix) :] @ table.T
 
 
