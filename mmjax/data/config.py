@@ -39,6 +39,7 @@ targets = Registry(
     "target",
     {
         "category": "mmjax.data.targets.category:Category",
+        "vector": "mmjax.data.targets.vector:Vector",
     },
 )
 

@@ -1,15 +1,19 @@
-"""Distillation of the similarities of a batch from the averaged model."""
+"""Distillation of the similarities of a batch, from the averaged model or given vectors."""
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from mmjax.core.errors import ConfigError, nearest
 from mmjax.core.types import ObjectiveOutput
 from mmjax.core.typing import Array, Bool, Float
+from mmjax.encoders.dual_tower import unit_length
 from mmjax.objectives.base import Context, Objective, Request
 from mmjax.objectives.momentum import averaged
 from mmjax.objectives.pairwise import MASKED, by_rows, cosines, mean_over, over_pairs
@@ -48,42 +52,74 @@ def _divergence(
 
 
 class Distillation(Objective, kw_only=True):
-    """`distillation_loss` of the similarities of pairs, from the averaged model's; both ways.
+    """`distillation_loss` of the similarities of pairs, from those of a teacher; both ways.
 
-    Needs averaged parameters; evaluation uses these themselves, and finds 0. The logits of a row
-    are its cosines with all rows of the other modality in the joint space, divided by
-    `temperature`; `softening` is the temperature of the distillation.
+    The teacher is the averaged model: it needs averaged parameters, and evaluation, which uses
+    these themselves, finds 0. Or, with `vectors`, it is what was known before: each modality's
+    vectors in a space that the teacher's modalities share, as targets of kind "vector" (say the
+    closed-form map of `fusion.alignment.kernel_ridge`). Rows without them do not count.
+
+    The logits of a row are its cosines with all rows of the other modality in the joint space,
+    divided by `temperature`, the teacher's by `teacher_temperature`; `softening` is the temperature
+    of the distillation.
     """
 
     modalities: tuple[str, ...] = ("text", "image")
+    vectors: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """Modality -> the target that holds the teacher's vectors; none is the averaged model."""
     temperature: float = 0.07
+    teacher_temperature: float | None = None
+    """That of the student if None."""
     softening: float = 2.0
     chunk: int | None = None
-    """Rows of the similarities that exist at a time; None is all of up to 4096, else 1024."""
+    """Rows of the similarities that exist at a time; None is all."""
 
     batch_coupled: ClassVar[bool] = True
     uses_joint_space: ClassVar[bool] = True
 
     def requests(self) -> dict[str, Request]:
+        if self.vectors:
+            return {}
         return {averaged(name): Request(name, momentum=True) for name in self.modalities}
 
     @nn.compact
     def __call__(self, context: Context, *, train: bool) -> ObjectiveOutput:
+        teachers = {name: self._teacher(context, name) for name in self.modalities}
+        cold = self.teacher_temperature or self.temperature
+
         def one_way(a: str, b: str, rows: Array) -> Array:
-            ours, theirs = (context.embed(name) for name in (b, averaged(b)))
+            ours, theirs = context.embed(b), teachers[b]
 
             def losses(student: Array, teacher: Array) -> Array:
                 return _divergence(
                     cosines(student, ours) / self.temperature,
-                    cosines(teacher, theirs) / self.temperature,
+                    cosines(teacher, theirs) / cold,
                     self.softening,
                     rows,
                 )
 
-            anchors = context.embed(a), context.embed(averaged(a))
+            anchors = context.embed(a), teachers[a]
             return mean_over(by_rows(losses, anchors, self.chunk), rows)
 
         def loss(a: str, b: str, rows: Array) -> Array:
+            known = [jnp.any(teachers[name] != 0, axis=1) for name in (a, b)]
+            rows = rows & known[0] & known[1]
             return 0.5 * (one_way(a, b, rows) + one_way(b, a, rows))
 
         return over_pairs(context, self.modalities, loss)
+
+    def _teacher(self, context: Context, name: str) -> Float[Array, "b e"]:
+        """Of unit length; 0 where there is none."""
+        if not self.vectors:
+            return context.embed(averaged(name))
+        if name not in self.vectors:
+            raise ConfigError(
+                109,
+                f"the teacher has no vectors of '{name}'",
+                where="objectives.vectors",
+                fix=nearest(name, self.vectors),
+            )
+        found = context.batch.targets.get(self.vectors[name])
+        if found is None:
+            return jnp.zeros((len(context.rows()), 1), jnp.float32)
+        return unit_length(jnp.asarray(found, jnp.float32))
