@@ -17,12 +17,14 @@ from mmjax.core import config as typed
 from mmjax.core.errors import ConfigError, DataError, nearest
 from mmjax.core.files import write_json
 from mmjax.core.typing import Int
+from mmjax.data import lazy
 from mmjax.data import splits as split_files
 from mmjax.data.collate import Collator, Source
 from mmjax.data.config import DataConfig
 from mmjax.data.joining import JoinReport
 from mmjax.data.loader import Loader
 from mmjax.data.modalities.base import Place, Processor
+from mmjax.data.order import epoch_examples
 from mmjax.data.quarantine import Quarantine
 from mmjax.data.splits import Splits
 from mmjax.data.table import Table
@@ -106,9 +108,16 @@ class Dataset:
             modalities={name: self.modalities[name] for name in names},
         )
 
+    def epoch_examples(self, split: str) -> int:
+        """Training examples of one epoch: the rows of a split, unless they are a mixture's."""
+        return epoch_examples(self.table, self.rows(split))
+
     def steps_per_epoch(self, split: str, *, batch_size: int | None = None) -> int:
-        """Batches that hold every row of a split at least once."""
-        return -(-len(self.rows(split)) // (batch_size or self.config.batch_size))
+        """Batches of one epoch, which hold every row of a split at least once.
+
+        A mixture's epoch may end, if it is so set, with the first part that was seen whole.
+        """
+        return -(-self.epoch_examples(split) // (batch_size or self.config.batch_size))
 
     def loader(
         self,
@@ -141,6 +150,7 @@ class Dataset:
             },
             process_index=process_index,
             process_count=process_count,
+            quarantine=self.quarantine if self.table.lazy else None,
         )
         return Loader(
             collator,
@@ -157,7 +167,11 @@ class Dataset:
         if modality not in self._lengths:
             rows = self.rows(ALL)
             lengths = np.zeros(len(self.table), np.int32)
-            lengths[rows] = self.modalities[modality].lengths(self.table, rows)
+            if self.table.lazy:
+                lazy.require_few(self.table, len(rows), f"data.modalities.{modality}.lengths")
+                lengths[rows] = lazy.lengths(self.modalities[modality], self.table, rows)
+            else:
+                lengths[rows] = self.modalities[modality].lengths(self.table, rows)
             self._lengths[modality] = lengths
         return self._lengths[modality]
 
@@ -180,6 +194,8 @@ class Dataset:
         names = processor.facts.get("label_names", ())
         counts = {}
         for split, rows in self.splits.items():
+            if self.table.lazy:
+                continue
             ids = [processor.encode(cells[row], Place(self.table, row)) for row in rows.tolist()]
             found = Counter(ids)
             counts[split] = {name: found.get(i, 0) for i, name in enumerate(names)}

@@ -23,6 +23,12 @@ SUFFIXES: Mapping[str, Spec] = {
     ".ndjson": Spec("jsonl"),
     ".parquet": Spec("parquet"),
 }
+SHARDS: Mapping[str, str] = {
+    ".tar": "webdataset",
+    ".array_record": "arrayrecord",
+    ".arrayrecord": "arrayrecord",
+}
+"""Suffixes of files of which one, or a pattern of several, is a table."""
 EMBEDDED = ("emoji",)
 
 
@@ -43,10 +49,12 @@ def source_for(data: Any, root: str | os.PathLike | None = None) -> Spec:
         suffix = Path(path).suffix.lower()
         if suffix in SUFFIXES:
             return SUFFIXES[suffix].replace(path=path, **options)
+        if suffix in SHARDS:
+            return Spec(SHARDS[suffix], paths=(path,))
         raise DataError(
             201,
             f"'{path}' is no manifest",
-            fix="give " + ", ".join(SUFFIXES) + ", or " + nearest(path, EMBEDDED),
+            fix="give " + ", ".join((*SUFFIXES, *SHARDS)) + ", or " + nearest(path, EMBEDDED),
         )
     if isinstance(data, Mapping) or hasattr(data, "columns"):
         return Spec("frame", **options)
@@ -65,6 +73,8 @@ def read(data: Any, root: str | os.PathLike | None = None) -> Table:
 def load(config: DataConfig, *, frame: Any = None) -> tuple[Table, tuple[JoinReport, ...]]:
     """The rows that a config describes: read, joined, ids checked; and what each join matched.
 
+    The ids of a lazy table are not all read, and not checked.
+
     `frame` is the DataFrame of a `frame` source. Raises DataError for the first bad row under
     policy `raise`, and under `quarantine` when more rows are bad than the config allows.
     """
@@ -78,7 +88,9 @@ def load(config: DataConfig, *, frame: Any = None) -> tuple[Table, tuple[JoinRep
             logger.warning("left out of %s: %d bad rows", right.name, len(right.bad))
         table, report = join(table, right, one)
         reports.append(report)
-    if config.id_column is not None:
+    if config.id_column is not None and table.lazy:
+        table.column(config.id_column)
+    elif config.id_column is not None:
         check_ids(table, config.id_column)
     return table, tuple(reports)
 

@@ -13,7 +13,7 @@ import numpy as np
 from mmjax.core.errors import ConfigError, DataError, nearest
 from mmjax.core.files import read_json
 from mmjax.core.registry import Registry, Spec
-from mmjax.data import manifest, quarantine
+from mmjax.data import lazy, manifest, quarantine
 from mmjax.data import splits as split_files
 from mmjax.data.cells import key_of
 from mmjax.data.config import DataConfig, SplitConfig
@@ -36,6 +36,7 @@ def prepare(
     processors_folder: Path | None = None,
     targets: Literal["required", "optional"] = "required",
     splits: Splits | None = None,
+    taken: Mapping[str, Path] | None = None,
 ) -> Dataset:
     """The data set of a config, its processors fitted on the training rows.
 
@@ -43,12 +44,15 @@ def prepare(
     is what it was then, splits and quarantine are taken from there as well; other data is split by
     its split column if it has one, and is the one split "all" if not. With targets "optional", rows
     without labels make batches without targets. `splits` are taken as they are if given; `frame` is
-    the DataFrame of a `frame` source.
+    the DataFrame of a `frame` source. `taken` are the folders of modalities whose processor was
+    fitted elsewhere.
 
     Every row is checked before the first batch is made: labels, numbers and texts are read, media
     files found, and under policy `quarantine` opened and decoded as well. So the rows that train
     are known from the start, and batches are a function of seed and step alone. Raises DataError
-    for the first bad row, or, under `quarantine`, for more of them than the config allows.
+    for the first bad row, or, under `quarantine`, for more of them than the config allows. The rows
+    of a lazy table are checked when a batch takes them, and what is learnt of the training rows is
+    learnt of some of them where there are very many.
     """
     settings = _build(modality_registry, config.modalities, "data.modalities")
     wanted: dict[str, Target] = _build(target_registry, config.targets, "data.targets")
@@ -65,7 +69,7 @@ def prepare(
     left_out = Quarantine(table, config)
     if same and processors_folder is not None:
         left_out.found = quarantine.load(processors_folder / "quarantine.jsonl")
-    else:
+    elif not table.lazy:
         check = quarantine.check_row(
             table,
             settings,
@@ -74,14 +78,18 @@ def prepare(
         )
         left_out.check(_union(splits), check, threads=config.threads)
     splits = _without(splits, left_out)
-    fitted = _fit(settings, "modalities", table, splits, processors_folder)
-    labels = _fit(wanted, "targets", table, splits, processors_folder)
-    if targets == "required":
+    policy = config.on_bad_sample
+    elsewhere = {name: settings[name].load(folder) for name, folder in (taken or {}).items()}
+    rest = {name: one for name, one in settings.items() if name not in elsewhere}
+    own = _fit(rest, "modalities", table, splits, processors_folder, policy)
+    fitted = {name: {**own, **elsewhere}[name] for name in settings}
+    labels = _fit(wanted, "targets", table, splits, processors_folder, policy)
+    if targets == "optional":
+        labels = _known(labels, wanted, table, splits)
+    elif not table.lazy:
         for name, processor in labels.items():
             left_out.check(_union(splits), _encodes(processor, wanted[name], table))
         splits = _without(splits, left_out)
-    else:
-        labels = _known(labels, wanted, table, _union(splits))
     left_out.report()
     columns = {name: one.reads() for name, one in settings.items()}
     columns |= {name: (one.column,) for name, one in wanted.items()}
@@ -106,6 +114,8 @@ def _splits(
     same: bool,
 ) -> Splits:
     if folder is None:
+        if table.splits is not None and config.split == SplitConfig():
+            return dict(table.splits)
         label = next(iter(wanted.values())).column if len(wanted) == 1 else None
         return make_splits(table, config.split, label)
     if same:
@@ -139,7 +149,12 @@ def _without(splits: Splits, left_out: Quarantine) -> Splits:
 
 
 def _fit(
-    settings: Mapping[str, Any], kind: str, table: Table, splits: Splits, folder: Path | None
+    settings: Mapping[str, Any],
+    kind: str,
+    table: Table,
+    splits: Splits,
+    folder: Path | None,
+    policy: str,
 ) -> dict[str, Any]:
     if folder is not None:
         return {name: one.load(folder / kind / name) for name, one in settings.items()}
@@ -150,7 +165,8 @@ def _fit(
             where=table.name,
             fix=nearest("train", splits),
         )
-    return {name: one.fit(table, splits["train"]) for name, one in settings.items()}
+    rows = lazy.some(table, splits["train"])
+    return {name: lazy.fit(one, table, rows, policy) for name, one in settings.items()}
 
 
 def _encodes(processor: TargetProcessor, target: Target, table: Table) -> Any:
@@ -162,10 +178,13 @@ def _known(
     labels: Mapping[str, TargetProcessor],
     wanted: Mapping[str, Target],
     table: Table,
-    rows: list[int],
+    splits: Splits,
 ) -> dict[str, TargetProcessor]:
     """The targets that every row has."""
-    known = {}
+    known: dict[str, TargetProcessor] = {}
+    if not labels:
+        return known
+    rows = lazy.some(table, np.array(_union(splits))).tolist()
     for name, processor in labels.items():
         encode = _encodes(processor, wanted[name], table)
         try:

@@ -20,6 +20,8 @@ from mmjax.data.targets.base import Target
 logger = logging.getLogger(__name__)
 
 _AT_ONCE = 1024
+_TOLD = (1, 10, 100, 1000)
+"""Which bad rows, by their count, are logged when they are found one by one."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +43,8 @@ class Quarantine:
         self._table = table
         self._config = config
         self._ids = None if config.id_column is None else table.column(config.id_column)
+        self._seen = 0
+        self._late: set[int] = set()
         self.found = [
             Quarantined(None, None, f"{bad.name}:{bad.line}", bad.column, bad.code, bad.message)
             for bad in table.bad
@@ -67,22 +71,51 @@ class Quarantine:
                 continue
             if self._config.on_bad_sample == "raise":
                 raise error
-            column = error.where.rpartition(":")[2]
-            self.found.append(
-                Quarantined(
-                    row,
-                    row if self._ids is None else self._ids[row],
-                    self._table.where(row),
-                    column if column in self._table.columns else None,
-                    error.code,
-                    error.what,
-                )
-            )
-            self._limit(error)
+            self._add(row, error)
+            self._limit(error, len(self._table) + len(self._table.bad))
 
-    def _limit(self, error: DataError) -> None:
+    def _add(self, row: int, error: DataError) -> None:
+        column = error.where.rpartition(":")[2]
+        self.found.append(
+            Quarantined(
+                row,
+                self._id(row),
+                self._table.where(row),
+                column if column in self._table.columns else None,
+                error.code,
+                error.what,
+            )
+        )
+
+    def _id(self, row: int) -> Any:
+        try:
+            return row if self._ids is None else self._ids[row]
+        except DataError:  # the id of a row that is read late may be what is damaged
+            return row
+
+    def take(self, rows: int) -> None:
+        """Counts the examples that batches of a lazy table have taken."""
+        self._seen += rows
+
+    def late(self, row: int, error: DataError) -> None:
+        """A row of a lazy table that proved bad when a batch took it: kept the first time.
+
+        Raises the error under policy `raise`, and DataError 219 if, of the examples taken so far,
+        more are bad than the config allows.
+        """
+        if self._config.on_bad_sample == "raise":
+            raise error
+        if row in self._late:
+            return
+        self._late.add(row)
+        self._add(row, error)
+        if len(self._late) in _TOLD or len(self._late) % _TOLD[-1] == 0:
+            logger.warning("left out of its batch, as bad row %d: %s", len(self._late), error)
+        self._limit(error, self._seen)
+
+    def _limit(self, error: DataError, rows: int) -> None:
         """Raises DataError once more rows are bad than the config allows."""
-        bad, rows = len(self.found), len(self._table) + len(self._table.bad)
+        bad = len(self.found)
         if not self._config.allows_bad(bad, rows):
             raise DataError(
                 219,
@@ -136,14 +169,19 @@ def check_row(
             for one, columns in inputs.values()
         ]
         if not any(present):
-            raise DataError(
-                218,
-                f"the row has none of {', '.join(modalities)}",
-                where=place.where(),
-                fix="fill a column, leave the row out, or set data.on_bad_sample=quarantine",
-            )
+            raise without_modality(place, modalities)
 
     return check
+
+
+def without_modality(place: Place, modalities: Iterable[str]) -> DataError:
+    """The error of a row of which all modalities are missing."""
+    return DataError(
+        218,
+        f"the row has none of {', '.join(modalities)}",
+        where=place.where(),
+        fix="fill a column, leave the row out, or set data.on_bad_sample=quarantine",
+    )
 
 
 def _outcome(check: Callable[[int], None]) -> Callable[[int], DataError | None]:

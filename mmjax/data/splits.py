@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 MADE = ("train", "validation", "test")
 """The splits that `SplitConfig.fractions` makes, in its order."""
 
+_MANY = 10_000
+
 Splits = dict[str, Int[np.ndarray, "_"]]
 
 
@@ -55,8 +57,11 @@ def make_splits(table: Table, config: SplitConfig, label_column: str | None = No
 
 
 def save(splits: Splits, table: Table, path: str | os.PathLike) -> None:
-    """Writes the splits of a table as JSON, whole or not at all."""
-    lists = {name: rows.tolist() for name, rows in splits.items()}
+    """Writes the splits of a table as JSON, whole or not at all.
+
+    Many rows that follow each other are `{"runs": [[start, stop], ...]}`, others a list.
+    """
+    lists = {name: _shortest(rows) for name, rows in splits.items()}
     with atomic(path) as file:
         json.dump({"fingerprint": table.fingerprint, "rows": len(table), "splits": lists}, file)
 
@@ -77,7 +82,21 @@ def load(path: str | os.PathLike, table: Table, *, allow_change: bool = False) -
             where=table.name,
             fix="restore the data, or start a new run",
         )
-    return {name: np.asarray(rows, dtype=np.int64) for name, rows in stored["splits"].items()}
+    return {name: _rows(rows) for name, rows in stored["splits"].items()}
+
+
+def _shortest(rows: Int[np.ndarray, "n"]) -> list[int] | dict[str, list[list[int]]]:
+    breaks = np.flatnonzero(np.diff(rows) != 1) + 1
+    if len(rows) < _MANY or 2 * (len(breaks) + 1) >= len(rows):
+        return rows.tolist()
+    starts, stops = rows[np.append(0, breaks)], rows[np.append(breaks, len(rows)) - 1] + 1
+    return {"runs": np.stack([starts, stops], axis=1).tolist()}
+
+
+def _rows(stored: list[int] | Mapping[str, list[list[int]]]) -> Int[np.ndarray, "n"]:
+    if isinstance(stored, Mapping):
+        return np.concatenate([np.arange(start, stop) for start, stop in stored["runs"]])
+    return np.asarray(stored, dtype=np.int64)
 
 
 def _by_column(table: Table, config: SplitConfig, label_column: str | None) -> Splits:
