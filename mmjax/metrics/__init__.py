@@ -1,7 +1,7 @@
 """Sums on the device, division on the host.
 
 - Host functions take NumPy arrays and return a flat `{name: float}` in float64: `classification`,
-  `retrieval` (and `retrieval_of_embeddings`), `ranking`.
+  `retrieval` (and `retrieval_of_embeddings`), `ranking`, and `unigram`, a baseline.
 - `sums` holds their counterparts for use inside jit: sums over the rows of a batch, which add up
   over batches and hosts, and a host function that divides them once.
 - `mean_and_spread` and `bootstrap_interval` say how far a number can be trusted.
@@ -12,6 +12,7 @@ the names of a run's metrics do not depend on its data.
 
 from mmjax.metrics.calibration import calibration_bins, expected_calibration_error
 from mmjax.metrics.confusion import confusion_matrix
+from mmjax.metrics.language import unigram
 from mmjax.metrics.ranking import ranking
 from mmjax.metrics.retrieval import retrieval, retrieval_of_embeddings
 from mmjax.metrics.significance import bootstrap_interval, mean_and_spread
@@ -27,4 +28,5 @@ __all__ = [
     "ranking",
     "retrieval",
     "retrieval_of_embeddings",
+    "unigram",
 ]

@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
 from mmjax.core.errors import ConfigError
 from mmjax.core.types import ObjectiveOutput
-from mmjax.objectives.base import Context
+from mmjax.core.typing import Float
+from mmjax.objectives.base import Context, Fields
 from mmjax.objectives.language import LanguageObjective
 
 
@@ -36,6 +38,11 @@ class CausalLM(LanguageObjective, kw_only=True):
                 where=f"model.encoders.{self.modality}",
                 fix="use 'causal_encoder', 'clip_text' or a 'text_rnn' of one direction",
             )
+
+    def chances(self, fields: Fields) -> Float[np.ndarray, "b n"]:
+        mask = np.asarray(fields["attention_mask"], bool)
+        behind = np.pad(mask[:, :-1], ((0, 0), (1, 0)))
+        return (mask & behind).astype(np.float64)
 
     @nn.compact
     def __call__(self, context: Context, *, train: bool) -> ObjectiveOutput:

@@ -7,13 +7,16 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
 from mmjax.core.errors import ConfigError
 from mmjax.core.types import ObjectiveOutput
 from mmjax.core.typing import Array, Bool, Float, Int
+from mmjax.data.dataset import Dataset
+from mmjax.metrics.language import unigram
 from mmjax.nn.lm_head import LMHead
-from mmjax.objectives.base import Context, Objective, output, require_modalities
+from mmjax.objectives.base import Context, Fields, Objective, output, require_modalities
 
 
 class LanguageObjective(Objective, kw_only=True):
@@ -43,6 +46,25 @@ class LanguageObjective(Objective, kw_only=True):
                 fix=fix or "name a modality of text in objectives.modality",
             )
         return found
+
+    def chances(self, fields: Fields) -> Float[np.ndarray, "b n"]:
+        """How likely each token of a batch is to be guessed: all that are valid, here."""
+        return np.asarray(fields["attention_mask"], np.float64)
+
+    def baseline(
+        self, data: Dataset, split: str = "test", *, train_split: str = "train"
+    ) -> dict[str, float]:
+        """`metrics.unigram` of the tokens of a split that it may have to guess.
+
+        To be set beside the perplexity and the accuracy of a run on these rows.
+        """
+        counts = {name: np.zeros(self.known("vocab_size")) for name in (train_split, split)}
+        for name, found in counts.items():
+            with data.only(self.modality).loader(name, train=False) as loader:
+                for batch in loader:
+                    fields = batch.inputs[self.modality]
+                    np.add.at(found, np.asarray(fields["input_ids"]), self.chances(fields))
+        return unigram(counts[train_split], counts[split])
 
     def guess(
         self,

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
 from mmjax.core.errors import ConfigError
@@ -15,7 +16,7 @@ from mmjax.core.typing import Array, Float
 from mmjax.data.vocabulary import unpack
 from mmjax.objectives.base import Context, Fields, Request, require_modalities
 from mmjax.objectives.language import LanguageObjective
-from mmjax.objectives.token_masking import HiddenTokens, mask_tokens
+from mmjax.objectives.token_masking import HiddenTokens, mask_tokens, most_hidden
 
 _TOKENIZERS = '"wordpiece" or "bpe", learnt from the data, or a tokenizer of masked models'
 
@@ -85,6 +86,15 @@ class MaskedLM(LanguageObjective, kw_only=True):
             return {**fields, "input_ids": ids}, labels
 
         return {self.request: Request(self.modality, corrupt)}
+
+    def chances(self, fields: Fields) -> Float[np.ndarray, "b n"]:
+        """A row's count over its tokens that may be hidden, as if words were hidden by tokens."""
+        mask = np.asarray(fields["attention_mask"], bool)
+        special = np.array(self.known("special_ids"), np.int64)
+        candidates = mask & ~np.isin(np.asarray(fields["input_ids"]), special)
+        hidden = np.array([most_hidden(int(n), self.share) for n in mask.sum(axis=1)])
+        found = candidates.sum(axis=1)
+        return candidates * (np.minimum(hidden, found) / np.maximum(found, 1))[:, None]
 
     @nn.compact
     def __call__(self, context: Context, *, train: bool) -> ObjectiveOutput:

@@ -6,11 +6,15 @@ from pathlib import Path
 import goldens
 import jax
 import numpy as np
+import pandas
 import pytest
 
-from mmjax import encoders, objectives
+from mmjax import encoders, metrics, objectives
 from mmjax.core.errors import ConfigError
+from mmjax.core.registry import Spec
 from mmjax.core.types import Batch
+from mmjax.data.config import DataConfig, SplitConfig
+from mmjax.data.pipeline import prepare
 from mmjax.models.pretraining import Pretraining
 from mmjax.objectives.base import Context, Encoded
 from mmjax.pretrained.load import load
@@ -205,3 +209,40 @@ def test_a_head_cannot_be_tied_to_nothing():
     assert "objectives_next" not in init()["params"]
     with pytest.raises(ConfigError, match=r"no single table of 24 words.*tied=False"):
         init(facts={"vocab_size": WORDS + 1})
+
+
+def test_baselines_count_what_may_be_guessed():
+    """Token by token over the rows of a data set, by the rules in plain Python."""
+    names = ["red heart", "blue heart", "heart", "red apple pie with a red heart", "apple", "pie"]
+    splits = [*["train"] * 3, *["test"] * 2, "validation"]
+    frame = pandas.DataFrame({"name": names, "split": splits})
+    data = prepare(
+        DataConfig(
+            source=Spec("frame"),
+            modalities={"text": Spec("text", column="name", vocab_size=99, max_length=12)},
+            split=SplitConfig(column="split"),
+            batch_size=2,
+        ),
+        frame=frame,
+    )
+    facts = data.facts["modalities"]
+    masked = objectives.build("masked_lm", modality_facts=facts, share=0.3)
+    causal = objectives.build("causal_lm", modality_facts=facts)
+    encode = data.modalities["text"]._tokenizer.encode
+    for objective, guessed in (
+        (causal, lambda ids: [(token, 1.0) for token in ids[1:]]),
+        (
+            masked,
+            lambda ids: [
+                (token, min(max(1, round(0.3 * len(ids))), len(ids) - 2) / (len(ids) - 2))
+                for token in ids[1:-1]
+            ],
+        ),
+    ):
+        counts = {}
+        for name, split in zip(names, splits, strict=True):
+            found = counts.setdefault(split, np.zeros(facts["text"]["vocab_size"]))
+            for token, weight in guessed(encode(name).ids):
+                found[token] += weight
+        want = metrics.unigram(counts["train"], counts["test"])
+        assert objective.baseline(data) == pytest.approx(want)
