@@ -21,6 +21,7 @@ from mmjax.metrics import mean_and_spread
 from mmjax.parallel.distributed import initialize
 from mmjax.train.config import Config
 from mmjax.train.evaluate import Evaluation
+from mmjax.train.other_run import alone, processor_folders
 from mmjax.train.ranges import require_ranges
 from mmjax.train.trainer import fit as fit_run
 from mmjax.train.warm_start import with_encoders
@@ -64,7 +65,7 @@ def _train_alone(config: Config, path: Path, *, resume: bool, frame: Any) -> Non
         if not begun and dataset is None:
             # Every model sees the same rows, also those without its modality.
             require_ranges(config)
-            dataset = prepare(config.data, frame=frame)
+            dataset = prepare(config.data, frame=frame, taken=processor_folders(config))
         fit_run(
             single_modality(config, name),
             folder.path,
@@ -105,6 +106,7 @@ def single_modality(config: Config, name: str) -> Config:
             modality_dropout=0.0,
         ),
         train=dataclasses.replace(config.train, single_modality_baselines=False),
+        init=alone(config.init, name),
     )
 
 

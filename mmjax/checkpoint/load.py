@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from mmjax.checkpoint.catalog import Catalog
+from mmjax.checkpoint.digests import LeafRecord
 from mmjax.checkpoint.manifest import Manifest
 from mmjax.checkpoint.reading import hollow, read_leaves
 from mmjax.checkpoint.run_folder import RunFolder
@@ -27,9 +30,6 @@ def load_arrays(
     `folder` is a run or its `checkpoints`. Typed random keys come as their uint32 words. Every
     array is verified; a damaged step is passed over with an error in the log, and not renamed.
     """
-    folder = Path(folder).absolute()
-    inner = RunFolder(folder).checkpoints
-    catalog = Catalog(inner if inner.is_dir() else folder, selection=None, readonly=True)
 
     def read(where: Path, manifest: Manifest) -> dict[str, Any]:
         records = {p: r for p, r in manifest.leaves.items() if below(p, prefixes)}
@@ -44,4 +44,41 @@ def load_arrays(
         targets = {path: hollow(record) for path, record in records.items()}
         return nest(read_leaves(where, manifest, targets))
 
-    return catalog.first_whole(step, read)[0]
+    return _catalog(folder).first_whole(step, read)[0]
+
+
+def load_leaves(
+    folder: str | Path,
+    step: int | str,
+    choose: Callable[[Mapping[str, LeafRecord]], Mapping[str, jax.ShapeDtypeStruct]],
+) -> tuple[dict[str, jax.Array], int]:
+    """Some arrays of a checkpoint by path, each on the sharding of its target; and the step.
+
+    `choose` is told what the checkpoint holds, and says the targets, of the same shape and dtype:
+    a device reads what lies on it. Verified as `load_arrays`.
+    """
+
+    def read(where: Path, manifest: Manifest) -> dict[str, Any]:
+        with jax.transfer_guard("allow"):
+            return read_leaves(where, manifest, choose(manifest.leaves))
+
+    found, manifest = _catalog(folder).first_whole(step, read)
+    return found, manifest.step
+
+
+def stored_leaves(folder: str | Path) -> Mapping[str, LeafRecord]:
+    """What the newest checkpoint of a run holds, by path; no array is read.
+
+    Raises CheckpointError if there is none.
+    """
+    catalog = _catalog(folder)
+    newest = catalog.latest()
+    if newest is None:
+        raise catalog.nothing_left()
+    return catalog.committed()[newest].leaves
+
+
+def _catalog(folder: str | Path) -> Catalog:
+    folder = Path(folder).absolute()
+    inner = RunFolder(folder).checkpoints
+    return Catalog(inner if inner.is_dir() else folder, selection=None, readonly=True)

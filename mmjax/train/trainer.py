@@ -30,11 +30,12 @@ from mmjax.models.build import build_model
 from mmjax.models.pretraining import Pretraining
 from mmjax.parallel.mesh import check_batch_size, make_mesh
 from mmjax.parallel.sharding import put_batch
-from mmjax.train import warm_start
+from mmjax.train import from_run, warm_start
 from mmjax.train.config import Config
 from mmjax.train.evaluate import Evaluation, evaluate
 from mmjax.train.hooks import Hook, Log, Moment, Save, Validate
 from mmjax.train.optim import frozen, make_optimizer, make_schedule
+from mmjax.train.other_run import processor_folders
 from mmjax.train.periods import Periods
 from mmjax.train.pretraining import require_no_batch_statistics, require_objectives_work
 from mmjax.train.ranges import require_ranges
@@ -129,11 +130,17 @@ class Trainer:
         )
         return cls(config, dataset, mesh, module, periods, plan, step, plan.abstract)
 
-    def begin(self) -> None:
-        """Makes a fresh state, with the weights of encoders that are pretrained."""
-        self.state = self.plan.make()
+    def begin(self) -> from_run.Started | None:
+        """Makes a fresh state, with the weights of encoders that are pretrained, and then with what
+        `init` takes of another run, which is returned.
+        """
+        self.state, started = self.plan.make(), None
         if self.config.model.pretrained:
             self.state = warm_start.start(self.state, self.config)
+        if self.config.init is not None:
+            facts = self.dataset.facts
+            self.state, started = from_run.start(self.state, self.config, facts)
+        return started
 
     def restore(self, checkpoints: Checkpoints) -> Restored:
         """Reads the state of the newest whole checkpoint."""
@@ -231,15 +238,17 @@ def fit(
             fingerprint = read_json(folder.processors / "data.json")["fingerprint"]
             require_same_data(fingerprint, dataset.fingerprint, str(folder.path))
         elif dataset is None:
-            dataset = prepare(config.data, frame=frame)
+            taken = processor_folders(config)
+            dataset = prepare(config.data, frame=frame, taken=taken)
         require_rows(dataset, config)
         if resuming and finished(folder):
             log.info("%s is finished already", folder.path)
             return folder
         trainer = Trainer.build(config, dataset)
         evaluator = trainer.evaluator("validation") if has_validation(dataset) else None
+        started = None
         if not resuming:
-            trainer.begin()
+            started = trainer.begin()
             if evaluator is not None:
                 # What is wrong with validation shows now, and not after hours of training.
                 require_metric(config.train.best_metric, evaluator(trainer.state, 1).metrics)
@@ -247,6 +256,9 @@ def fit(
             dataset.save(folder.processors)
             folder.write_facts(dataset.facts)
             write_json(folder.path / "data_summary.json", dataset.summary())
+            if started is not None:
+                write_json(folder.path / "init.json", started.to_json())
+                started.tell()
             folder.write_config(settings)
             if dataset.quarantine.found:
                 log.warning(
@@ -317,6 +329,9 @@ def _train(
     elif resuming:
         trainer.begin()
     loader = stack.enter_context(load(dataset, "train", train=True, seed=config.seed, start=start))
+    if config.init is not None and not resuming:
+        # From here on the run that it starts from is needed no more.
+        checkpoints.save(0, trainer.state, data_state=loader.state())
     writer = build_writers(
         train.writers if first else (),
         folder.path,

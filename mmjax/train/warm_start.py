@@ -15,20 +15,23 @@ from mmjax.core import config as config_lib
 from mmjax.core.errors import ConfigError, nearest
 from mmjax.pretrained.load import Opened, open_folder, read_arrays
 from mmjax.train.config import Config
+from mmjax.train.other_run import with_run
 from mmjax.train.state import TrainState
 
 log = logging.getLogger(__name__)
 
 
 def with_encoders(config: Config, stored: Mapping[str, Any] | None = None) -> Config:
-    """The config with the settings of every pretrained encoder spelled out.
+    """The config with the settings of every pretrained encoder spelled out, and of those that the
+    run of `init` gives.
 
     What `encoders` says of one overrides what its folder says. `stored` is the config of a run that
     goes on: its encoders are known, and the folders are not needed.
 
     Raises ConfigError for a pretrained modality that the data lacks, or an encoder of another kind;
-    WeightsError as `mmjax.load_pretrained`.
+    WeightsError as `mmjax.load_pretrained`; CheckpointError if there is no such run.
     """
+    config = with_run(config, stored)
     model = config.model
     if not model.pretrained:
         return config
