@@ -14,6 +14,7 @@ Twemoji, of Noto, and of both drawings of a concept together.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -28,7 +29,7 @@ from benchmarks.machine import about
 from benchmarks.picture_features import picture_features
 from mmjax.core.files import atomic, write_json
 from mmjax.data.sources.emoji import Emoji
-from mmjax.fusion.alignment import gram, kernel_ridge
+from mmjax.fusion.alignment import KernelRidge, gram, kernel_ridge
 from mmjax.fusion.alignment.ridge import median_distance
 from mmjax.metrics import mean_and_spread, retrieval_of_embeddings
 from mmjax.writers.console import say
@@ -109,26 +110,54 @@ def recalls(mapped: np.ndarray, names: np.ndarray, rows: np.ndarray) -> dict[str
     }
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Pictures:
+    """What stands for the pictures of every concept, drawing after drawing."""
+
+    kernel: np.ndarray
+    """Between all pictures and those that train."""
+    train: np.ndarray
+    owner: np.ndarray
+    """The concept of each picture that trains."""
+    concepts: int
+
+    @classmethod
+    def of(cls, pictures: np.ndarray, split: np.ndarray, seed: int) -> Pictures:
+        train = np.flatnonzero(np.tile(split == "train", len(DRAWINGS)))
+        owner = np.tile(np.arange(len(split)), len(DRAWINGS))[train]
+        made = picture_features(pictures, pictures[train], seed=seed)
+        return cls(kernel_of(made, train), train, owner, len(split))
+
+    def drawings(self, rows: np.ndarray) -> np.ndarray:
+        """[drawing concept ...] of one row a picture."""
+        return rows.reshape(len(DRAWINGS), self.concepts, -1)
+
+
+def fit(pictures: Pictures, names: np.ndarray) -> tuple[KernelRidge, float]:
+    """The map from pictures to vectors of the names [concept e], and its share of `RIDGES`."""
+    train = pictures.kernel[pictures.train]
+    ridges = [share * float(np.trace(train)) / len(train) for share in RIDGES]
+    fitted = kernel_ridge(
+        train,
+        names[pictures.owner],
+        kernel="precomputed",
+        ridge=ridges,
+        groups=pictures.owner,
+    )
+    return fitted, RIDGES[ridges.index(fitted.ridge)]
+
+
 def measure(
     pictures: np.ndarray, texts: Mapping[str, Mapping], split: np.ndarray, seed: int
 ) -> list[dict[str, Any]]:
     """A record for each kind of text: what validation chose, and what it gives on the test rows."""
     start = time.process_time()
-    concepts = len(split)
-    train = np.flatnonzero(np.tile(split == "train", len(DRAWINGS)))
-    owner = np.tile(np.arange(concepts), len(DRAWINGS))[train]
-    kernel = kernel_of(picture_features(pictures, pictures[train], seed=seed), train)
-    ridges = [share * float(np.trace(kernel[train])) / len(train) for share in RIDGES]
+    seen = Pictures.of(pictures, split, seed)
     records = []
     for text, variants in texts.items():
-        fitted = kernel_ridge(
-            kernel[train],
-            np.hstack(list(variants.values()))[owner],  # one decomposition serves all
-            kernel="precomputed",
-            ridge=ridges,
-            groups=owner,
-        )
-        mapped = fitted.transform(kernel).reshape(len(DRAWINGS), concepts, -1)
+        # One decomposition serves all.
+        fitted, ridge = fit(seen, np.hstack(list(variants.values())))
+        mapped = seen.drawings(fitted.transform(seen.kernel))
         ends = np.cumsum([names.shape[1] for names in variants.values()])[:-1]
         choices = dict(zip(variants, np.split(mapped, ends, axis=-1), strict=True))
         found = {
@@ -141,7 +170,7 @@ def measure(
             {
                 "seed": seed,
                 "text": text,
-                "ridge": RIDGES[ridges.index(fitted.ridge)],
+                "ridge": ridge,
                 "validation": found,
                 "chosen": best,
                 "test": tested,

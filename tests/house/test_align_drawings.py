@@ -21,3 +21,7 @@ def test_turned_features_are_matched_by_the_maps(monkeypatch):
     assert found["test"] > 0.9
     alone = align_drawings.measure({"a": np.concatenate([first, first])}, split, seed=3)
     assert alone["validation"]["features"] == 1
+    about = {"cores": 2, "cpu": "a cpu", "python": "3", "date": "today"}
+    table = align_drawings.to_markdown({**about, "runs": [found]})
+    best = max(found["validation"].values())
+    assert f"| the best on validation | {best:.3f} | {found['test']:.3f} |" in table
