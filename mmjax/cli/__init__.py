@@ -31,6 +31,7 @@ COMMANDS = (
     "probe",
     "convert",
     "describe",
+    "pack",
     "list",
 )
 

@@ -16,6 +16,7 @@ sources = Registry(
         "parquet": "mmjax.data.sources.parquet:Parquet",
         "frame": "mmjax.data.sources.frame:Frame",
         "webdataset": "mmjax.data.sources.webdataset:WebDataset",
+        "arrayrecord": "mmjax.data.sources.array_record:ArrayRecord",
         "tfds": "mmjax.data.sources.tfds:Tfds",
         "emoji": "mmjax.data.sources.emoji:Emoji",
         "av_mnist": "mmjax.data.sources.av_mnist:AvMnist",

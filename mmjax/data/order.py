@@ -10,6 +10,7 @@ import numpy as np
 import xxhash
 
 from mmjax.core.typing import Int
+from mmjax.data.bits import mixed
 from mmjax.data.collate import PADDING, example_rng
 from mmjax.data.table import Table
 from mmjax.data.turns import Turns
@@ -158,12 +159,5 @@ def _feistel(values: np.ndarray, half: int, keys: list[np.uint64]) -> np.ndarray
     bits, mask = np.uint64(half), np.uint64(2**half - 1)
     left, right = values >> bits, values & mask
     for key in keys:
-        left, right = right, left ^ (_mixed(right + key) & mask)
+        left, right = right, left ^ (mixed(right + key) & mask)
     return (left << bits) | right
-
-
-def _mixed(values: np.ndarray) -> np.ndarray:
-    """SplitMix64's finaliser (Steele et al. 2014)."""
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))

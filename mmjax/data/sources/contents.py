@@ -111,7 +111,8 @@ def _finite(text: str) -> float:
     return number
 
 
-def _array(content: bytes) -> np.ndarray:
+def read_array(content: bytes) -> np.ndarray:
+    """The array in a whole `npy` file, without objects; raises nearly anything for others."""
     file = io.BytesIO(content)
     version = np.lib.format.read_magic(file)
     read = {
@@ -136,5 +137,5 @@ _READERS: Mapping[str, Callable[[bytes], Any]] = {
     "caption": _text,
     "cls": _whole,
     "json": _json,
-    "npy": _array,
+    "npy": read_array,
 }
