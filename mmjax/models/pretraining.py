@@ -127,22 +127,24 @@ class Pretraining(nn.Module, kw_only=True):
         """The objectives of forwards that `encode` made.
 
         Metrics are named "objective/metric"; predictions hold the vectors of each modality in the
-        joint space, 0 where it is absent.
+        joint space, 0 where it is absent. Batches weigh as many as their rows, or, where there is
+        one objective, what it counts.
         """
         context = self._context(encoded, batch, train=train)
         progress = jnp.asarray(self.get_variable("clock", "progress", 1.0), jnp.float32)
-        rows = context.rows().sum().astype(jnp.float32)
+        weight = context.rows().sum().astype(jnp.float32)
         loss = jnp.zeros((), jnp.float32)
         metrics: dict[str, Array] = {}
         predictions: dict[str, Array] = {}
         for name, objective in self.objectives.items():
             output = objective(context, train=train)
             loss += objective.factor(progress) * output.loss
+            weight = output.weight if len(self.objectives) == 1 else weight
             metrics |= {f"{name}/{key}": value for key, value in output.metrics.items()}
             predictions |= {f"{name}/{key}": value for key, value in output.predictions.items()}
         if self.joint is not None:
             predictions |= {name: context.embed(name) for name in self.encoders}
-        return ObjectiveOutput(loss, rows, metrics, predictions)
+        return ObjectiveOutput(loss, weight, metrics, predictions)
 
     def _context(self, encoded: Mapping[str, Encoded], batch: Batch, *, train: bool) -> Context:
         embedded: dict[str, Array] = {}

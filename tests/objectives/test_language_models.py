@@ -17,7 +17,13 @@ from mmjax.data.config import DataConfig, SplitConfig
 from mmjax.data.pipeline import prepare
 from mmjax.models.pretraining import Pretraining
 from mmjax.objectives.base import Context, Encoded
+from mmjax.parallel.mesh import MeshConfig, make_mesh
+from mmjax.parallel.sharding import put_batch
 from mmjax.pretrained.load import load
+from mmjax.train.config import OptimizerConfig
+from mmjax.train.optim import make_optimizer, make_schedule
+from mmjax.train.state import plan_state
+from mmjax.train.step import make_step
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "language_models.npz")
 WORDS, MASK = 23, GOLDEN["mask"]
@@ -247,3 +253,32 @@ def test_baselines_count_what_may_be_guessed():
                 found[token] += weight
         want = metrics.unigram(counts["train"], counts["test"])
         assert objective.baseline(data) == pytest.approx(want)
+
+
+def one_step(model, accumulate):
+    """Parameters and loss after a step of plain gradient descent."""
+    mesh = make_mesh(MeshConfig(1, 1, 1), jax.devices()[:1])
+    config = OptimizerConfig(
+        name="sgd", momentum=0.0, learning_rate=1.0, weight_decay=0.0, max_grad_norm=None
+    )
+    schedule = make_schedule(config, 10, 0)
+    optimizer = make_optimizer(config, schedule)
+    batch = batch_of(GOLDEN["ids"])
+    plan = plan_state(model, optimizer, batch, mesh, seed=0, ema=False)
+    options = {"accumulate": accumulate, "total_steps": 10}
+    step = make_step(model, optimizer, schedule, mesh, plan.shardings, **options)
+    state, values = step(plan.make(), put_batch(batch, mesh))
+    return jax.device_get((state.params, values["loss"]))
+
+
+def test_micro_batches_weigh_as_many_as_their_tokens():
+    """Rows of 9, 6, 4 and 9 tokens, two by two, with the head tied to the encoder's words."""
+    small = {"vocab_size": WORDS, "max_length": LENGTH, "width": 8, "depth": 1, "heads": 2}
+    rates = {"dropout": 0.0, "attention_dropout": 0.0}
+    model = Pretraining(
+        encoders={"text": encoders.build("causal_encoder", **small, **rates)},
+        objectives={"next": objectives.build("causal_lm", modality_facts=FACTS)},
+    )
+    (ours, loss), (theirs, other) = one_step(model, 1), one_step(model, 2)
+    assert float(loss) == pytest.approx(float(other), rel=1e-6)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-6), ours, theirs)
