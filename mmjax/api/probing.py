@@ -14,6 +14,7 @@ import optax
 
 from mmjax.api.embeddings import FUSED
 from mmjax.api.nearest import nearest as nearest_vectors
+from mmjax.api.zero_shot import TEMPLATES, modality_of_kind, prompt_embeddings, zero_shot
 from mmjax.core.errors import ConfigError, DataError, nearest
 from mmjax.core.typing import Array, Float, Int, Shaped
 from mmjax.metrics import classification
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from mmjax.api.run import Run
     from mmjax.data.dataset import Dataset
 
-Kind = Literal["linear", "knn"]
+Kind = Literal["linear", "knn", "zero_shot"]
 L2 = tuple(float(value) for value in 10.0 ** np.arange(-6, 1.0))
 """The penalties that are tried unless told."""
 
@@ -196,17 +197,42 @@ def probe(
     `data` needs both splits, as the run's own has; `space` is `fused` where the run has it, else
     its first modality. Rows without a label are left out. A linear probe's `l2` is chosen on the
     validation rows if there are any. `options` are those of `linear_probe` or `knn_probe`.
+
+    Of kind "zero_shot" the column's own names are the classifier, written into prompts, and nothing
+    is trained: `space` is the modality that they classify, the run's only one of pictures if None,
+    and `options` are `templates` and `text`, as in `zero_shot.classify`.
     """
     probes: dict[str, Callable[..., dict[str, float]]] = {"linear": linear_probe, "knn": knn_probe}
-    if kind not in probes:
-        raise ConfigError(109, f"no probe '{kind}'", fix=nearest(kind, probes))
+    if kind not in (*probes, "zero_shot"):
+        raise ConfigError(109, f"no probe '{kind}'", fix=nearest(kind, (*probes, "zero_shot")))
     dataset = run.dataset(data, root=root)
     dataset.table.column(label)
+    if kind == "zero_shot":
+        return _zero_shot(run, dataset, label, space, **options)
     train, test = (_labelled(run, dataset, split, label, space) for split in ("train", "test"))
     if kind == "linear" and "l2" not in options and len(dataset.splits.get("validation", ())):
         validation = _labelled(run, dataset, "validation", label, space)
         options = {"l2": L2, "validation": validation, **options}
     return probes[kind](*train, *test, **options)
+
+
+def _zero_shot(
+    run: Run,
+    dataset: Dataset,
+    label: str,
+    space: str | None,
+    *,
+    templates: Sequence[str] = TEMPLATES,
+    text: str | None = None,
+) -> dict[str, float]:
+    """Metrics of the names of a column, as prompts, on the rows of split `test`."""
+    chosen = modality_of_kind(run, "image", space)
+    vectors, labels = _labelled(run, dataset, "test", label, chosen)
+    present = np.any(vectors != 0, axis=1)
+    cells = dataset.table.column(label)
+    names = np.unique([str(one) for one in cells if one is not None and str(one).strip()])
+    classes = prompt_embeddings(run, names.tolist(), templates, modality=text)
+    return _metrics(zero_shot(vectors[present], classes), names, labels[present])
 
 
 def _labelled(

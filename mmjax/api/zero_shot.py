@@ -15,6 +15,7 @@ from mmjax.metrics.retrieval import unit
 
 if TYPE_CHECKING:
     from mmjax.api.run import Run
+    from mmjax.data.dataset import Dataset
 
 TEMPLATES = ("a photo of a {}.",)
 
@@ -89,9 +90,33 @@ def classify(
     For a run whose modalities lie in one joint space. `modality` is what is classified, the run's
     only one of pictures if None, and `text` what reads the prompts. Rows without it are left out.
     """
+    return classify_dataset(
+        run,
+        run.dataset(data, root=root),
+        names=names,
+        templates=templates,
+        modality=modality,
+        text=text,
+        split=split,
+        logit_scale=logit_scale,
+    )
+
+
+def classify_dataset(
+    run: Run,
+    dataset: Dataset,
+    *,
+    names: Sequence[str],
+    templates: Sequence[str] = TEMPLATES,
+    modality: str | None = None,
+    text: str | None = None,
+    split: str | None = None,
+    logit_scale: float = 100.0,
+) -> list[dict[str, Any]]:
+    """As `classify`, for a data set that `run.dataset` made."""
     chosen = modality_of_kind(run, "image", modality)
     classes = prompt_embeddings(run, names, templates, modality=text)
-    found = run.embed(data, split=split, root=root)
+    found = run.embed_dataset(dataset, split)
     present = np.any(found[chosen] != 0, axis=1)
     shares = zero_shot(found[chosen][present], classes, logit_scale=logit_scale)
     answers = []

@@ -2,6 +2,9 @@
 
 mmjax predict RUN --data new.csv --out predictions.jsonl
 mmjax predict RUN --text "red apple" --image apple.png
+mmjax predict RUN --data new.csv --out classes.jsonl --name apple --name pear --template "a {}"
+
+With names, pictures are told apart by prompts made of them, in the joint space of a pretrained run.
 """
 
 from __future__ import annotations
@@ -20,6 +23,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     for kind in _KINDS:
         parser.add_argument(f"--{kind}", help=f"the {kind} of a single example")
     parser.add_argument(
+        "--name", action="append", default=[], help="a class, in words; two or more make a choice"
+    )
+    parser.add_argument(
+        "--template", action="append", default=[], help="a prompt with {} for the name"
+    )
+    parser.add_argument(
         "--set",
         action="append",
         default=[],
@@ -30,10 +39,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     import json
+    from typing import Any
 
     from mmjax.api.evaluating import list_left_out
     from mmjax.api.run import load_run
-    from mmjax.core.errors import ConfigError
+    from mmjax.api.zero_shot import classify_dataset
+    from mmjax.core.errors import ConfigError, DataError
     from mmjax.core.files import atomic
     from mmjax.writers.console import say
 
@@ -47,12 +58,26 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(105, "predict needs --data, or one example", fix="--data new.csv")
     if args.data and args.out is None:
         raise ConfigError(105, "--data without --out", fix="--out predictions.jsonl")
+    if args.template and not args.name:
+        raise ConfigError(105, "--template without --name", fix="--name apple --name pear")
     found = load_run(args.run_folder)
+    classes: dict[str, Any] = {"names": args.name}
+    if args.template:
+        classes["templates"] = args.template
+    if single and args.name:
+        rows = found.zero_shot(found.columns_of(single), **classes)
+        if not rows:
+            raise DataError(564, "the example has nothing to classify", fix="--image a.png")
+        say(json.dumps({k: v for k, v in rows[0].items() if k != "id"}, ensure_ascii=False))
+        return 0
     if single:
         say(json.dumps(found.predict_one(**single), ensure_ascii=False))
         return 0
     dataset = found.dataset(args.data, root=args.root)
-    rows = found.predict_dataset(dataset, args.split)
+    if args.name:
+        rows = classify_dataset(found, dataset, split=args.split, **classes)
+    else:
+        rows = found.predict_dataset(dataset, args.split)
     with atomic(args.out) as file:
         for row in rows:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")

@@ -86,6 +86,38 @@ def test_rows_are_told_apart_by_words(run, tmp_path):
     assert [one["id"] for one in only] == ["b"]
 
 
+def test_zero_shot_is_measured_on_the_names_of_a_column(run, trained, capsys):
+    given = ("--label", "kind", "--kind", "zero-shot", "--json")
+    templates = [part for one in TEMPLATES for part in ("--template", one)]
+    found = json.loads(told(capsys, "probe", trained, *given, *templates))
+    rows = tiny_run.read_rows(trained.parent / "data.csv")
+    label = {row["id"]: row["kind"] for row in rows}
+    answers = run.zero_shot(split="test", names=tiny_run.LABELS, templates=TEMPLATES)
+    right = [one["label"] == label[one["id"]] for one in answers]
+    assert found["accuracy"] == pytest.approx(np.mean(right))
+    assert {f"recall/{name}" for name in tiny_run.LABELS} <= set(found)
+    line = told(capsys, "probe", trained, "--label", "kind", "--template", "a {}", code=2)
+    assert "MMX-105: --template with --kind linear" in line
+
+
+def test_pictures_are_predicted_by_names(run, trained, capsys, tmp_path):
+    data = tiny_run.write_data(tmp_path, 4)
+    names = [part for one in NAMES for part in ("--name", one)]
+    out = tmp_path / "classes.jsonl"
+    given = ("predict", trained, "--data", data, "--out", out, *names, "--template", TEMPLATES[0])
+    told(capsys, *given)
+    found = [json.loads(line) for line in out.read_text().splitlines()]
+    assert found == run.zero_shot(data, names=NAMES, templates=TEMPLATES[:1])
+    picture = data.parent / tiny_run.read_rows(data)[2]["picture"]
+    one = json.loads(told(capsys, "predict", trained, "--image", picture, *names))
+    assert one["label"] in NAMES
+    assert set(one["probabilities"]) == set(NAMES)
+    line = told(capsys, "predict", trained, "--text", "wing", *names, code=2)
+    assert "MMX-564: the example has nothing to classify" in line
+    line = told(capsys, "predict", trained, "--text", "wing", "--template", "a {}", code=2)
+    assert "MMX-105: --template without --name" in line
+
+
 @pytest.mark.parametrize(
     ("options", "line"),
     [
