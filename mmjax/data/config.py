@@ -17,6 +17,7 @@ sources = Registry(
         "frame": "mmjax.data.sources.frame:Frame",
         "webdataset": "mmjax.data.sources.webdataset:WebDataset",
         "arrayrecord": "mmjax.data.sources.array_record:ArrayRecord",
+        "mixture": "mmjax.data.sources.mixture:Mixture",
         "tfds": "mmjax.data.sources.tfds:Tfds",
         "emoji": "mmjax.data.sources.emoji:Emoji",
         "av_mnist": "mmjax.data.sources.av_mnist:AvMnist",
@@ -41,6 +42,7 @@ targets = Registry(
     {
         "category": "mmjax.data.targets.category:Category",
         "vector": "mmjax.data.targets.vector:Vector",
+        "same": "mmjax.data.targets.same:Same",
     },
 )
 
