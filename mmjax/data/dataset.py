@@ -194,7 +194,7 @@ class Dataset:
         names = processor.facts.get("label_names", ())
         counts = {}
         for split, rows in self.splits.items():
-            if self.table.lazy:
+            if self.table.lazy or not names:
                 continue
             ids = [processor.encode(cells[row], Place(self.table, row)) for row in rows.tolist()]
             found = Counter(ids)

@@ -14,9 +14,11 @@ from flax import struct
 from mmjax.core.errors import ConfigError, nearest
 from mmjax.core.registry import fact
 from mmjax.core.types import Batch, Fused, ObjectiveOutput, Tokens
-from mmjax.core.typing import Array, Bool, Dtype, Float
+from mmjax.core.typing import Array, Bool, Dtype, Float, Int
 
 Fields = Mapping[str, Array]
+THING = "thing"
+"""The target that says which rows are of one thing."""
 
 
 @struct.dataclass
@@ -58,6 +60,15 @@ class Context:
 
     def tokens(self, name: str) -> Tokens:
         return self.encoded[name].tokens
+
+    @property
+    def things(self) -> Int[Array, "b"]:
+        """A number that rows of one thing share: the target "thing", else each row's own.
+
+        With several captions a picture, each is a row; the picture's column as a target of kind
+        "same" makes them pairs with all of its rows.
+        """
+        return jnp.asarray(self.batch.targets.get(THING, self.batch.row))
 
     def rows(self, *names: str) -> Bool[Array, "b"]:
         """The rows that count and have all of these modalities."""

@@ -76,7 +76,8 @@ class Matching(Objective, kw_only=True):
     Of each row, the true pair and a wrong partner for either side, taken from the batch: a dense
     layer on `Fused.pooled` tells true from wrong (ALBEF, Li et al. 2021, section 3.2). Wrong
     partners are sampled by their similarity in the joint space divided by `temperature`, the
-    nearest ones in evaluation; without `hard_negatives`, uniformly and without a joint space.
+    nearest ones in evaluation; without `hard_negatives`, uniformly and without a joint space. Rows
+    of one thing (`Context.things`) are never wrong partners.
 
     Modalities beyond the pair are hidden from the fusion.
     """
@@ -124,7 +125,6 @@ class Matching(Objective, kw_only=True):
     ) -> tuple[Int[Array, "b"], Int[Array, "b"]]:
         """For each row a wrong partner on either side."""
         a, b = self.pair
-        examples = jnp.asarray(context.batch.row)
         keys: tuple[Array | None, ...] = (None, None)
         if train or not self.hard_negatives:
             keys = tuple(jax.random.split(self._key(train=train)))
@@ -134,7 +134,9 @@ class Matching(Objective, kw_only=True):
 
         def wrong(own: Array, others: Array, key: Array | None) -> Int[Array, "b"]:
             scale = 1.0 / self.temperature
-            return hard_negatives(own, others, scale, rows, key, rows=examples, chunk=self.chunk)
+            return hard_negatives(
+                own, others, scale, rows, key, rows=context.things, chunk=self.chunk
+            )
 
         return wrong(ours, theirs, keys[0]), wrong(theirs, ours, keys[1])
 

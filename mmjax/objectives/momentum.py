@@ -80,10 +80,10 @@ class MomentumContrastive(Objective, kw_only=True):
 
     Needs averaged parameters: their encoders and projections make the targets and the candidates.
     The last `queue_size` examples that had all `modalities` are negatives too, kept in the
-    collection `queue`; an entry that is the row's own example, from an earlier pass over the data,
-    is none. The queue starts empty and is written in training alone; without one (`queue_size` 0)
-    the batch alone has negatives. `logit_scale` starts at 1 / `temperature`, is learned, and stays
-    below `max_scale`.
+    collection `queue`; an entry of the row's own thing (`Context.things`), such as the row itself
+    in an earlier pass over the data, is none. The queue starts empty and is written in training
+    alone; without one (`queue_size` 0) the batch alone has negatives. `logit_scale` starts at
+    1 / `temperature`, is learned, and stays below `max_scale`.
     """
 
     modalities: tuple[str, ...] = ("text", "image")
@@ -114,7 +114,7 @@ class MomentumContrastive(Objective, kw_only=True):
         empty = empty_queue(self.queue_size, {name: x.shape[1] for name, x in towards.items()})
         state = self._kept(empty, train=train)
         queue = Queue(**{name: one.value for name, one in state.items()}) if state else empty
-        rows = jnp.asarray(context.batch.row)
+        things = context.things
         alpha = self._alpha(context.rows(), train=train)
 
         def loss(a: str, b: str, found: Array) -> Array:
@@ -129,14 +129,14 @@ class MomentumContrastive(Objective, kw_only=True):
                 alpha=alpha,
                 mask=found,
                 queue_valid=queue.valid,
-                rows=rows,
+                rows=things,
                 queue_rows=queue.row,
                 chunk=self.chunk,
             )
 
         found = over_pairs(context, self.modalities, loss)
         if train and not self.is_initializing():
-            new = enqueue(queue, towards, context.rows(*self.modalities), rows)
+            new = enqueue(queue, towards, context.rows(*self.modalities), things)
             for name, one in state.items():
                 one.value = getattr(new, name)
         count = found.metrics["count"]

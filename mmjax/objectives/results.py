@@ -8,11 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from mmjax.metrics.retrieval import retrieval
-from mmjax.objectives.base import pairs
+from mmjax.core.typing import Float, Int
+from mmjax.metrics.retrieval import retrieval_of_embeddings
+from mmjax.objectives.base import THING, pairs
 
 _NEAR = 0.01
 """How close to chance a loss counts as chance, as a share of it."""
+
+_EQUAL = 1e-4
+"""How much the numbers of one vector may differ, read twice in other batches."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +76,8 @@ class Results:
         """Retrieval among all rows that have both modalities, each pair both ways.
 
         `text_to_image/recall@10` and so on for several pairs; without a prefix, the mean over all
-        pairs and both ways.
+        pairs and both ways. With a target "thing", all rows of a thing are right answers, and those
+        of its vectors that are the same (its picture, once a caption) are one.
         """
         found: dict[str, float] = {}
         means: dict[str, list[float]] = {}
@@ -82,7 +87,16 @@ class Results:
             both = ours.any(axis=1) & theirs.any(axis=1)
             if not both.any():
                 continue
-            for key, value in retrieval(ours[both] @ theirs[both].T, names=(a, b)).items():
+            things = np.asarray(targets[THING])[both] if THING in targets else np.flatnonzero(both)
+            kept = [_different(one[both], things) for one in (ours, theirs)]
+            measured = retrieval_of_embeddings(
+                ours[both][kept[0]],
+                theirs[both][kept[1]],
+                a_ids=things[kept[0]],
+                b_ids=things[kept[1]],
+                names=(a, b),
+            )
+            for key, value in measured.items():
                 if "/" in key:
                     found[key] = value
                 else:
@@ -98,3 +112,19 @@ class Results:
             {name: predictions[name][row].tolist() for name in self.modalities}
             for row in range(rows)
         ]
+
+
+def _different(
+    vectors: Float[np.ndarray, "n e"], things: Int[np.ndarray, "n"]
+) -> Int[np.ndarray, "m"]:
+    """The rows without those whose vector an earlier row of the same thing has."""
+    order = np.argsort(things, kind="stable")
+    starts = np.flatnonzero(np.diff(things[order], prepend=things[order[:1]] - 1))
+    kept = []
+    for rows in np.split(order, starts[1:]):
+        own: list[int] = []
+        for row in rows.tolist():
+            if not any(np.abs(vectors[row] - vectors[one]).max() < _EQUAL for one in own):
+                own.append(row)
+        kept += own
+    return np.sort(np.array(kept, np.int64))

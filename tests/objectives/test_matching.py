@@ -182,6 +182,19 @@ def test_other_modalities_are_hidden_from_the_fusion():
     assert not any(np.asarray(x).any() for x in jax.tree.leaves(seen["audio"]))
 
 
+def test_rows_of_one_thing_are_no_wrong_partners():
+    batch = make_batch()
+    rows, things = [0, 1, 3, 4, 6], np.array([5, 6, -1, 5, 5, -1, 5, 5], np.int32)
+    batch = batch.replace(targets={**batch.targets, "thing": things})
+    (text, image), output, _ = partners(
+        objectives.build("matching", temperature=1e6), batch=batch, mask_key=key(5)
+    )
+    assert {image[row, 1] for row in (0, 3, 4, 6)} == {1}
+    assert {text[row, 2] for row in (0, 3, 4, 6)} == {1}
+    assert image[1, 1] in set(rows) - {1}
+    assert float(output.metrics["count"]) == 15
+
+
 def test_a_pair_that_the_model_lacks_is_refused():
     with pytest.raises(ConfigError, match="no modality 'vidoe'"):
         partners(objectives.build("matching", pair=("text", "vidoe")))

@@ -1,0 +1,56 @@
+"""Retrieval of a pretraining run, with several captions a picture, by hand and in the formulas."""
+
+import numpy as np
+import pytest
+
+from mmjax import metrics
+from mmjax.objectives.results import Results
+
+CAPTIONS = 3
+
+
+def scene(pictures=20, seed=0):
+    """Captions near their pictures; each a row of its own, shuffled, with its picture again."""
+    rng = np.random.default_rng(seed)
+    image = rng.standard_normal((pictures, 4))
+    text = np.repeat(image, CAPTIONS, axis=0) + rng.standard_normal((pictures * CAPTIONS, 4))
+    image, text = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (image, text))
+    order = rng.permutation(len(text))
+    of = np.repeat(np.arange(pictures), CAPTIONS)[order]
+    return image, text[order], of
+
+
+def test_captions_of_a_picture_are_all_right_and_their_picture_is_one():
+    image, text, of = scene()
+    # Read again, in another batch: the same up to rounding.
+    noise = 1e-6 * np.random.default_rng(1).standard_normal((len(of), 4))
+    rows = {"text": text, "image": image[of] + noise}
+    found = Results(("clip",), ("text", "image")).evaluate(rows, {"thing": of * 1000 - 7})
+    want = metrics.retrieval(
+        text @ image.T, relevant=of[:, None] == np.arange(len(image)), names=("text", "image")
+    )
+    assert found == pytest.approx(want, abs=1e-6)
+    assert found["image_to_text/queries"] == 20
+    assert found["text_to_image/queries"] == 60
+
+
+def test_without_things_each_row_has_one_answer():
+    image, text, of = scene()
+    rows = {"text": text, "image": image[of]}
+    found = Results(("clip",), ("text", "image")).evaluate(rows, {})
+    want = metrics.retrieval(text @ image[of].T, names=("text", "image"))
+    assert found["image_to_text/queries"] == 60
+    for name in ("recall@10", "text_to_image/map"):
+        assert found[name] == pytest.approx(want[name], abs=0.03), name
+
+
+def test_rows_that_lack_one_are_left_out():
+    image, text, of = scene()
+    image, here = image[of], np.arange(len(of)) % 4 != 0
+    rows = {"text": text, "image": image * here[:, None]}
+    results = Results(("clip",), ("text", "image"))
+    found = results.evaluate(rows, {"thing": of})
+    kept = {"text": text[here], "image": image[here]}
+    assert found == results.evaluate(kept, {"thing": of[here]})
+    nothing = {"text": text, "image": np.zeros_like(image)}
+    assert results.evaluate(nothing, {"thing": of}) == {}
