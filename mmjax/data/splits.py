@@ -56,6 +56,25 @@ def make_splits(table: Table, config: SplitConfig, label_column: str | None = No
     return splits
 
 
+def thinned(
+    splits: Splits, table: Table, share: float, *, column: str | None, seed: int = 0
+) -> Splits:
+    """The splits with so large a share of the training rows; the others are in no split.
+
+    Each class of `column` keeps its share, rounded up or down, and one row at the least. The rows
+    depend on the seed, their numbers and their classes alone; a smaller share is no subset of a
+    larger one. Raises ConfigError for a share that is none.
+    """
+    if not 0 < share <= 1:
+        raise ConfigError(106, f"share = {share} is out of range", fix="above 0, up to 1")
+    if share == 1:
+        return dict(splits)
+    rows = splits["train"]
+    classes = _codes(table, column, rows)
+    chosen = _stratified(rows, classes, np.asarray([share, 1 - share]), seed)
+    return {**splits, "train": rows[chosen == 0]}
+
+
 def save(splits: Splits, table: Table, path: str | os.PathLike) -> None:
     """Writes the splits of a table as JSON, whole or not at all.
 

@@ -7,7 +7,7 @@ import pytest
 from mmjax.core.errors import ConfigError, DataError
 from mmjax.data.config import SplitConfig
 from mmjax.data.manifest import read
-from mmjax.data.splits import load, make_splits, save
+from mmjax.data.splits import load, make_splits, save, thinned
 
 FRACTIONS = (0.8, 0.1, 0.1)
 
@@ -247,3 +247,36 @@ class TestStored:
         assert same(load(tmp_path / "split.json", changed, allow_change=True), splits)
         with pytest.raises(DataError, match="10 rows then, 3 now"):
             load(tmp_path / "split.json", read({"a": [1, 2, 3]}), allow_change=True)
+
+
+class TestThinned:
+    @pytest.mark.parametrize("share", [0.1, 0.37])
+    def test_every_class_keeps_its_share_of_the_training_rows(self, share):
+        counts = {"a": 200, "b": 45, "c": 11, "d": 2}
+        table = table_of(counts)
+        labels = np.array(table.column("label"))
+        splits = make_splits(table, SplitConfig(), "label")
+        found = thinned(splits, table, share, column="label", seed=3)
+        assert same({**found, "train": splits["train"]}, splits)
+        assert set(found["train"]) < set(splits["train"])
+        assert (np.diff(found["train"]) > 0).all()
+        for label in counts:
+            whole = (labels[splits["train"]] == label).sum()
+            kept = (labels[found["train"]] == label).sum()
+            assert kept == max(1, kept)
+            assert abs(kept - share * whole) < 1
+        assert abs(len(found["train"]) - share * len(splits["train"])) <= 2
+
+    def test_it_depends_on_the_seed_and_not_on_the_share_of_all(self):
+        table = table_of({"a": 60, "b": 40})
+        splits = make_splits(table, SplitConfig(), "label")
+        some = [thinned(splits, table, 0.2, column="label", seed=s)["train"] for s in (0, 0, 1)]
+        assert np.array_equal(some[0], some[1])
+        assert not np.array_equal(some[0], some[2])
+        assert same(thinned(splits, table, 1.0, column="label"), splits)
+
+    @pytest.mark.parametrize("share", [0.0, -0.1, 1.5])
+    def test_what_is_no_share_is_refused(self, share):
+        table = table_of({"a": 20})
+        with pytest.raises(ConfigError, match="out of range"):
+            thinned(make_splits(table, SplitConfig()), table, share, column=None)
