@@ -34,8 +34,8 @@ def clip_loss(
     Rows where `mask` is False are no pair and nobody's negative.
 
     With `chunk`, no more than `chunk` columns of the similarities `[b b]` exist at a time, in the
-    backward pass too; `chunk` divides b, and None is all of up to 4096 rows, else up to 1024.
-    Everything is in float32. Equals OpenCLIP's `ClipLoss`.
+    backward pass too; None is all of up to 4096 rows, else up to 1024. Everything is in float32.
+    Equals OpenCLIP's `ClipLoss`.
     """
     valid = jnp.ones(a.shape[0], bool) if mask is None else mask
     count = jnp.maximum(valid.sum(), 1).astype(jnp.float32)

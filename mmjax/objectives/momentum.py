@@ -43,7 +43,7 @@ def momentum_contrastive_loss(
     Nothing flows back through targets, averaged vectors and queues. Vectors are taken as they are
     given. Rows where `mask` is False are no pair and nobody's negative, as are those of the queues
     where `queue_valid` is False; an entry whose number in `queue_rows` is the row's own in `rows`
-    is none to that row. With `chunk`, which divides b, no more than `chunk` rows of the
+    is none to that row. With `chunk`, no more than `chunk` rows of the
     similarities `[b b+k]` exist at a time, in the backward pass too. In float32.
     """
     size = a.shape[0]
@@ -99,6 +99,10 @@ class MomentumContrastive(Objective, kw_only=True):
 
     batch_coupled: ClassVar[bool] = True
     uses_joint_space: ClassVar[bool] = True
+
+    def loss_of_chance(self, batch_size: int) -> float:
+        """Once the queue is full."""
+        return math.log(batch_size + self.queue_size)
 
     def requests(self) -> dict[str, Request]:
         return {averaged(name): Request(name, momentum=True) for name in self.modalities}

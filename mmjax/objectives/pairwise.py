@@ -89,13 +89,15 @@ def mean_over(losses: Float[Array, "b"], rows: Bool[Array, "b"]) -> Float[Array,
 def chunk_of(chunk: int | None, size: int) -> int:
     """How many of `size` rows are held against all of them at a time.
 
-    Of a batch of more than 4096 rows None is a part too: the most rows that divide it, up to 1024,
-    if there are 128. Raises ConfigError for a `chunk` that does not divide the batch.
+    The most rows that divide the batch, up to `chunk`: evaluation may have other batches than
+    training. None is all of up to 4096 rows, else up to 1024 of them, if at least 128 divide it.
+    Raises ConfigError where less than a quarter of `chunk` would be left.
     """
     if chunk is None:
-        most = max(n for n in range(1, _PART + 1) if size % n == 0) if size > _WHOLE else size
+        most = _divisor(size, _PART) if size > _WHOLE else size
         return most if most >= _LEAST else size
-    if chunk < 1 or size % chunk:
+    found = _divisor(size, chunk) if chunk > 0 else 0
+    if not found or (found < size and 4 * found < chunk):
         near = [n for n in range(1, size + 1) if size % n == 0]
         near = sorted(near, key=lambda n: abs(n - chunk))[:2]
         raise ConfigError(
@@ -104,4 +106,9 @@ def chunk_of(chunk: int | None, size: int) -> int:
             where="objectives.chunk",
             fix=f"the nearest valid: {' or '.join(map(str, sorted(near)))}",
         )
-    return chunk
+    return found
+
+
+def _divisor(size: int, most: int) -> int:
+    """The largest up to `most`."""
+    return max(n for n in range(1, min(most, size) + 1) if size % n == 0)

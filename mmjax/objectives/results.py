@@ -36,9 +36,10 @@ class Results:
             loss = metrics.get(f"{name}/loss")
             if loss is not None and abs(loss - chance) < _NEAR * chance:
                 return (
-                    f"the loss of '{name}' sits at {loss:.3f}, which is chance (ln of the batch is "
-                    f"{chance:.3f}): are the pairs right (same row, both sides), is the learning "
-                    "rate too high or its warm-up too short, do the encoders get gradients?"
+                    f"the loss of '{name}' sits at {loss:.3f}, which is that of chance "
+                    f"({chance:.3f}; InfoNCE's is ln of the batch): are the pairs right (same row, "
+                    "both sides), is the learning rate too high or its warm-up too short, do the "
+                    "encoders get gradients?"
                 )
         return ""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 import jax
@@ -25,7 +26,7 @@ def siglip_loss(
 
     Zhai et al. 2023, algorithm 1: the sum over all pairs divided by the rows. Embeddings are taken
     as they are given, `logit_scale` is the multiplier itself. Rows where `mask` is False count
-    nowhere. With `chunk`, which divides b, no more than `chunk` columns of the similarities exist
+    nowhere. With `chunk`, no more than `chunk` columns of the similarities exist
     at a time, in the backward pass too. In float32. Equals OpenCLIP's `SigLipLoss`.
     """
     size = a.shape[0]
@@ -61,6 +62,11 @@ class SigLIP(PairedObjective, kw_only=True):
     first_bias: float | None = -10.0
 
     batch_coupled: ClassVar[bool] = True
+
+    def loss_of_chance(self, batch_size: int) -> float:
+        """With the best bias, by which each pair is one with probability 1 / b."""
+        others = batch_size - 1
+        return math.log(batch_size) + others * math.log(batch_size / max(others, 1))
 
     def loss(
         self, a: Array, b: Array, scale: Array, bias: Array | None, rows: Array

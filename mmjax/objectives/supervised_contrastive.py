@@ -27,7 +27,7 @@ def supervised_contrastive_loss(
 
     L_out of Khosla et al. 2020, equation 2; p(. | i) is the softmax of logit_scale * i . j over all
     rows but i. Vectors are taken as they are given, a label's views are rows of their own. Rows
-    where `mask` is False count nowhere. With `chunk`, which divides b, no more than `chunk` rows of
+    where `mask` is False count nowhere. With `chunk`, no more than `chunk` rows of
     the similarities exist at a time, in the backward pass too. In float32.
     """
     return output(*_losses(vectors, labels, logit_scale, mask, chunk)).loss

@@ -31,7 +31,7 @@ def triplet_loss(
     other rows there: the nearest alone ("hard": Hermans et al. 2017, equation 5; across modalities
     VSE++, Faghri et al. 2018, equation 6), or the mean over them ("all", equation 6 of Hermans).
     Vectors are of unit length, as they are given. Rows where `mask` is False are no pair and
-    nobody's negative; a pair alone has no triplet. With `chunk`, which divides b, no more than
+    nobody's negative; a pair alone has no triplet. With `chunk`, no more than
     `chunk` rows of the similarities exist at a time, in the backward pass too. In float32.
     """
     size = a.shape[0]

@@ -54,8 +54,11 @@ def test_untrained_embeddings_give_the_logarithm_of_the_batch():
 
 
 def test_a_chunk_that_does_not_divide_the_batch_is_refused():
-    with pytest.raises(ConfigError, match=r"chunk=3 does not divide the batch of 8.*2 or 4"):
-        clip_loss(A, B, 1.0, chunk=3)
+    prime = np.concatenate([A, A])[:13]
+    with pytest.raises(ConfigError, match=r"chunk=5 does not divide the batch of 13.*1 or 13"):
+        clip_loss(prime, prime, 1.0, chunk=5)
+    with pytest.raises(ConfigError, match=r"chunk=0 does not divide the batch of 8.*1 or 2"):
+        clip_loss(A, B, 1.0, chunk=0)
 
 
 @pytest.mark.parametrize("name", sorted(CASES))
@@ -80,3 +83,8 @@ def test_a_large_batch_is_held_in_parts_unless_told():
     chosen = [chunk_of(None, size) for size in (8, 4096, 4104, 8192, 32768, 10_007)]
     assert chosen == [8, 4096, 684, 1024, 1024, 10_007]
     assert chunk_of(2048, 8192) == 2048
+
+
+def test_a_batch_of_another_size_is_held_in_parts_that_divide_it():
+    """A run that was trained in chunks of 256 is evaluated in batches of its own."""
+    assert [chunk_of(256, size) for size in (1024, 640, 256, 200, 3)] == [256, 160, 256, 200, 3]

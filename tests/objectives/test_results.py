@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mmjax import metrics
+from mmjax import metrics, objectives
 from mmjax.objectives.results import Results
 
 CAPTIONS = 3
@@ -54,3 +54,29 @@ def test_rows_that_lack_one_are_left_out():
     assert found == results.evaluate(kept, {"thing": of[here]})
     nothing = {"text": text, "image": np.zeros_like(image)}
     assert results.evaluate(nothing, {"thing": of}) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "told"),
+    [
+        ("contrastive", {}, "sits at 4.159, which is that of chance (4.159; InfoNCE's is ln of"),
+        ("siglip", {}, "sits at 5.151, which is that of chance"),
+        ("momentum_contrastive", {"queue_size": 192}, "sits at 5.545, which is that of chance"),
+    ],
+)
+def test_a_loss_of_a_model_that_tells_nothing_apart_is_told(name, options, told):
+    """All vectors are one: by the losses themselves, at the best bias."""
+    same, queue = np.full((64, 4), 0.5, np.float32), np.full((192, 4), 0.5, np.float32)
+    losses = {
+        "contrastive": lambda: objectives.clip_loss(same, same, 5.0),
+        "siglip": lambda: objectives.siglip_loss(same, same, 5.0, -5.0 - np.log(63)),
+        "momentum_contrastive": lambda: objectives.momentum_contrastive_loss(
+            same, same, same, same, queue, queue, 5.0
+        ),
+    }
+    loss = float(losses[name]())
+    chance = objectives.build(name, **options).loss_of_chance(64)
+    assert loss == pytest.approx(chance, rel=1e-5)
+    results = Results(("one",), ("text", "image"), {"one": chance})
+    assert told in results.stuck({"one/loss": loss})
+    assert results.stuck({"one/loss": 0.98 * loss}) == ""
