@@ -22,7 +22,7 @@ def some(table: Table, rows: Int[np.ndarray, "n"]) -> Int[np.ndarray, "_"]:
     """The rows; of more than `FEW` of a lazy table so many, evenly spaced from first to last."""
     if not table.lazy or len(rows) <= FEW:
         return rows
-    logger.warning("what is learnt from %d rows is learnt from %d of them", len(rows), FEW)
+    logger.info("what is learnt from %d rows is learnt from %d of them", len(rows), FEW)
     return rows[np.linspace(0, len(rows) - 1, FEW).astype(np.int64)]
 
 

@@ -159,6 +159,7 @@ SCRIPTS = {
     "layers": ("b1-n4-d16-k2", "--against", "flax", "--passes", "forward+backward"),
     "train_step": ("b2-n4-i8-p4-d64-l1", "--against", "flax"),
     "loader": ("b4", "--threads", "0"),
+    "shards": ("b4-h16", "--pictures", "8"),
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import glob
 import itertools
 import math
@@ -175,20 +176,20 @@ class Rows:
     """The rows of several shards, one after another."""
 
     def __init__(self, counts: Sequence[int]):
-        self._ends = np.cumsum(np.asarray(counts, np.int64))
+        self._ends = list(itertools.accumulate(counts))
 
     def __len__(self) -> int:
-        return int(self._ends[-1])
+        return self._ends[-1]
 
     def find(self, row: int) -> tuple[int, int]:
         """The shard that a row is in, and its number there."""
-        shard = int(np.searchsorted(self._ends, row, side="right"))
-        return shard, row - (int(self._ends[shard - 1]) if shard else 0)
+        shard = bisect.bisect_right(self._ends, row)
+        return shard, row - (self._ends[shard - 1] if shard else 0)
 
     def of(self, first: int, last: int) -> Int[np.ndarray, "_"]:
         """The rows of the shards `first` to `last` - 1."""
-        start = int(self._ends[first - 1]) if first else 0
-        return np.arange(start, int(self._ends[last - 1]) if last else 0)
+        start = self._ends[first - 1] if first else 0
+        return np.arange(start, self._ends[last - 1] if last else 0)
 
 
 class LazyColumn(Sequence):
