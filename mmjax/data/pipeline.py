@@ -24,7 +24,7 @@ from mmjax.data.modalities.base import Place
 from mmjax.data.quarantine import Quarantine
 from mmjax.data.splits import Splits, make_splits
 from mmjax.data.table import Table
-from mmjax.data.targets.base import Target, TargetProcessor
+from mmjax.data.targets.base import ROLES, Target, TargetProcessor
 
 logger = logging.getLogger(__name__)
 
@@ -116,8 +116,10 @@ def _splits(
     if folder is None:
         if table.splits is not None and config.split == SplitConfig():
             return dict(table.splits)
-        label = next(iter(wanted.values())).column if len(wanted) == 1 else None
-        return make_splits(table, config.split, label)
+        of = {role: [one.column for one in wanted.values() if one.role == role] for role in ROLES}
+        label = of["class"][0] if len(of["class"]) == 1 else None
+        group = config.split.group or (of["thing"][0] if len(of["thing"]) == 1 else None)
+        return make_splits(table, dataclasses.replace(config.split, group=group), label)
     if same:
         return split_files.load(folder / "splits.json", table)
     return _given(table, config.split) or {ALL: np.arange(len(table))}

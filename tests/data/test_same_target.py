@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from mmjax.core.errors import DataError
-from mmjax.data.config import targets
+from mmjax.core.registry import Spec
+from mmjax.data.config import DataConfig, targets
 from mmjax.data.modalities.base import Place
+from mmjax.data.pipeline import prepare
 from mmjax.data.table import Table
 from mmjax.data.targets.same import Same
 
@@ -38,3 +40,24 @@ def test_a_cell_of_nothing_is_refused(cell):
     table = Table({"v": [cell]}, "m.csv", "f")
     with pytest.raises(DataError, match=r"MMX-530.*m\.csv"):
         Same("v").check(cell, Place(table, 0))
+
+
+def test_splits_keep_the_rows_of_a_thing_together():
+    """And are not stratified by it, as if each thing were a class."""
+    rows = np.arange(120)
+    words = [f"word {row}" for row in rows]
+    of = [f"{row // 2}.png" for row in rows]
+    text = Spec("text", column="words", tokenizer="subwords", max_length=8, buckets=16)
+    config = DataConfig(
+        source=Spec("frame"),
+        modalities={"text": text},
+        targets={"thing": Spec("same", column="of")},
+    )
+    splits = prepare(config, frame={"words": words, "of": of}).splits
+    assert {name: len(found) for name, found in splits.items()} == {
+        "train": 96,
+        "validation": 12,
+        "test": 12,
+    }
+    things = [set(found // 2) for found in splits.values()]
+    assert sum(map(len, things)) == len(set.union(*things)) == 60

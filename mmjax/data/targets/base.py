@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
 
 from mmjax.core.typing import Int, Shaped
 from mmjax.data.modalities.base import Place
 from mmjax.data.table import Table
+
+Role = Literal["class", "thing", "value"]
+"""What a target is to splits: classes stratify them, rows of one thing stay together."""
+ROLES: tuple[Role, ...] = get_args(Role)
 
 
 @runtime_checkable
@@ -35,6 +39,7 @@ class Target(Protocol):
     """The settings of a target."""
 
     column: str
+    role: ClassVar[Role]
 
     def check(self, cell: Any, place: Place) -> None:
         """Raises DataError for a cell that is no target whatever was fitted."""

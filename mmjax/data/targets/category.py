@@ -6,7 +6,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from mmjax.core.typing import Int
 from mmjax.data.cells import clean_text, key_of, shown
 from mmjax.data.modalities.base import Place
 from mmjax.data.table import Table
+from mmjax.data.targets.base import Role
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +29,8 @@ class Category:
 
     column: str
     names: tuple[str, ...] | None = None
+
+    role: ClassVar[Role] = "class"
 
     def check(self, cell: Any, place: Place) -> None:
         """Raises DataError for a missing label."""

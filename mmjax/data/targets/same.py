@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -16,17 +16,20 @@ from mmjax.core.typing import Int
 from mmjax.data.cells import clean_text, key_of
 from mmjax.data.modalities.base import Place
 from mmjax.data.table import Table
+from mmjax.data.targets.base import Role
 
 
 @dataclasses.dataclass(frozen=True)
 class Same:
     """A number that rows have in common whose cells are equal: the captions of one picture.
 
-    It is 32 bits of the cell's SHA-256, which needs no list of cells: of a million different ones,
-    116 pairs are expected to be taken for one.
+    Splits that are made keep such rows together. The number is 32 bits of the cell's SHA-256, which
+    needs no list of cells: of a million different ones, 116 pairs are expected to be taken for one.
     """
 
     column: str
+
+    role: ClassVar[Role] = "thing"
 
     def check(self, cell: Any, place: Place) -> None:
         """Raises DataError for a cell of nothing."""

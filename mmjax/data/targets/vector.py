@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from mmjax.core.files import read_json, write_json
 from mmjax.core.typing import Float, Int
 from mmjax.data.modalities.base import Place
 from mmjax.data.table import Table
+from mmjax.data.targets.base import Role
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +25,8 @@ class Vector:
     """
 
     column: str
+
+    role: ClassVar[Role] = "value"
 
     def check(self, cell: Any, place: Place) -> None:
         """Raises DataError for what is no list of finite numbers."""
