@@ -141,9 +141,18 @@ class Run:
         if not any(len(rows) for rows in dataset.splits.values()):
             return []
         found = self.evaluate_dataset(dataset, split or ALL)
-        decoded = self.module.task.decode(found.predictions)
+        decoded = self.module.task.decode(found.predictions, self._texts(dataset, found.rows))
         named = zip(found.rows.tolist(), dataset.ids(found.rows), decoded, strict=True)
         return [{"row": row, "id": one, **answer} for row, one, answer in named]
+
+    def _texts(self, dataset: Dataset, rows: np.ndarray) -> dict[str, list[str | None]]:
+        """The rows' own texts by modality."""
+        found: dict[str, list[str | None]] = {}
+        for name, spec in self.config.data.modalities.items():
+            if spec.name == "text":
+                cells = dataset.table.column(spec.options["column"])
+                found[name] = [None if cells[row] is None else str(cells[row]) for row in rows]
+        return found
 
     def predict_one(self, **inputs: Any) -> dict[str, Any]:
         """The prediction for a single example, given by modality or by column.

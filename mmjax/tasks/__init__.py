@@ -15,7 +15,7 @@ same form and the `log_prior` of its classes.
 
 Off the device a task offers `compute(sums)`, the metrics of summed `TaskOutput.metrics` (a subclass
 writes `compute_own`), `evaluate(predictions, targets)`, the metrics that need every row, and
-`decode(predictions)`, one JSON-able dictionary a row.
+`decode(predictions, texts)`, one JSON-able dictionary a row.
 
 To add one: a file with the module, and a line below.
 """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import jax.numpy as jnp
@@ -64,8 +64,15 @@ class Task(nn.Module, abc.ABC, kw_only=True):
         """The metrics that need every row."""
 
     @abc.abstractmethod
-    def decode(self, predictions: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
-        """One JSON-able dictionary a row."""
+    def decode(
+        self,
+        predictions: Mapping[str, np.ndarray],
+        texts: Mapping[str, Sequence[str | None]] | None = None,
+    ) -> list[dict[str, Any]]:
+        """One JSON-able dictionary a row.
+
+        `texts` are the rows' own texts by modality, for a task whose answers are parts of them.
+        """
 
     def compute(self, sums: Mapping[str, Any]) -> dict[str, float]:
         """The metrics of sums, and the headline of those that a head of its own made.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import jax
@@ -115,7 +115,11 @@ class Classification(Task, kw_only=True):
             predictions["probabilities"], targets[self.target], label_names=self.label_names
         )
 
-    def decode(self, predictions: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
+    def decode(
+        self,
+        predictions: Mapping[str, np.ndarray],
+        texts: Mapping[str, Sequence[str | None]] | None = None,
+    ) -> list[dict[str, Any]]:
         """`{"label", "probability", "probabilities": {label: p}}` for each row.
 
         With an `uncertainty` in the predictions, that too.
