@@ -11,8 +11,8 @@ from flax import linen as nn
 
 from mmjax.core.errors import ConfigError
 from mmjax.core.types import ObjectiveOutput
-from mmjax.core.typing import Float
-from mmjax.objectives.base import Context, Fields
+from mmjax.core.typing import ArrayLike, Float
+from mmjax.objectives.base import Context
 from mmjax.objectives.language import LanguageObjective
 
 
@@ -39,7 +39,7 @@ class CausalLM(LanguageObjective, kw_only=True):
                 fix="use 'causal_encoder', 'clip_text' or a 'text_rnn' of one direction",
             )
 
-    def chances(self, fields: Fields) -> Float[np.ndarray, "b n"]:
+    def chances(self, fields: Mapping[str, ArrayLike]) -> Float[np.ndarray, "b n"]:
         mask = np.asarray(fields["attention_mask"], bool)
         behind = np.pad(mask[:, :-1], ((0, 0), (1, 0)))
         return (mask & behind).astype(np.float64)

@@ -12,11 +12,11 @@ from flax import linen as nn
 
 from mmjax.core.errors import ConfigError
 from mmjax.core.types import ObjectiveOutput
-from mmjax.core.typing import Array, Bool, Float, Int
+from mmjax.core.typing import Array, ArrayLike, Bool, Float, Int
 from mmjax.data.dataset import Dataset
 from mmjax.metrics.language import unigram
 from mmjax.nn.lm_head import LMHead
-from mmjax.objectives.base import Context, Fields, Objective, output, require_modalities
+from mmjax.objectives.base import Context, Objective, output, require_modalities
 
 
 class LanguageObjective(Objective, kw_only=True):
@@ -47,7 +47,7 @@ class LanguageObjective(Objective, kw_only=True):
             )
         return found
 
-    def chances(self, fields: Fields) -> Float[np.ndarray, "b n"]:
+    def chances(self, fields: Mapping[str, ArrayLike]) -> Float[np.ndarray, "b n"]:
         """How likely each token of a batch is to be guessed: all that are valid, here."""
         return np.asarray(fields["attention_mask"], np.float64)
 

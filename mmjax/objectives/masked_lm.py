@@ -12,7 +12,7 @@ from flax import linen as nn
 
 from mmjax.core.errors import ConfigError
 from mmjax.core.types import ObjectiveOutput, Tokens
-from mmjax.core.typing import Array, Float
+from mmjax.core.typing import Array, ArrayLike, Float
 from mmjax.data.vocabulary import unpack
 from mmjax.objectives.base import Context, Fields, Request, require_modalities
 from mmjax.objectives.language import LanguageObjective
@@ -87,7 +87,7 @@ class MaskedLM(LanguageObjective, kw_only=True):
 
         return {self.request: Request(self.modality, corrupt)}
 
-    def chances(self, fields: Fields) -> Float[np.ndarray, "b n"]:
+    def chances(self, fields: Mapping[str, ArrayLike]) -> Float[np.ndarray, "b n"]:
         """A row's count over its tokens that may be hidden, as if words were hidden by tokens."""
         mask = np.asarray(fields["attention_mask"], bool)
         special = np.array(self.known("special_ids"), np.int64)
