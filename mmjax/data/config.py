@@ -17,6 +17,7 @@ sources = Registry(
         "frame": "mmjax.data.sources.frame:Frame",
         "webdataset": "mmjax.data.sources.webdataset:WebDataset",
         "arrayrecord": "mmjax.data.sources.array_record:ArrayRecord",
+        "packed": "mmjax.data.sources.packed:Packed",
         "mixture": "mmjax.data.sources.mixture:Mixture",
         "tfds": "mmjax.data.sources.tfds:Tfds",
         "emoji": "mmjax.data.sources.emoji:Emoji",
@@ -29,6 +30,7 @@ modalities = Registry(
     {
         "text": "mmjax.data.modalities.text:Text",
         "texts": "mmjax.data.modalities.texts:Texts",
+        "packed_text": "mmjax.data.modalities.packed_text:PackedText",
         "image": "mmjax.data.modalities.image:Image",
         "table": "mmjax.data.modalities.table:TableRow",
         "audio": "mmjax.data.modalities.audio:Audio",
