@@ -16,7 +16,7 @@ from mmjax.core.typing import Int
 from mmjax.data.modalities.base import Example, Place, Processor
 from mmjax.data.quarantine import Quarantine, without_modality
 from mmjax.data.table import Table
-from mmjax.data.targets.base import TargetProcessor
+from mmjax.data.targets.base import TargetProcessor, cell_of
 
 PADDING = -1
 """The row of a place in the batch that no example fills."""
@@ -110,10 +110,12 @@ class Collator:
         self, source: Source, rows: Int[np.ndarray, "b"], bad: dict[int, DataError]
     ) -> list[Any]:
         processor: TargetProcessor = source.processor
-        cells = self.table.column(source.columns[0])
-        return self._each(
-            rows, lambda _, row: processor.encode(cells[row], Place(self.table, row)), bad
-        )
+
+        def label(_: int, row: int) -> Any:
+            cell = cell_of(self.table, source.columns, row)
+            return processor.encode(cell, Place(self.table, row))
+
+        return self._each(rows, label, bad)
 
     def _each(
         self,

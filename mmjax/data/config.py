@@ -43,6 +43,8 @@ targets = Registry(
     "target",
     {
         "category": "mmjax.data.targets.category:Category",
+        "labels": "mmjax.data.targets.labels:Labels",
+        "number": "mmjax.data.targets.number:Number",
         "vector": "mmjax.data.targets.vector:Vector",
         "same": "mmjax.data.targets.same:Same",
     },

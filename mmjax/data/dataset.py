@@ -28,7 +28,7 @@ from mmjax.data.order import epoch_examples
 from mmjax.data.quarantine import Quarantine
 from mmjax.data.splits import Splits
 from mmjax.data.table import Table
-from mmjax.data.targets.base import TargetProcessor
+from mmjax.data.targets.base import TargetProcessor, cell_of
 
 ALL = "all"
 """Every row of every split, in the order of the table."""
@@ -190,14 +190,17 @@ class Dataset:
         }
 
     def _label_counts(self, target: str) -> dict[str, dict[str, int]]:
-        processor, cells = self.targets[target], self.table.column(self.columns[target][0])
+        processor, columns = self.targets[target], self.columns[target]
         names = processor.facts.get("label_names", ())
         counts = {}
         for split, rows in self.splits.items():
             if self.table.lazy or not names:
                 continue
-            ids = [processor.encode(cells[row], Place(self.table, row)) for row in rows.tolist()]
-            found = Counter(ids)
+            found: Counter[int] = Counter()
+            for row in rows.tolist():
+                cell = cell_of(self.table, columns, row)
+                one = processor.encode(cell, Place(self.table, row))
+                found.update(one if isinstance(one, tuple) else (one,))
             counts[split] = {name: found.get(i, 0) for i, name in enumerate(names)}
         return counts
 

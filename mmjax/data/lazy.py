@@ -11,6 +11,7 @@ from mmjax.core.errors import ConfigError, DataError
 from mmjax.core.typing import Int
 from mmjax.data.modalities.base import Modality, Place, Processor
 from mmjax.data.table import Table
+from mmjax.data.targets.base import cell_of, columns_of
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +57,7 @@ def _is_readable(one: Any, table: Table, row: int) -> bool:
         if isinstance(one, Modality):
             cells = {column: table.column(column)[row] for column in one.reads()}
             return one.check(cells, place, decode=False) is not None
-        one.check(table.column(one.column)[row], place)
+        one.check(cell_of(table, columns_of(one), row), place)
     except DataError:
         return False
     return True

@@ -24,7 +24,7 @@ from mmjax.data.modalities.base import Place
 from mmjax.data.quarantine import Quarantine
 from mmjax.data.splits import Splits, make_splits
 from mmjax.data.table import Table
-from mmjax.data.targets.base import ROLES, Target, TargetProcessor
+from mmjax.data.targets.base import ROLES, Target, TargetProcessor, cell_of, columns_of
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +60,9 @@ def prepare(
         raise ConfigError(103, "the data has no modality", where="data.modalities", fix="give one")
     table, joins = manifest.load(config, frame=frame)
     if targets == "optional":
-        wanted = {name: one for name, one in wanted.items() if one.column in table.columns}
+        wanted = {
+            name: one for name, one in wanted.items() if set(columns_of(one)) <= set(table.columns)
+        }
     same = False
     if processors_folder is not None:
         same = read_json(processors_folder / "data.json")["table"] == table.fingerprint
@@ -92,7 +94,7 @@ def prepare(
         splits = _without(splits, left_out)
     left_out.report()
     columns = {name: one.reads() for name, one in settings.items()}
-    columns |= {name: (one.column,) for name, one in wanted.items()}
+    columns |= {name: columns_of(one) for name, one in wanted.items()}
     return Dataset(config, table, splits, fitted, labels, columns, left_out, joins)
 
 
@@ -172,8 +174,8 @@ def _fit(
 
 
 def _encodes(processor: TargetProcessor, target: Target, table: Table) -> Any:
-    cells = table.column(target.column)
-    return lambda row: processor.encode(cells[row], Place(table, row))
+    columns = columns_of(target)
+    return lambda row: processor.encode(cell_of(table, columns, row), Place(table, row))
 
 
 def _known(

@@ -15,7 +15,7 @@ from mmjax.core.files import atomic
 from mmjax.data.config import DataConfig
 from mmjax.data.modalities.base import Modality, Place
 from mmjax.data.table import Table
-from mmjax.data.targets.base import Target
+from mmjax.data.targets.base import Target, cell_of, columns_of
 
 logger = logging.getLogger(__name__)
 
@@ -161,7 +161,7 @@ def check_row(
     def check(row: int) -> None:
         place = Place(table, row)
         for target in targets.values():
-            target.check(table.column(target.column)[row], place)
+            target.check(cell_of(table, columns_of(target), row), place)
         present = [
             one.check(
                 {column: table.columns[column][row] for column in columns}, place, decode=decode

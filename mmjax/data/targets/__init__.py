@@ -4,6 +4,8 @@ A target is a frozen dataclass whose fields are its settings (`base.Target`). Fi
 rows it is a `base.TargetProcessor`, which the run folder keeps as plain files.
 
 - `category.py`: one of a set of names.
+- `labels.py`: some of a set of names.
+- `number.py`: one number or several, to be predicted.
 - `vector.py`: numbers, such as a teacher's.
 - `same.py`: which rows are of one thing, such as the captions of a picture.
 

@@ -39,13 +39,25 @@ class Target(Protocol):
     """The settings of a target."""
 
     column: str
+    """Of a target of several columns the first; `also` are the others."""
     role: ClassVar[Role]
 
     def check(self, cell: Any, place: Place) -> None:
-        """Raises DataError for a cell that is no target whatever was fitted."""
+        """Raises DataError for a cell (`cell_of`) that is no target whatever was fitted."""
 
     def fit(self, table: Table, rows: Int[np.ndarray, "n"]) -> TargetProcessor:
         """Learns from the training rows alone."""
 
     def load(self, folder: Path) -> TargetProcessor:
         """What `TargetProcessor.save` wrote."""
+
+
+def columns_of(target: Target) -> tuple[str, ...]:
+    """The columns that a target reads: its `column`, and those of `also` if it has such."""
+    return (target.column, *getattr(target, "also", ()))
+
+
+def cell_of(table: Table, columns: Sequence[str], row: int) -> Any:
+    """What a target is made of in a row: the cell of its column, or a list of those of several."""
+    cells = [table.column(column)[row] for column in columns]
+    return cells if len(cells) > 1 else cells[0]
