@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,16 @@ class Results:
     """Of each objective that has one, the loss of a model that tells nothing apart."""
 
     def stuck(self, metrics: Mapping[str, float]) -> str:
-        """What to tell about losses that are still those of chance; empty if none is."""
+        """What to tell about losses that nothing enters, or that are still those of chance.
+
+        Empty if there is none.
+        """
+        for name, value in metrics.items():
+            if name.endswith("loss") and math.isnan(value):
+                return (
+                    f"nothing counts for '{name}': do rows have all modalities that it compares "
+                    "(mmjax describe on the data), and its targets?"
+                )
         for name, chance in self.losses_of_chance.items():
             loss = metrics.get(f"{name}/loss")
             if loss is not None and abs(loss - chance) < _NEAR * chance:
@@ -47,6 +57,12 @@ class Results:
     def headline(self) -> tuple[str, ...]:
         several = [f"{name}/loss" for name in self.objectives if len(self.objectives) > 1]
         return (*several, *(("recall@1", "recall@10") if len(self.modalities) > 1 else ()))
+
+    @property
+    def logged(self) -> tuple[str, ...]:
+        """What is written over time: the headline, and what each objective tells of itself."""
+        own = ("accuracy", "perplexity", "logit_scale")
+        return (*self.headline, *(f"{name}/{one}" for name in self.objectives for one in own))
 
     def compute(self, sums: Mapping[str, Any]) -> dict[str, float]:
         """`objective/metric` of sums `objective/metric_sum` over their `objective/count`.
@@ -84,17 +100,15 @@ class Results:
         means: dict[str, list[float]] = {}
         several = pairs(self.modalities)
         for a, b in several:
-            ours, theirs = (np.asarray(predictions[name], np.float32) for name in (a, b))
-            both = ours.any(axis=1) & theirs.any(axis=1)
-            if not both.any():
+            sides = sides_of(a, b, predictions, targets)
+            if sides is None:
                 continue
-            things = np.asarray(targets[THING])[both] if THING in targets else np.flatnonzero(both)
-            kept = [_different(one[both], things) for one in (ours, theirs)]
+            ours, theirs = sides
             measured = retrieval_of_embeddings(
-                ours[both][kept[0]],
-                theirs[both][kept[1]],
-                a_ids=things[kept[0]],
-                b_ids=things[kept[1]],
+                ours.vectors,
+                theirs.vectors,
+                a_ids=ours.things,
+                b_ids=theirs.things,
                 names=(a, b),
             )
             for key, value in measured.items():
@@ -106,13 +120,48 @@ class Results:
                         found[f"{a}_{b}/{key}"] = value
         return {**{key: float(np.mean(values)) for key, values in means.items()}, **found}
 
-    def decode(self, predictions: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
+    def decode(
+        self,
+        predictions: Mapping[str, np.ndarray],
+        texts: Mapping[str, Sequence[str | None]] | None = None,
+    ) -> list[dict[str, Any]]:
         """Each row's vectors in the joint space, by modality."""
         rows = len(next(iter(predictions.values()))) if predictions else 0
         return [
             {name: predictions[name][row].tolist() for name in self.modalities}
             for row in range(rows)
         ]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Side:
+    """What is asked, and found, of one modality: different vectors of rows that have both."""
+
+    rows: Int[np.ndarray, "n"]
+    """Where they stand among the predictions."""
+    vectors: Float[np.ndarray, "n e"]
+    things: Int[np.ndarray, "n"]
+    """What a vector is of; equal ones are right answers to each other."""
+
+
+def sides_of(
+    first: str,
+    second: str,
+    predictions: Mapping[str, np.ndarray],
+    targets: Mapping[str, np.ndarray],
+) -> tuple[Side, Side] | None:
+    """Both sides of a pair of modalities; None if no row has both."""
+    ours, theirs = (np.asarray(predictions[name], np.float32) for name in (first, second))
+    both = np.flatnonzero(ours.any(axis=1) & theirs.any(axis=1))
+    if not len(both):
+        return None
+    things = np.asarray(targets[THING])[both] if THING in targets else both
+    kept = [_different(one[both], things) for one in (ours, theirs)]
+    one, other = (
+        Side(both[at], vectors[both[at]], things[at])
+        for at, vectors in zip(kept, (ours, theirs), strict=True)
+    )
+    return one, other
 
 
 def _different(

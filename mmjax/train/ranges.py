@@ -44,14 +44,37 @@ _RULES: dict[str, _Rule] = {
     "train.max_skipped": _COUNT,
 }
 
+_OF_OBJECTIVES: dict[str, _Rule] = {
+    "weight": _NOT_NEGATIVE,
+    "temperature": _POSITIVE,
+    "teacher_temperature": _POSITIVE,
+    "softening": _POSITIVE,
+    "max_scale": _POSITIVE,
+    "label_smoothing": _BELOW_ONE,
+    "margin": _NOT_NEGATIVE,
+    "alpha": _SHARE,
+    "alpha_warmup": _NOT_NEGATIVE,
+    "queue_size": _NOT_NEGATIVE,
+    "chunk": _COUNT,
+}
+"""Of each objective that has a setting of this name."""
+
 
 def require_ranges(config: Config) -> None:
     """Raises ConfigError for the first setting out of its range, or an unknown writer.
 
     None is in the range of every setting that may be None.
     """
-    for path, (allowed, range_) in _RULES.items():
-        value = functools.reduce(getattr, path.split("."), config)
+    given = [
+        (path, functools.reduce(getattr, path.split("."), config), rule)
+        for path, rule in _RULES.items()
+    ]
+    given += [
+        (f"objectives.{name}.{setting}", spec.options.get(setting), rule)
+        for name, spec in config.objectives.items()
+        for setting, rule in _OF_OBJECTIVES.items()
+    ]
+    for path, value, (allowed, range_) in given:
         if value is not None and not allowed(value):
             raise ConfigError(106, f"{path} = {value} is out of range", fix=f"expected {range_}")
     for name in config.train.writers:

@@ -80,3 +80,12 @@ def test_a_loss_of_a_model_that_tells_nothing_apart_is_told(name, options, told)
     results = Results(("one",), ("text", "image"), {"one": chance})
     assert told in results.stuck({"one/loss": loss})
     assert results.stuck({"one/loss": 0.98 * loss}) == ""
+
+
+def test_a_loss_that_no_row_enters_is_told():
+    results = Results(("pairs",), ("text", "image"))
+    sums = {"pairs/loss_sum": 0.0, "pairs/count": 8.0}
+    sums |= {"pairs/text_image_loss_sum": 0.0, "pairs/text_image_count": 0.0}
+    assert "nothing counts for 'pairs/text_image_loss'" in results.stuck(results.compute(sums))
+    sums["pairs/text_image_count"] = 2.0
+    assert results.stuck(results.compute(sums)) == ""
