@@ -32,6 +32,7 @@ registry = Registry(
         "masked_image": "mmjax.objectives.masked_patches:MaskedImage",
         "masked_audio": "mmjax.objectives.masked_patches:MaskedAudio",
         "masked_video": "mmjax.objectives.masked_patches:MaskedVideo",
+        "jepa": "mmjax.objectives.jepa:JEPA",
     },
 )
 
@@ -50,6 +51,7 @@ _FUNCTIONS = {
     "distillation_loss": "distillation",
     "captioning_loss": "captioning",
     "masked_patches_loss": "masked_patches",
+    "jepa_loss": "jepa",
 }
 
 

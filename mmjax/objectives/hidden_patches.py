@@ -13,6 +13,7 @@ from flax import linen as nn
 
 from mmjax.core.errors import ConfigError
 from mmjax.core.typing import Array, ArrayLike, Bool, Dtype, Float, Int
+from mmjax.encoders.fields import taken
 from mmjax.nn.dense import dense, parameter
 from mmjax.nn.masking import random_masking, restore_tokens
 from mmjax.nn.patches import patch_grid
@@ -66,23 +67,45 @@ def kept_cells(grid: Sequence[int], mask_ratio: float) -> int:
 
 
 def hide_patches(
-    fields: Fields, keys: Array, *, patch: int | tuple[int, ...], mask_ratio: float
+    fields: Fields,
+    keys: Array,
+    *,
+    patch: int | tuple[int, ...],
+    mask_ratio: float,
+    region: int = 1,
 ) -> tuple[Fields, Fields]:
     """`fields` with `keep`, the places of the patches that stay; and `restore` as in `Masking`.
 
-    Drawn evenly, as many in each row, from a key a row. In a video the same cells of all frames
-    are hidden: tubes (Tong et al. 2022), since a patch is seldom unlike the one before it.
+    Drawn evenly, as many in each row, from a key a row; with a `region`, patches are hidden
+    together with those that many cells around them. In a video the same cells of all frames are
+    hidden: tubes (Tong et al. 2022), since a patch is seldom unlike the one before it.
     """
     space = space_of(fields)
     grid = patch_grid(space.shape[1:-1], patch)
     kept, frames = kept_cells(grid, mask_ratio), math.prod(grid[:-2])
-    noise = jax.vmap(lambda key: jax.random.uniform(key, (math.prod(grid[-2:]),)))(keys)
+    noise = jax.vmap(lambda key: jax.random.uniform(key, grid[-2:]))(keys)
+    noise = smoothed(noise, region).reshape(len(noise), -1)
     # Equal noise keeps its order, so the cells that stay do so in all frames.
     masking = random_masking(jnp.tile(noise, (1, frames)), frames * kept)
     given = {**fields, "keep": masking.keep}
     if views_of(fields) > 1:
         given["pixel_values"] = space
     return given, {"restore": masking.restore}
+
+
+def smoothed(noise: Float[Array, "b h w"], region: int) -> Float[Array, "b h w"]:
+    """Uniform noise averaged over squares of `region` cells, at the border over what is there.
+
+    Its spread is the same everywhere, so that no place is hidden more often.
+    """
+    if region == 1:
+        return noise
+    window, ones = (1, region, region), jnp.ones((1, *noise.shape[1:]))
+
+    def added(x: Array) -> Array:
+        return jax.lax.reduce_window(x, 0.0, jax.lax.add, window, (1, 1, 1), "SAME")
+
+    return added(noise - 0.5) / jnp.sqrt(added(ones))
 
 
 class PatchDecoder(nn.Module, kw_only=True):
@@ -139,6 +162,8 @@ class HiddenPatches(Objective, kw_only=True):
     """Height and width of a patch; of a video, frames come first; of a sound, bands and frames."""
     mask_ratio: float = 0.75
     """The share of the patches that is hidden."""
+    region: int = 1
+    """The side, in patches, of what is hidden together; 1 hides each patch for itself."""
     decoder_width: int = 512
     decoder_depth: int = 8
     decoder_heads: int = 16
@@ -148,17 +173,29 @@ class HiddenPatches(Objective, kw_only=True):
     @property
     def hidden(self) -> str:
         """The name of the forward that does not see all patches; equal ones are made once."""
-        return f"{self.modality}/hidden_{self.mask_ratio:g}"
+        return f"{self.modality}/hidden_{self.mask_ratio:g}_{self.region}"
 
     def requests(self) -> dict[str, Request]:
-        corrupt = functools.partial(hide_patches, patch=self.patch, mask_ratio=self.mask_ratio)
+        corrupt = functools.partial(
+            hide_patches, patch=self.patch, mask_ratio=self.mask_ratio, region=self.region
+        )
         return {self.hidden: Request(self.modality, corrupt)}
+
+    def check(self, encoders: Mapping[str, nn.Module]) -> None:
+        require_modalities((self.modality,), tuple(encoders), "objectives.modality")
+        encoder = type(encoders[self.modality])
+        if "keep" not in taken(encoder.__call__):
+            raise ConfigError(
+                109,
+                f"the encoder {encoder.__name__} of '{self.modality}' cannot leave patches out",
+                where=f"model.encoders.{self.modality}",
+                fix="one that takes `keep`: vit, video_transformer or spectrogram_transformer",
+            )
 
     def guess(
         self, context: Context, features: int, *, train: bool
     ) -> tuple[Float[Array, "b n p"], Bool[Array, "b n"]]:
         """What the decoder says of each patch, and which of them count: those that were hidden."""
-        require_modalities((self.modality,), context.modalities, "objectives.modality")
         encoded, whole = context.encoded[self.hidden], context.tokens(self.modality)
         fields = context.batch.inputs[self.modality]
         grid = patch_grid(space_of(fields).shape[1:-1], self.patch)

@@ -18,9 +18,9 @@ def positions():
     return table
 
 
-def reconstruction(scene, *, kept, normalise):
-    """Row by row and patch by patch, with a list of places that is shuffled and put in order."""
-    name, p, found = f"image/hidden_{1 - kept / GRID**2:g}", scene.params["decoder"], []
+def guesses(scene, name, kept):
+    """Row, place and guess of each hidden patch, with a list of places that is put in order."""
+    p = scene.params["decoder"]
     for row in scene.rows("image"):
         order = np.argsort(scene.labels(name)["restore"][row])
         tokens = [p["mask_token"]] * GRID**2
@@ -30,20 +30,27 @@ def reconstruction(scene, *, kept, normalise):
         values = (np.stack(tokens) + positions())[None]
         values = parts.transformer(p["transformer"], values, norm="pre", eps=1e-6)
         guess = parts.dense(p["out"], values)[0]
-        pixels = np.float64(scene.batch.inputs["image"]["pixel_values"][row])
         for place in order[kept:]:
-            top, left = PATCH * (place // GRID), PATCH * (place % GRID)
-            target = pixels[top : top + PATCH, left : left + PATCH].reshape(-1)
-            if normalise:
-                target = (target - target.mean()) / np.sqrt(target.var(ddof=1) + 1e-6)
-            found.append(np.mean((guess[place] - target) ** 2))
+            yield row, place, guess[place]
+
+
+def reconstruction(scene, name, *, kept, normalise):
+    found = []
+    for row, place, guess in guesses(scene, name, kept):
+        top, left = PATCH * (place // GRID), PATCH * (place % GRID)
+        pixels = np.float64(scene.batch.inputs["image"]["pixel_values"][row])
+        target = pixels[top : top + PATCH, left : left + PATCH].reshape(-1)
+        if normalise:
+            target = (target - target.mean()) / np.sqrt(target.var(ddof=1) + 1e-6)
+        found.append(np.mean((guess - target) ** 2))
     return np.mean(found)
 
 
+NAME = "image/hidden_0.75_1"
 SMALL = {"patch": PATCH, "decoder_width": WIDTH, "decoder_depth": 1, "decoder_heads": 2}
 CASE = Case(
-    lambda scene: reconstruction(scene, kept=1, normalise=True),
+    lambda scene: reconstruction(scene, NAME, kept=1, normalise=True),
     SMALL,
-    lengths={"image/hidden_0.75": 1},
+    lengths={NAME: 1},
     without_gradient=("key/bias",),
 )

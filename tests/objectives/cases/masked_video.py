@@ -1,9 +1,9 @@
 from cases import Case
-from cases.masked_image import SMALL, reconstruction
+from cases.masked_image import NAME, SMALL, reconstruction
 
 CASE = Case(
-    lambda scene: reconstruction(scene, kept=1, normalise=True),
+    lambda scene: reconstruction(scene, NAME, kept=1, normalise=True),
     {**SMALL, "modality": "image", "mask_ratio": 0.75},
-    lengths={"image/hidden_0.75": 1},
+    lengths={NAME: 1},
     without_gradient=("key/bias",),
 )
