@@ -12,6 +12,7 @@ import os
 
 import numpy as np
 import pytest
+from config_pairs import PAIRS
 from package_files import ROOT
 
 from mmjax.core import config as config_lib
@@ -56,9 +57,18 @@ def test_config_means_what_it_meant(path):
     assert not changed, "\n".join([f"\n{path.name} (expected -> found):", *changed, __doc__])
 
 
-@each_config
+@pytest.mark.parametrize(
+    "path",
+    # tests/house/test_pair_configs.py takes one step of these.
+    [
+        pytest.param(path, marks=pytest.mark.slow) if path.stem in PAIRS else path
+        for path in CONFIGS
+    ],
+    ids=lambda path: path.stem,
+)
 def test_config_trains_two_steps(path, tmp_path):
-    config = config_lib.override(config_lib.load(path), SHRUNKEN)
+    make = PAIRS.get(path.stem, lambda _: [])
+    config = config_lib.override(config_lib.load(path), [*make(tmp_path), *SHRUNKEN])
     try:
         folder = fit(config, tmp_path / path.stem)
     except ConfigError as error:
