@@ -58,7 +58,7 @@ registry = Registry(
         "roformer": "mmjax.encoders.roformer:RoFormer",
         "causal_encoder": "mmjax.encoders.causal_lm:CausalEncoder",
         "coca_text": "mmjax.encoders.coca:CocaText",
-        "attention_pool": "mmjax.encoders.attention_pool:AttentionPool",
+        "attention_pool": "mmjax.encoders.attention_pool:AttentionPooled",
         "table": "mmjax.encoders.table:TableEncoder",
         "bart_encoder": "mmjax.encoders.bart:BartEncoder",
         "t5_encoder": "mmjax.encoders.t5:T5Encoder",

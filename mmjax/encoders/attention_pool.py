@@ -16,7 +16,7 @@ from mmjax.nn.dense import parameter
 from mmjax.nn.norms import layer_norm
 
 
-class AttentionPool(nn.Module, kw_only=True):
+class AttentionPooled(nn.Module, kw_only=True):
     """CoCa's task-specific pooling (Yu et al. 2022, section 3.2) of the encoder `encode_with`.
 
     `queries` learned queries of `width` make its tokens, one more makes `pooled`: of those tokens

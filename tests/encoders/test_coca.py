@@ -10,7 +10,7 @@ import reference
 from mmjax import encoders
 from mmjax.core.registry import Spec
 from mmjax.core.types import Tokens
-from mmjax.encoders.attention_pool import AttentionPool
+from mmjax.encoders.attention_pool import AttentionPooled
 
 RNG = np.random.default_rng(0)
 BLOCKS = {"width": 8, "depth": 1, "heads": 2, "mlp_dim": 12, "dropout": 0.0}
@@ -56,7 +56,7 @@ def pool(p, name, values, eps=1e-5):
 def test_attention_pool_agrees_with_its_formula(pooled_from):
     inner = Spec("vit", **BLOCKS)
     settings = {"queries": 3, "width": 4, "heads": 2, "image_size": 8, "pooled_from": pooled_from}
-    module = AttentionPool(encode_with=inner, **settings)
+    module = AttentionPooled(encode_with=inner, **settings)
     pixels = RNG.standard_normal((2, 8, 8, 3)).astype(np.float32)
     params = reference.random_variables(module, pixels, train=False)
 
