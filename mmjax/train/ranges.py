@@ -65,7 +65,7 @@ def require_ranges(config: Config) -> None:
 
     None is in the range of every setting that may be None.
     """
-    given = [
+    given: list[tuple[str, Any, _Rule]] = [
         (path, functools.reduce(getattr, path.split("."), config), rule)
         for path, rule in _RULES.items()
     ]
