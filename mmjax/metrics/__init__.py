@@ -1,9 +1,10 @@
 """Sums on the device, division on the host.
 
 - Host functions take NumPy arrays and return a flat `{name: float}` in float64: `classification`,
-  `retrieval` (and `retrieval_of_embeddings`), `ranking`, and `unigram`, a baseline.
-- `sums` holds their counterparts for use inside jit: sums over the rows of a batch, which add up
-  over batches and hosts, and a host function that divides them once.
+  `multi_label`, `ordinal`, `regression` (and `quantile_regression`), `retrieval` (and
+  `retrieval_of_embeddings`), `ranking`, and `unigram`, a baseline.
+- `sums`, `label_sums` and `number_sums` hold their counterparts for use inside jit: sums over the
+  rows of a batch, which add up over batches and hosts, and a host function that divides them once.
 - `mean_and_spread` and `bootstrap_interval` say how far a number can be trusted.
 
 A metric that is not defined on the rows given (AUROC with one class) is NaN, never left out, so
@@ -13,7 +14,10 @@ the names of a run's metrics do not depend on its data.
 from mmjax.metrics.calibration import calibration_bins, expected_calibration_error
 from mmjax.metrics.confusion import confusion_matrix
 from mmjax.metrics.language import unigram
+from mmjax.metrics.multi_label import multi_label
+from mmjax.metrics.ordinal import ordinal
 from mmjax.metrics.ranking import ranking
+from mmjax.metrics.regression import quantile_regression, regression
 from mmjax.metrics.retrieval import retrieval, retrieval_of_embeddings
 from mmjax.metrics.significance import bootstrap_interval, mean_and_spread
 from mmjax.metrics.single_label import classification
@@ -25,7 +29,11 @@ __all__ = [
     "confusion_matrix",
     "expected_calibration_error",
     "mean_and_spread",
+    "multi_label",
+    "ordinal",
+    "quantile_regression",
     "ranking",
+    "regression",
     "retrieval",
     "retrieval_of_embeddings",
     "unigram",

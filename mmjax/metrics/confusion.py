@@ -48,7 +48,28 @@ def averages(confusion: Float[np.ndarray, "c c"]) -> dict[str, float]:
         "weighted_f1": float((f1 * support).sum() / support.sum()),
         "macro_precision": float(precision[seen].mean()),
         "macro_recall": float(recall[seen].mean()),
+        "mcc": _matthews(correct, support, predicted),
+        **(_of_two(precision, recall, f1) if len(confusion) == 2 else {}),
     }
+
+
+def _of_two(precision: np.ndarray, recall: np.ndarray, f1: np.ndarray) -> dict[str, float]:
+    """Of two classes, 1 is the one that is looked for."""
+    return {
+        "precision": float(precision[1]),
+        "recall": float(recall[1]),
+        "specificity": float(recall[0]),
+        "f1": float(f1[1]),
+    }
+
+
+def _matthews(correct: np.ndarray, support: np.ndarray, predicted: np.ndarray) -> float:
+    """Gorodkin 2004, equation 8."""
+    total = support.sum()
+    spread = (total**2 - (support**2).sum()) * (total**2 - (predicted**2).sum())
+    if not spread > 0:
+        return 0.0
+    return float((correct.sum() * total - support @ predicted) / spread**0.5)
 
 
 def per_class(confusion: Float[np.ndarray, "c c"], names: Sequence[str]) -> dict[str, float]:

@@ -11,6 +11,7 @@ from mmjax.core.typing import Float, Int
 from mmjax.metrics.calibration import calibration_bins, expected_calibration_error
 from mmjax.metrics.confusion import averages, confusion_matrix, per_class
 from mmjax.metrics.inputs import labels_in_range, names_of, probability_rows, row_weights
+from mmjax.metrics.scores import auroc, average_precision
 
 
 def classification(
@@ -33,9 +34,13 @@ def classification(
     - `macro_precision`, `macro_recall`, `macro_f1`: plain means over the classes that occur in the
       labels or the predictions (scikit-learn's default). `weighted_f1`: mean weighted by support.
     - `balanced_accuracy`: mean recall over the classes that occur in the labels.
-    - `auroc`: with two classes that of class 1; else the mean over one-versus-rest, leaving out
-      classes that are absent from the labels. Equal scores count half (average ranks). NaN if the
-      labels are all of one class.
+    - `mcc`: Matthews' correlation coefficient; 0 where labels or predictions are all of one class.
+    - `precision`, `recall`, `specificity`, `f1`, with two classes: those of class 1, and the recall
+      of class 0; 0 where the denominator is 0.
+    - `auroc`, `ap` (average precision): with two classes those of class 1; else means over
+      one-versus-rest, leaving out classes that are absent from the labels. Equal scores count half
+      in the first and are one threshold in the second. `auroc` is NaN if the labels are all of one
+      class, `ap` if none is of class 1 of two.
     - `log_loss`: mean of -log p(label) in nats, p clipped to [eps, 1 - eps] of float64.
     - `ece`: expected calibration error over `bins` equal bins of the top probability.
 
@@ -65,7 +70,7 @@ def classification(
             if 1 < k < num_labels
         },
         **found,
-        "auroc": _mean_auroc(probabilities, labels, row_weight),
+        **_ranked(probabilities, labels, row_weight),
         "log_loss": float(np.average(-np.log(of_label), weights=row_weight)),
         "ece": expected_calibration_error(calibration),
         **per_class(confusion, names),
@@ -79,23 +84,12 @@ def _rank(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return ((scores > own) | ((scores == own) & lower)).sum(axis=1)
 
 
-def _mean_auroc(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> float:
-    if probabilities.shape[1] == 2:
-        return _auroc(probabilities[:, 1], labels == 1, weights)
-    found = [
-        _auroc(probabilities[:, label], labels == label, weights)
-        for label in np.unique(labels[weights > 0])
-    ]
-    return float(np.mean(found))
-
-
-def _auroc(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> float:
-    """P(a positive scores above a negative) + half P(they score the same); NaN without both."""
-    _, level = np.unique(scores, return_inverse=True)
-    positives = np.bincount(level, weights=weights * positive)
-    negatives = np.bincount(level, weights=weights * ~positive)
-    pairs = positives.sum() * negatives.sum()
-    if not pairs:
-        return float("nan")
-    below = np.cumsum(negatives) - negatives
-    return float((positives * (below + negatives / 2)).sum() / pairs)
+def _ranked(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> dict[str, float]:
+    """AUROC and average precision of class 1 of two, or the means over one-versus-rest."""
+    two = probabilities.shape[1] == 2
+    classes = [1] if two else np.unique(labels[weights > 0])
+    columns = [(probabilities[:, one], labels == one, weights) for one in classes]
+    return {
+        "auroc": float(np.mean([auroc(*column) for column in columns])),
+        "ap": float(np.mean([average_precision(*column) for column in columns])),
+    }

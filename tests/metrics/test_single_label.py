@@ -14,12 +14,10 @@ def random_case(seed, rows=400, classes=7, present=None):
     return probabilities, labels, rng.uniform(0.1, 3.0, rows)
 
 
-def one_versus_rest(labels, probabilities, weights):
-    found = [
-        reference.roc_auc_score(labels == c, probabilities[:, c], sample_weight=weights)
-        for c in np.unique(labels)
-    ]
-    return np.mean(found)
+def one_versus_rest(score, labels, probabilities, weights):
+    return np.mean(
+        [score(labels == c, probabilities[:, c], sample_weight=weights) for c in np.unique(labels)]
+    )
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -36,7 +34,9 @@ def test_agrees_with_scikit_learn(classes, present, weighted):
         "weighted_f1": reference.f1_score(labels, predictions, average="weighted", **kept),
         "macro_precision": reference.precision_score(labels, predictions, average="macro", **kept),
         "macro_recall": reference.recall_score(labels, predictions, average="macro", **kept),
-        "auroc": one_versus_rest(labels, probabilities, weights),
+        "auroc": one_versus_rest(reference.roc_auc_score, labels, probabilities, weights),
+        "ap": one_versus_rest(reference.average_precision_score, labels, probabilities, weights),
+        "mcc": reference.matthews_corrcoef(labels, predictions, sample_weight=weights),
         "log_loss": reference.log_loss(
             labels, probabilities, labels=range(classes), sample_weight=weights
         ),
@@ -61,10 +61,33 @@ def test_agrees_with_scikit_learn(classes, present, weighted):
         np.testing.assert_allclose(got, values, atol=1e-6, err_msg=name)
 
 
-def test_binary_auroc_is_plain():
-    probabilities, labels, _ = random_case(5, classes=2)
-    found = metrics.classification(probabilities, labels)["auroc"]
-    assert found == pytest.approx(reference.roc_auc_score(labels, probabilities[:, 1]), abs=1e-6)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_two_classes_have_the_metrics_of_the_second(weighted):
+    probabilities, labels, weights = random_case(5, classes=2)
+    probabilities = probabilities.round(1)  # with ties
+    weights = weights if weighted else None
+    found = metrics.classification(probabilities, labels, weights=weights)
+    predictions, scores = probabilities.argmax(1), probabilities[:, 1]
+    kept = {"sample_weight": weights}
+    expected = {
+        "auroc": reference.roc_auc_score(labels, scores, **kept),
+        "ap": reference.average_precision_score(labels, scores, **kept),
+        "precision": reference.precision_score(labels, predictions, **kept),
+        "recall": reference.recall_score(labels, predictions, **kept),
+        "specificity": reference.recall_score(1 - labels, 1 - predictions, **kept),
+        "f1": reference.f1_score(labels, predictions, **kept),
+        "mcc": reference.matthews_corrcoef(labels, predictions, **kept),
+    }
+    assert {name: found[name] for name in expected} == pytest.approx(expected, abs=1e-6)
+
+
+def test_two_classes_of_which_one_is_never_there():
+    certain = np.array([[0.3, 0.7], [0.4, 0.6]])
+    found = metrics.classification(certain, np.array([0, 0]))
+    assert np.isnan(found["ap"])
+    assert np.isnan(found["auroc"])
+    assert found["mcc"] == found["f1"] == found["recall"] == found["precision"] == 0.0
+    assert metrics.classification(certain, np.array([1, 1]))["ap"] == 1.0
 
 
 def test_auroc_counts_equal_scores_half():

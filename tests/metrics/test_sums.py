@@ -38,7 +38,7 @@ def test_batches_add_up_to_what_the_host_computes():
     total = whole(logits, labels, weights, batch=32)
     found = sums_lib.classification_from_sums(total, NAMES)
     expected = metrics.classification(softmax(logits), labels, label_names=NAMES, weights=weights)
-    del expected["auroc"]
+    del expected["auroc"], expected["ap"]
     assert list(found) == list(expected)
     for name, value in expected.items():
         assert found[name] == pytest.approx(value, abs=1e-6), name

@@ -52,7 +52,7 @@ class Target(Protocol):
         """What `TargetProcessor.save` wrote."""
 
 
-def columns_of(target: Target) -> tuple[str, ...]:
+def columns_of(target: Any) -> tuple[str, ...]:
     """The columns that a target reads: its `column`, and those of `also` if it has such."""
     return (target.column, *getattr(target, "also", ()))
 
