@@ -30,7 +30,7 @@ from mmjax.models.pretraining import Pretraining
 from mmjax.parallel.mesh import MeshConfig, make_mesh
 from mmjax.parallel.sharding import batch_sharding, put_batch, replicated, variable_shardings
 from mmjax.train.config import Config
-from mmjax.train.evaluate import Evaluation, evaluate
+from mmjax.train.evaluate import Evaluation, evaluate, gather
 from mmjax.train.step import make_evaluate
 from mmjax.train.trainer import example_batch, load
 
@@ -191,7 +191,10 @@ class Run:
     def embed(
         self, data: Any = None, *, split: str | None = None, root: str | None = None
     ) -> dict[str, np.ndarray]:
-        """`fused` [n d], one array [n d] a modality, and `ids` [n]."""
+        """`fused` [n d], one array [n d] a modality, and `ids` [n].
+
+        Batches are spread over all devices, of several processes too, each of which returns all.
+        """
         return self.embed_dataset(self.dataset(data, root=root), split)
 
     def embed_dataset(self, dataset: Dataset, split: str | None = None) -> dict[str, np.ndarray]:
@@ -208,10 +211,12 @@ class Run:
         parts: list[dict[str, np.ndarray]] = []
         rows: list[np.ndarray] = []
         for batch in self._batches(dataset, split or ALL):
-            found = jax.device_get(self._embed(variables, put_batch(batch, self.mesh)))
-            kept = np.asarray(batch.row_mask)
+            device = put_batch(batch, self.mesh)
+            found = jax.device_get(self._embed(variables, device))
+            whole = gather(batch, device)
+            kept = np.asarray(whole.row_mask)
             parts.append({name: value[kept] for name, value in found.items()})
-            rows.append(np.asarray(batch.row)[kept])
+            rows.append(np.asarray(whole.row)[kept])
         ids = np.array(dataset.ids(np.concatenate(rows)))
         return {"ids": ids, **{k: np.concatenate([p[k] for p in parts]) for k in parts[0]}}
 

@@ -52,7 +52,7 @@ def evaluate(
         device = put_batch(batch, mesh)
         output = jax.device_get(function(variables, device))
         failpoint("evaluation")
-        whole = _gather(batch, device)
+        whole = gather(batch, device)
         kept = np.asarray(whole.row_mask)
         total += float(output.loss) * float(output.weight)
         weight += float(output.weight)
@@ -72,8 +72,8 @@ def evaluate(
     return Evaluation(metrics, gathered, labels, np.concatenate(rows), sums)
 
 
-def _gather(batch: Batch, device: Batch) -> Batch:
-    """The global batch on this host."""
+def gather(batch: Batch, device: Batch) -> Batch:
+    """The global batch on this host, without inputs where it is not the host's own."""
     if jax.process_count() == 1:
         return batch
     from jax.experimental import multihost_utils
