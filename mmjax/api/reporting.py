@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from mmjax.api import showing
+from mmjax.api import retrieving, showing
 from mmjax.api.run import Run
 from mmjax.checkpoint.manifest import library_versions
 from mmjax.core import config as config_lib
@@ -73,6 +73,9 @@ def write_run_report(
     """`report.html` of a run, in its folder or another; `others` are evaluations of other models
     on the same rows.
     """
+    folder = folder or run.folder.path
+    if run.config.objectives:
+        return write_report(folder, _of_pretraining(run, evaluation, dataset, split))
     names = tuple(run.facts["targets"][_target(run)].get("label_names", ()))
     title = title_of(run.config)
     evaluations = {**others, title: evaluation}
@@ -82,26 +85,55 @@ def write_run_report(
         hits = one.predictions["probabilities"].argmax(axis=1) == one.targets[target]
         intervals[name] = bootstrap_interval(hits)
     probabilities, labels = evaluation.predictions["probabilities"], evaluation.targets[target]
-    records = read_records(run.folder.metrics) if run.folder.metrics.is_file() else []
     contents = ReportContents(
-        title=run.folder.path.resolve().name,
+        **_about(run, split),
         results={name: one.metrics for name, one in evaluations.items()},
         model=title,
-        split=split,
         rows=len(labels),
         intervals=intervals,
-        run_folder=str(run.folder.path),
         usage=usage(run),
-        curves=records,
         label_names=names,
         confusion=np.asarray(evaluation.sums["confusion"]),
         calibration=calibration_bins(probabilities, labels),
         examples=examples(run, evaluation, dataset),
-        data_summary=read_json(run.folder.path / "data_summary.json"),
-        config=config_lib.to_json(run.config),
-        environment={**environment(), "seed": run.config.seed},
     )
-    return write_report(folder or run.folder.path, contents)
+    return write_report(folder, contents)
+
+
+def _about(run: Run, split: str) -> dict[str, Any]:
+    """What the reports of all runs have."""
+    return {
+        "title": run.folder.path.resolve().name,
+        "split": split,
+        "run_folder": str(run.folder.path),
+        "curves": read_records(run.folder.metrics) if run.folder.metrics.is_file() else [],
+        "data_summary": read_json(run.folder.path / "data_summary.json"),
+        "config": config_lib.to_json(run.config),
+        "environment": {**environment(), "seed": run.config.seed},
+    }
+
+
+def _of_pretraining(
+    run: Run, evaluation: Evaluation, dataset: Dataset, split: str
+) -> ReportContents:
+    path, title = run.folder.path, "pretraining"
+    ways, interval = retrieving.ways(run, evaluation)
+    return ReportContents(
+        **_about(run, split),
+        results={title: evaluation.metrics},
+        headline="recall@10" if ways else "loss",
+        rows=len(evaluation.rows),
+        intervals={} if interval is None else {title: interval},
+        usage=[
+            f'run = mmjax.load_run("{path}"); run.embed(split="{split}")',
+            f"mmjax embed {path} --split {split} --out embeddings.npz",
+            f'mmjax search {path} --index embeddings.npz --query "..."',
+            f"mmjax train CONFIG.py init.run={path} --workdir NEW",
+        ],
+        objectives=retrieving.objectives(run, evaluation, dataset, split),
+        ways=ways,
+        queries=retrieving.queries(run, evaluation, dataset),
+    )
 
 
 def examples(run: Run, evaluation: Evaluation, dataset: Dataset) -> list[Example]:

@@ -27,24 +27,37 @@ def inputs(run: Run, dataset: Dataset, row: int) -> tuple[dict[str, str], dict[s
 
     Of a sound the log-mel bands, low ones at the bottom; of a video some frames side by side.
     """
+    fields: dict[str, str] = {}
+    images: dict[str, np.ndarray] = {}
+    for name in run.config.data.modalities:
+        texts, pictures = of_modality(run, dataset, row, name)
+        fields |= texts
+        images |= pictures
+    return fields, images
+
+
+def of_modality(
+    run: Run, dataset: Dataset, row: int, name: str
+) -> tuple[dict[str, str], dict[str, np.ndarray]]:
+    """As `inputs`, of one modality."""
     fields, images = {}, {}
     cells, place = dataset.table.row(row), Place(dataset.table, row)
-    for spec in run.config.data.modalities.values():
-        modality = modality_registry.build(spec)
-        for column in modality.reads():
-            cell = cells[column]
-            if cell is None or (isinstance(cell, str) and not cell.strip()):
-                continue
-            if spec.name == "image":
-                images[column] = np.asarray(modality.decode(cell, column, place))
-            elif spec.name == "audio":
-                images[column] = _bands(modality, cell, place)
-            elif spec.name == "video":
-                images[column] = _film(modality, cell, place)
-            else:
-                fields[column] = str(cell)
-            if spec.name in ("audio", "video"):
-                fields[column] = shown(cell, 80)
+    spec = run.config.data.modalities[name]
+    modality = modality_registry.build(spec)
+    for column in modality.reads():
+        cell = cells[column]
+        if cell is None or (isinstance(cell, str) and not cell.strip()):
+            continue
+        if spec.name == "image":
+            images[column] = np.asarray(modality.decode(cell, column, place))
+        elif spec.name == "audio":
+            images[column] = _bands(modality, cell, place)
+        elif spec.name == "video":
+            images[column] = _film(modality, cell, place)
+        else:
+            fields[column] = str(cell)
+        if spec.name in ("audio", "video"):
+            fields[column] = shown(cell, 80)
     return fields, images
 
 

@@ -117,8 +117,7 @@ def complete(run: Run, frame: Any = None) -> dict[str, Evaluation]:
     """
     shown = {f"{name} alone": _measure(one, frame)[0] for name, one in baselines(run).items()}
     evaluation, split, dataset = _measure(run, frame)
-    if not run.config.objectives:
-        write_run_report(run, evaluation, dataset, split=split, others=shown)
+    write_run_report(run, evaluation, dataset, split=split, others=shown)
     return {**shown, title_of(run.config): evaluation}
 
 

@@ -29,7 +29,11 @@ def run(args: argparse.Namespace) -> int:
     metrics, split, folder = evaluate_into(
         found, args.data, split=args.split, root=args.root, out=args.out
     )
-    summary.results({found.folder.path.name: metrics}, f"{args.data or 'its own data'}, {split}")
+    if found.config.objectives:
+        summary.objectives(found, metrics, split)
+    else:
+        name = found.folder.path.name
+        summary.results({name: metrics}, f"{args.data or 'its own data'}, {split}")
     say(f"metrics  {folder / 'metrics.json'}")
     say(f"report   {folder / 'report.html'}")
     return 0

@@ -31,15 +31,18 @@ def results(models: Mapping[str, Mapping[str, float]], title: str) -> None:
     table(rows, ["", *names], title)
 
 
-def objectives(run: Run, split: str) -> None:
+def objectives(run: Run, found: Mapping[str, float | None], split: str) -> None:
     """The loss of each objective, and retrieval in the joint space both ways."""
-    found = run.metrics[split]
     shown = [name for name in found if name.endswith(("loss", "perplexity", "accuracy"))]
     ranks = ("recall@1", "recall@10", "median_rank", "queries")
     shown += [name for name in found if name.rpartition("/")[2] in ranks]
     rows = [[name, _cells(found[name])] for name in dict.fromkeys(shown)]
     table(rows, ["", split], f"{run.folder.path.name}, {split} rows")
+
+
+def _objectives_used(run: Run, split: str) -> None:
     say(f"run folder  {run.folder.path}")
+    say(f"report      {run.folder.report}")
     say("use it:")
     say(f"  mmjax embed {run.folder.path} --split {split} --out embeddings.npz")
     say(f'  mmjax search {run.folder.path} --index embeddings.npz --query "..."')
@@ -49,7 +52,8 @@ def finished(run: Run) -> None:
     """The end of a training command."""
     split = list(run.metrics)[-1]
     if run.config.objectives:
-        objectives(run, split)
+        objectives(run, run.metrics[split], split)
+        _objectives_used(run, split)
         return
     results(comparison(run), f"{run.folder.path.name}, {split} rows")
     say(f"run folder  {run.folder.path}")

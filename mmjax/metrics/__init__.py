@@ -19,11 +19,16 @@ from mmjax.metrics.ordinal import ordinal
 from mmjax.metrics.ranking import ranking
 from mmjax.metrics.regression import quantile_regression, regression
 from mmjax.metrics.retrieval import retrieval, retrieval_of_embeddings
-from mmjax.metrics.significance import bootstrap_interval, mean_and_spread
+from mmjax.metrics.significance import (
+    bootstrap_interval,
+    bootstrap_interval_of_mean,
+    mean_and_spread,
+)
 from mmjax.metrics.single_label import classification
 
 __all__ = [
     "bootstrap_interval",
+    "bootstrap_interval_of_mean",
     "calibration_bins",
     "classification",
     "confusion_matrix",

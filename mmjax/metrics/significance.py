@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from mmjax.core.errors import DataError
-from mmjax.core.typing import Bool
+from mmjax.core.typing import Bool, Float
+
+_AT_ONCE = 2**22
 
 
 def mean_and_spread(values: Sequence[float]) -> tuple[float, float]:
@@ -36,4 +38,27 @@ def bootstrap_interval(
     rng = np.random.default_rng(seed)
     means = rng.binomial(outcomes.size, outcomes.mean(), resamples) / outcomes.size
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def bootstrap_interval_of_mean(
+    values: Float[np.ndarray, "n"],
+    *,
+    seed: int = 0,
+    resamples: int = 2_000,
+    level: float = 0.95,
+) -> tuple[float, float]:
+    """As `bootstrap_interval`, of the mean of numbers that rows have, such as of several queries
+    each.
+    """
+    numbers = np.asarray(values, np.float64)
+    if numbers.ndim != 1 or not numbers.size or not np.isfinite(numbers).all():
+        raise DataError(540, "values are no list of numbers", fix="give one finite value a row")
+    rng = np.random.default_rng(seed)
+    step = max(1, _AT_ONCE // numbers.size)
+    means = [
+        numbers[rng.integers(0, numbers.size, (min(step, resamples - start), numbers.size))].mean(1)
+        for start in range(0, resamples, step)
+    ]
+    low, high = np.quantile(np.concatenate(means), [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)

@@ -8,5 +8,15 @@ are not given is left out.
 from mmjax.report.contents import Example, ReportContents
 from mmjax.report.examples import choose_examples
 from mmjax.report.page import write_report
+from mmjax.report.searches import Hit, Query, Seen, Way
 
-__all__ = ["Example", "ReportContents", "choose_examples", "write_report"]
+__all__ = [
+    "Example",
+    "Hit",
+    "Query",
+    "ReportContents",
+    "Seen",
+    "Way",
+    "choose_examples",
+    "write_report",
+]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from mmjax.core.errors import DataError, nearest
+from mmjax.report.searches import Query, Way
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +67,11 @@ class ReportContents:
     calibration: np.ndarray | None = None
     """[3 bins] as `mmjax.metrics.calibration_bins` returns them."""
     examples: Sequence[Example] = ()
+    objectives: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    """Of a pretraining run, what to tell of each objective: settings, and metrics on the split."""
+    ways: Sequence[Way] = ()
+    """How well each modality finds each other."""
+    queries: Sequence[Query] = ()
     data_summary: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     environment: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -86,15 +92,11 @@ class ReportContents:
             )
         for example in self.examples:
             for name, image in example.images.items():
-                shape = np.shape(image)
-                colours = len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3, 4))
-                if getattr(image, "dtype", None) != np.uint8 or not colours or 0 in shape:
-                    raise DataError(
-                        550,
-                        f"image '{name}' is {getattr(image, 'dtype', type(image))} {list(shape)}",
-                        where=f"example of row {example.row}",
-                        fix="expected uint8 [h w], [h w 3] or [h w 4]",
-                    )
+                _require_picture(image, name, f"example of row {example.row}")
+        for query in self.queries:
+            for seen in (query.seen, *(hit.seen for hit in query.found)):
+                if seen.image is not None:
+                    _require_picture(seen.image, query.way, f"query of row {seen.row}")
 
     @property
     def subject(self) -> str:
@@ -112,3 +114,15 @@ class ReportContents:
             return self.baseline
         support = np.asarray(self.confusion, np.float64).sum(axis=1)
         return float(support.max() / support.sum()) if support.sum() else None
+
+
+def _require_picture(image: Any, name: str, where: str) -> None:
+    shape = np.shape(image)
+    colours = len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3, 4))
+    if getattr(image, "dtype", None) != np.uint8 or not colours or 0 in shape:
+        raise DataError(
+            550,
+            f"image '{name}' is {getattr(image, 'dtype', type(image))} {list(shape)}",
+            where=where,
+            fix="expected uint8 [h w], [h w 3] or [h w 4]",
+        )

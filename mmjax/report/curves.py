@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 _MOST_POINTS = 500
 _MOST_SERIES = 4
+_OF_OBJECTIVES = {
+    "Loss": "loss",
+    "Accuracy": "accuracy",
+    "Perplexity": "perplexity",
+    "Temperature": "logit_scale",
+}
 _FIRST = ("accuracy", "macro_f1", "balanced_accuracy", "auroc", "weighted_f1", "top5_accuracy")
 
 
@@ -24,14 +30,18 @@ class Panel:
 
 
 def panels(records: Sequence[Mapping[str, Any]]) -> list[Panel]:
-    """Losses, validation metrics, learning rate: those that the records hold.
+    """Losses, those of each objective, validation metrics, learning rate: what the records hold.
 
     A loss is a name whose last part is `loss` or ends in `_loss`; a validation metric any other
-    name of the form `validation/<metric>` (per-class metrics have a further part).
+    name of the form `validation/<metric>` (per-class metrics have a further part). Of an objective,
+    `<part>/<objective>/<metric>`, there is a panel for each of its loss, accuracy and perplexity,
+    and for the temperature that its scale of similarities is the inverse of.
     """
     names = dict.fromkeys(name for record in records for name in record if name != "step")
     last = {name: name.rpartition("/")[2] for name in names}
+    own = _of_objectives(records, names)
     losses = [n for n in names if last[n] == "loss" or last[n].endswith("_loss")]
+    losses = [n for n in losses if n.count("/") < 2]
     scores = [n for n in names if n == f"validation/{last[n]}" and last[n] not in ("ece",)]
     scores = [n for n in scores if n not in losses]
     scores.sort(key=lambda n: _FIRST.index(last[n]) if last[n] in _FIRST else len(_FIRST))
@@ -45,7 +55,29 @@ def panels(records: Sequence[Mapping[str, Any]]) -> list[Panel]:
         series = {name: (steps, values) for name, (steps, values) in series.items() if len(steps)}
         if series:
             found.append(Panel(title, chosen is losses, series))
+        if chosen is losses:
+            found += own
     return found
+
+
+def _of_objectives(records: Sequence[Mapping[str, Any]], names: Iterable[str]) -> list[Panel]:
+    split = [name.split("/") for name in names]
+    wanted = {
+        (title, objective, metric): None
+        for title, metric in _OF_OBJECTIVES.items()
+        for _, objective, found in (parts for parts in split if len(parts) == 3)
+        if found == metric
+    }
+    panels = []
+    for title, objective, metric in wanted:
+        series = {}
+        for part in ("train", "validation"):
+            steps, values = _series(records, f"{part}/{objective}/{metric}")
+            if len(steps):
+                series[part] = steps, 1.0 / values if metric == "logit_scale" else values
+        if series:
+            panels.append(Panel(f"{title} of {objective}", metric == "loss", series))
+    return panels
 
 
 def smooth(values: np.ndarray) -> np.ndarray | None:

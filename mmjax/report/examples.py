@@ -59,9 +59,9 @@ def cards(examples: Sequence[Example]) -> str:
 
 def _card(example: Example) -> str:
     state = {True: "right", False: "wrong", None: "unknown"}[example.correct]
-    images = "".join(_picture(name, image) for name, image in example.images.items())
+    images = "".join(picture(name, image) for name, image in example.images.items())
     fields = "".join(
-        f'<p class="field" dir="auto"><span>{escape(name)}</span> {escape(_cut(value))}</p>'
+        f'<p class="field" dir="auto"><span>{escape(name)}</span> {escape(shortened(value))}</p>'
         for name, value in example.fields.items()
     )
     top = "".join(
@@ -73,7 +73,7 @@ def _card(example: Example) -> str:
     truth = ""
     if example.correct is False:
         truth = f'<p class="truth"><span>true</span> {escape(example.label)}</p>'
-    identifier = f" · {escape(_cut(example.id))}" if example.id else ""
+    identifier = f" · {escape(shortened(example.id))}" if example.id else ""
     mark = {True: "✓", False: "✗", None: "?"}[example.correct]
     return (
         f'<article class="card {state}">'
@@ -84,12 +84,14 @@ def _card(example: Example) -> str:
     )
 
 
-def _picture(name: str, image: np.ndarray) -> str:
+def picture(name: str, image: np.ndarray) -> str:
+    """An `<img>` of a uint8 image, small ones enlarged without smoothing."""
     size = "small" if max(image.shape[:2]) <= 64 else "large"
     shown = escape(name)
     return f'<img class="{size}" src="{data_uri(image)}" alt="{shown}" title="{shown}">'
 
 
-def _cut(value: object) -> str:
+def shortened(value: object, most: int = _MOST_TEXT) -> str:
+    """The text of a value, cut where it is long."""
     text = str(value)
-    return text if len(text) <= _MOST_TEXT else text[:_MOST_TEXT] + " …"
+    return text if len(text) <= most else text[:most] + " …"

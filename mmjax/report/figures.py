@@ -46,9 +46,13 @@ _VARIABLES = {
 Draw = Callable[[Axes, Colours], None]
 
 
+_ACROSS = 4
+
+
 def png(draws: Sequence[Draw], size: tuple[float, float]) -> bytes:
-    """The plots side by side, each `size` inches."""
-    figure = Figure((size[0] * len(draws), size[1]), facecolor="white", layout="constrained")
+    """The plots in rows of four, each `size` inches."""
+    across, down = min(len(draws), _ACROSS), -(-len(draws) // _ACROSS)
+    figure = Figure((size[0] * across, size[1] * down), facecolor="white", layout="constrained")
     FigureCanvasAgg(figure)
     return _save(figure, draws, PAPER, "png", dpi=150)
 
@@ -76,7 +80,8 @@ def svg(draw: Draw, size: tuple[float, float], label: str) -> str:
 
 
 def _save(figure: Figure, draws: Sequence[Draw], colours: Colours, kind: str, **options) -> bytes:
-    axes = figure.subplots(1, len(draws), squeeze=False)[0]
+    across, down = min(len(draws), _ACROSS), -(-len(draws) // _ACROSS)
+    axes = figure.subplots(down, across, squeeze=False).ravel()
     settings: dict[Any, Any] = {
         "svg.fonttype": "none",
         "svg.hashsalt": "mmjax",
@@ -86,9 +91,11 @@ def _save(figure: Figure, draws: Sequence[Draw], colours: Colours, kind: str, **
     with matplotlib.rc_context(settings), warnings.catch_warnings():
         # A label in a script that the bundled font lacks is drawn as boxes in the PNG.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        for one, draw in zip(axes, draws, strict=True):
+        for one, draw in zip(axes, draws, strict=False):
             _style(one, colours)
             draw(one, colours)
+        for one in axes[len(draws) :]:
+            one.set_axis_off()
         stream = io.BytesIO()
         figure.savefig(stream, format=kind, transparent=kind == "svg", **options)
     return stream.getvalue()

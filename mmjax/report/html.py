@@ -19,7 +19,7 @@ METRIC_NAMES = {
     "log_loss": "Log loss",
     "ece": "Calibration error",
 }
-LOWER_IS_BETTER = ("loss", "log_loss", "ece")
+LOWER_IS_BETTER = ("loss", "log_loss", "ece", "perplexity", "median_rank", "mean_rank")
 
 
 def escape(value: Any) -> str:

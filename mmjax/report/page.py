@@ -11,7 +11,7 @@ import numpy as np
 
 from mmjax.core.files import atomic
 from mmjax.metrics import expected_calibration_error
-from mmjax.report import classes, figures, results
+from mmjax.report import classes, figures, results, retrieval
 from mmjax.report.contents import ReportContents
 from mmjax.report.curves import panels
 from mmjax.report.examples import cards
@@ -66,6 +66,17 @@ def _sections(contents: ReportContents) -> list[tuple[str, str, str | None]]:
     return [
         ("models", "Models compared", results.comparison(contents) if several else None),
         ("curves", "Training", _curves(contents)),
+        (
+            "objectives",
+            "Objectives",
+            retrieval.objectives(contents.objectives) if contents.objectives else None,
+        ),
+        ("retrieval", "Retrieval", retrieval.ways(contents.ways) if contents.ways else None),
+        (
+            "queries",
+            "Nearest rows",
+            retrieval.queries(contents.queries) if contents.queries else None,
+        ),
         ("classes", "Classes", classes.per_class(contents) if scored else None),
         (
             "confusion",

@@ -7,7 +7,10 @@ import math
 from mmjax.report.contents import ReportContents
 from mmjax.report.html import LOWER_IS_BETTER, cell, escape, metric_name, table
 
-_TILES = ("accuracy", "macro_f1", "balanced_accuracy", "top5_accuracy", "auroc", "log_loss", "ece")
+_TILES = (
+    *("accuracy", "macro_f1", "balanced_accuracy", "top5_accuracy", "auroc", "log_loss", "ece"),
+    *("recall@1", "recall@5", "recall@10", "median_rank", "map"),
+)
 
 
 def _format(value: float | None) -> str:

@@ -84,6 +84,7 @@ class Log:
         self._progress = progress
         self._loader = loader
         self._task = task
+        self._logged = getattr(task, "logged", task.headline)
         self._examples = examples
         self._max_skipped = max_skipped
         self._where = where
@@ -146,7 +147,7 @@ class Log:
         self._tell_if_stuck(of_task)
         numbers = {
             "train/loss": float(np.mean(window.losses)) if window.losses else float("nan"),
-            **{f"train/{k}": v for k, v in of_task.items() if k in self._task.headline},
+            **{f"train/{k}": v for k, v in of_task.items() if k in self._logged},
             "train/grad_norm": float(last["grad_norm"]),
             "learning_rate": float(last["learning_rate"]),
             "examples_per_second": steps * self._examples / seconds,
@@ -191,6 +192,7 @@ class Validate:
         patience: int | None,
         threshold: float,
         headline: tuple[str, ...],
+        logged: tuple[str, ...] = (),
     ):
         self._periods = periods
         self._evaluate = evaluate
@@ -201,6 +203,7 @@ class Validate:
         self._patience = patience
         self._threshold = threshold
         self._headline = headline
+        self._logged = ("loss", metric, *headline, *logged)
         self._best: float | None = None
         self._reference: float | None = None
         self._without_progress = 0
@@ -210,8 +213,9 @@ class Validate:
             return
         found = self._evaluate(moment.state).metrics
         moment.metrics = found
+        written = {f"validation/{k}": v for k, v in found.items() if k in self._logged}
+        self._writer.scalars(moment.step, written)
         shown = {k: v for k, v in found.items() if k in ("loss", self._metric, *self._headline)}
-        self._writer.scalars(moment.step, {f"validation/{k}": v for k, v in shown.items()})
         moment.improved = self._note(self._sign * found[self._metric])
         told = "  ".join(f"{name} {value:.4f}" for name, value in shown.items())
         self._progress.note(f"step {moment.step}  validation  {told}")

@@ -363,6 +363,7 @@ def _train(
             patience=train.early_stopping_patience,
             threshold=train.early_stopping_threshold,
             headline=task.headline,
+            logged=getattr(task, "logged", ()),
         )
     for name, part in parts.items():
         if name in extra:

@@ -28,6 +28,21 @@ def test_bootstrap_interval_agrees_with_resampled_rows():
     assert found[0] < correct.mean() < found[1]
 
 
+def test_bootstrap_interval_of_mean_is_that_of_the_normal_distribution_for_many_rows():
+    values = np.random.default_rng(0).random(3000)
+    low, high = metrics.bootstrap_interval_of_mean(values)
+    error = 1.96 * values.std() / np.sqrt(len(values))
+    np.testing.assert_allclose(
+        [low, high], values.mean() + np.array([-error, error]), atol=0.1 * error
+    )
+    correct = values < 0.77
+    ours = metrics.bootstrap_interval_of_mean(correct.astype(float))
+    np.testing.assert_allclose(ours, metrics.bootstrap_interval(correct), atol=0.002)
+    for bad in ([], [np.nan], [[1.0]]):
+        with pytest.raises(DataError):
+            metrics.bootstrap_interval_of_mean(np.array(bad))
+
+
 def test_bootstrap_interval_refuses_what_is_not_right_or_wrong():
     for bad in ([], [0.5], [[True]]):
         with pytest.raises(DataError):
