@@ -23,6 +23,7 @@ from mmjax.data.pipeline import prepare
 from mmjax.data.sources import index_files, shards
 from mmjax.data.sources.contents import decode
 from mmjax.data.sources.shards import File, expand
+from mmjax.data.sources.tar_index import content as tar_content
 from mmjax.data.sources.tar_index import index_tar
 
 ROWS = 40
@@ -245,6 +246,39 @@ class TestIndex:
         huge.type, huge.size = tarfile.XHDTYPE, 2**21
         path.write_bytes(huge.tobuf() + bytes(2**21))
         assert "over 1048576" in index_of(path).bad[0].message
+
+    def test_no_damage_crashes(self, tmp_path):
+        """Flipped bits, fields of headers that lie under a right checksum, and holes."""
+        rng = np.random.default_rng(0)
+        long = {f"{'d' * 120}/{'n' * 80}.txt": b"x"}
+        path = write_tar(tmp_path / "a.tar", samples(0, 5) | long, format=tarfile.PAX_FORMAT)
+        whole, broken = path.read_bytes(), 0
+        fields = [(0, 100), (124, 136), (156, 157), (257, 265), (345, 500)]
+        for trial in range(240):
+            content = bytearray(whole)
+            if trial % 3 == 0:
+                content[rng.integers(len(content))] ^= 1 << rng.integers(8)
+            elif trial % 3 == 1:
+                start = int(rng.integers(len(content) // 512)) * 512
+                first, last = fields[rng.integers(len(fields))]
+                lies = rng.choice(list(b"\0 01237xgLKS5/.\xff\x80-"), last - first)
+                content[start + first : start + last] = bytes(lies.astype(np.uint8))
+                header = content[start : start + 512]
+                header[148:156] = b" " * 8
+                content[start + 148 : start + 156] = b"%06o\0 " % sum(header)
+            else:
+                start = int(rng.integers(len(content)))
+                del content[start : start + int(rng.integers(5000))]
+            path.write_bytes(content)
+            index = index_of(path)
+            broken += bool(index.bad)
+            for sample in range(len(index)):
+                for extension in index.extensions:
+                    member = index.member(sample, extension)
+                    if member is not None:
+                        found = content[member.offset : member.offset + member.size]
+                        assert tar_content(File(path), member) == found
+        assert broken > 80
 
     def test_a_key_that_comes_again_and_a_member_that_is_there_twice(self, tmp_path):
         with tarfile.open(tmp_path / "a.tar", "w") as tar:

@@ -125,7 +125,7 @@ def content(file: File, member: Member) -> bytes:
             f"the shard has no such member at byte {member.offset - BLOCK}: it has changed since "
             "it was indexed, or its index is of another file",
             where=f"{file.path}:{member.name}",
-            fix="delete the index file beside it, or write the shard again",
+            fix="delete its index, beside it or in the cache, or write the shard again",
         )
     return found[BLOCK:]
 
