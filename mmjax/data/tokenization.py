@@ -6,7 +6,7 @@ import difflib
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from mmjax.core.errors import ConfigError, nearest
 from mmjax.core.extras import MissingExtra
@@ -18,6 +18,15 @@ TRAINED = ("wordpiece", "bpe")
 OURS = (*TRAINED, "subwords")
 _MOST_CHARACTERS = 1000
 _MASKS = ("[MASK]", "<mask>")
+
+
+class Placed(NamedTuple):
+    """An encoded text, with where its tokens stand in it."""
+
+    ids: list[int]
+    segments: list[int] | None
+    ranges: list[tuple[int, int]]
+    """The half-open range of characters of each token; (0, 0) for a special one."""
 
 
 @runtime_checkable
@@ -80,6 +89,11 @@ class Trained:
     def encode(self, text: str) -> Encoded:
         return Encoded(self._backend.encode(text).ids)
 
+    def placed(self, text: str) -> Placed:
+        """As `encode`, with the characters of each token."""
+        found = self._backend.encode(text)
+        return Placed(found.ids, None, _ranges(found.offsets, found.special_tokens_mask))
+
     def save(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._backend.save(str(folder / "tokenizer.json"))
@@ -125,8 +139,35 @@ class HuggingFace:
         found = self._backend(text, truncation=True, max_length=self._max_length)
         return Encoded(found["input_ids"], found["token_type_ids"] if self.segments else None)
 
+    def placed(self, text: str) -> Placed:
+        """As `encode`, with the characters of each token.
+
+        Raises ConfigError for a tokenizer that has no `tokenizer.json` and cannot make one.
+        """
+        if not self._backend.is_fast:
+            raise ConfigError(
+                110,
+                f"the tokenizer {type(self._backend).__name__} does not tell where its tokens are",
+                where="offsets of a text modality",
+                fix="choose a tokenizer with a tokenizer.json, or wordpiece or bpe",
+            )
+        found = self._backend(
+            text,
+            truncation=True,
+            max_length=self._max_length,
+            return_offsets_mapping=True,
+            return_special_tokens_mask=True,
+        )
+        ranges = _ranges(found["offset_mapping"], found["special_tokens_mask"])
+        segments = found["token_type_ids"] if self.segments else None
+        return Placed(found["input_ids"], segments, ranges)
+
     def save(self, folder: Path) -> None:
         self._backend.save_pretrained(str(folder))
+
+
+def _ranges(offsets: Iterable[tuple[int, int]], special: Iterable[int]) -> list[tuple[int, int]]:
+    return [(0, 0) if is_special else one for one, is_special in zip(offsets, special, strict=True)]
 
 
 def check_name(name: str) -> None:

@@ -11,9 +11,9 @@ from flax import linen as nn
 from mmjax.core.errors import ConfigError, nearest
 from mmjax.core.typing import ArrayLike
 
-_OPTIONAL = ("token_type_ids",)
-"""Fields that tokenizers make for whoever wants them. Masks are none of these: without its mask an
-encoder would take padding for data."""
+_OPTIONAL = ("token_type_ids", "offsets")
+"""Fields that are made for whoever wants them: of a tokenizer, and of tasks. Masks are none of
+these: without its mask an encoder would take padding for data."""
 
 
 def taken(call: Callable[..., Any]) -> dict[str, bool]:
@@ -30,9 +30,9 @@ def select(
 ) -> dict[str, ArrayLike]:
     """The fields of a modality that its encoder is to be called with.
 
-    `token_type_ids` are left out where it takes none. Raises ConfigError, which names field,
-    modality and encoder, for any other field that it does not take, and one that it needs and the
-    modality does not make.
+    `token_type_ids` and `offsets` are left out where it takes none. Raises ConfigError, which names
+    field, modality and encoder, for any other field that it does not take, and one that it needs
+    and the modality does not make.
     """
     call = type(encoder).__call__
     known, name = taken(call), type(encoder).__name__

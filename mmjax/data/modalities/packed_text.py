@@ -38,6 +38,13 @@ class PackedText(Text):
                 where="packed_text modality",
                 fix="give wordpiece, bpe, or a tokenizer's folder",
             )
+        if self.offsets:
+            raise ConfigError(
+                106,
+                "offsets are asked for, but a row has several texts",
+                where="packed_text modality",
+                fix="give a modality of kind text",
+            )
 
     def texts(self, cell: Any, place: Place) -> list[str]:
         """The clean texts of a cell. Raises DataError for what is no text, or a list of some."""

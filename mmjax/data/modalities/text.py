@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -31,6 +32,11 @@ class Text:
     longest text of the global batch. Empty text is missing. Texts are cut to `max_chars` before
     anything else; they are put into Unicode's composed form, with lone surrogates as U+FFFD and
     control characters as blanks.
+
+    With `offsets`, also `offsets` int32 [b n 2]: the half-open range of each token's characters in
+    the cell, without the blanks around it; (0, 0) for special tokens, padding and tokens of blanks
+    alone. Characters are counted in the cell as the table holds it, which is in the composed form
+    already: what points into a text that a file has in another form was counted otherwise.
     """
 
     column: str
@@ -55,6 +61,8 @@ class Text:
     """For "subwords": how many ids n-grams are hashed to; 0 gives each its own."""
     min_count: int = 1
     """For "subwords": words and n-grams must occur this often to have an id of their own."""
+    offsets: bool = False
+    """Whether batches tell which characters each token is of: for tasks about parts of a text."""
 
     meaning: ClassVar[tuple[str, ...]] = ("tokenizer",)
 
@@ -75,6 +83,22 @@ class Text:
                 fix="lengths lie in 1 to max_length, word_dropout in [0, 1), ngrams ascend",
             )
         tokenization.check_name(self.tokenizer)
+        if self.offsets:
+            self._check_offsets()
+
+    def _check_offsets(self) -> None:
+        why = ""
+        if self.tokenizer == "subwords":
+            why = "tokenizer = 'subwords' makes bags of words, whose ids stand nowhere"
+        elif self.word_dropout > 0:
+            why = f"word_dropout = {self.word_dropout} moves what is left of a text"
+        if why:
+            raise ConfigError(
+                106,
+                f"offsets are asked for, but {why}",
+                where="text modality",
+                fix="give wordpiece, bpe or a tokenizer's folder, and word_dropout = 0",
+            )
 
     def reads(self) -> tuple[str, ...]:
         return (self.column,)
@@ -83,6 +107,9 @@ class Text:
         """The clean text of a cell, None if there is none. Raises DataError for no text."""
         if cell is None:
             return None
+        return clean_text(self._characters(cell, place)).translate(_CONTROLS).strip() or None
+
+    def _characters(self, cell: Any, place: Place) -> str:
         if not isinstance(cell, str):
             if isinstance(cell, bool) or not isinstance(cell, (int, float)):
                 raise DataError(
@@ -92,8 +119,23 @@ class Text:
                     fix="give a column of text",
                 )
             cell = str(cell)
-        cell = clean_text(cell[: self.max_chars]).translate(_CONTROLS).strip()
-        return cell or None
+        return cell[: self.max_chars]
+
+    def start(self, cell: Any, place: Place) -> int:
+        """The character of the cell that its clean text begins with.
+
+        Raises DataError for a cell that is not in the composed form, as those of tables are.
+        """
+        raw = self._characters(cell, place)
+        if not unicodedata.is_normalized("NFC", raw):
+            raise DataError(
+                503,
+                "characters are composed of several, so that places in the text are not known",
+                where=place.where(self.column),
+                fix="give the text in Unicode's composed form (NFC)",
+            )
+        blanks = raw.translate(_CONTROLS)
+        return len(blanks) - len(blanks.lstrip())
 
     def check(self, cells: Cells, place: Place, *, decode: bool = False) -> bool:
         return self.text(cells[self.column], place) is not None
@@ -153,6 +195,11 @@ class TextProcessor:
     def __init__(self, settings: Text, tokenizer: Tokenizer):
         self._settings = settings
         self._tokenizer = tokenizer
+        self._placed = None
+        if settings.offsets and isinstance(tokenizer, (Trained, HuggingFace)):
+            self._placed = tokenizer.placed
+            # What cannot tell says so here, before any batch is made.
+            self._placed("")
         self.random = settings.word_dropout > 0
         lengths = sorted({*settings.lengths, settings.max_length})
         self.padded_lengths = tuple(lengths) if settings.lengths else ()
@@ -173,13 +220,19 @@ class TextProcessor:
         self, cells: Cells, place: Place, rng: np.random.Generator | None
     ) -> Example | None:
         """The ids of one text, unpadded."""
-        text = self._settings.text(cells[self._settings.column], place)
+        cell = cells[self._settings.column]
+        text = self._settings.text(cell, place)
         if text is None:
             return None
         if rng is not None and self.random:
             text = drop_words(text, rng, self._settings.word_dropout)
-        ids, segments = self._tokenizer.encode(text)
-        fields = {"input_ids": np.array(ids, np.int32)}
+        if self._placed is None:
+            ids, segments = self._tokenizer.encode(text)
+            fields = {"input_ids": np.array(ids, np.int32)}
+        else:
+            ids, segments, ranges = self._placed(text)
+            start = self._settings.start(cell, place)
+            fields = {"input_ids": np.array(ids, np.int32), "offsets": _moved(text, ranges, start)}
         if segments is not None:
             fields["token_type_ids"] = np.array(segments, np.int32)
         return fields
@@ -203,9 +256,23 @@ class TextProcessor:
         }
         if self._tokenizer.segments:
             fields["token_type_ids"] = np.zeros(shape, np.int32)
+        if self._settings.offsets:
+            fields["offsets"] = np.zeros((*shape, 2), np.int32)
         for i, example in enumerate(examples):
             if example is not None:
                 for field, values in example.items():
                     fields[field][i, : len(values)] = values
                 fields["attention_mask"][i, : len(example["input_ids"])] = True
         return fields
+
+
+def _moved(text: str, ranges: Sequence[tuple[int, int]], start: int) -> Int[np.ndarray, "n 2"]:
+    """Ranges of a text that begins at `start`, without the blanks that byte pairs carry."""
+    moved = np.zeros((len(ranges), 2), np.int32)
+    for i, (first, last) in enumerate(ranges):
+        part = text[first:last]
+        bare = part.strip()
+        if bare:
+            begin = start + first + len(part) - len(part.lstrip())
+            moved[i] = begin, begin + len(bare)
+    return moved

@@ -42,6 +42,13 @@ class Texts(Text):
                 where="texts modality",
                 fix="0 or more each, 1 together at the most",
             )
+        if self.offsets and self.also:
+            raise ConfigError(
+                106,
+                "offsets are asked for, but training draws texts of other columns",
+                where="texts modality",
+                fix="give a modality of kind text, whose characters are those of one cell",
+            )
         if self.together < 1:
             raise ConfigError(
                 106, f"together = {self.together}", where="texts modality", fix="1 or more"
