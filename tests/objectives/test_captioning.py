@@ -18,6 +18,12 @@ from mmjax.core.errors import ConfigError
 from mmjax.core.registry import Spec
 from mmjax.core.types import Batch
 from mmjax.models.pretraining import JointProjections, Pretraining
+from mmjax.parallel.mesh import MeshConfig, make_mesh
+from mmjax.parallel.sharding import put_batch
+from mmjax.train.config import OptimizerConfig
+from mmjax.train.optim import make_optimizer, make_schedule
+from mmjax.train.state import plan_state
+from mmjax.train.step import make_step
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "captioning.npz")
 BLOCKS = {"width": 8, "depth": 1, "heads": 2, "mlp_dim": 12}
@@ -237,3 +243,29 @@ def test_a_tied_head_has_the_words_of_the_text_encoder():
     narrow = coca(tied=True, width=4)
     with pytest.raises(ConfigError, match="width 4 tied to a table of width 8"):
         reference.shapes(narrow, batch, train=False)
+
+
+def one_step(accumulate, mesh_config):
+    """CoCa's parameters after a step of plain gradient descent on eight rows, and its values."""
+    config = OptimizerConfig(
+        name="sgd", momentum=0.0, learning_rate=1.0, weight_decay=0.0, max_grad_norm=None
+    )
+    schedule = make_schedule(config, 10, 0)
+    optimizer = make_optimizer(config, schedule)
+    batch = jax.tree.map(lambda x: np.concatenate([x, x[::-1]]), golden_batch())
+    batch = batch.replace(row=np.arange(8, dtype=np.int32))
+    devices = jax.devices() if mesh_config.data > 1 else jax.devices()[:1]
+    mesh = make_mesh(mesh_config, devices)
+    plan = plan_state(coca(), optimizer, batch, mesh, seed=0, ema=False)
+    step = make_step(coca(), optimizer, schedule, mesh, plan.shardings, accumulate=accumulate)
+    state, values = jax.device_get(step(plan.make(), put_batch(batch, mesh)))
+    return state.params, values
+
+
+@pytest.mark.slow
+def test_coca_in_micro_batches_on_a_mesh_makes_the_step_of_the_whole_batch():
+    ours, found = one_step(2, MeshConfig(2, 2, 2))
+    whole, values = one_step(1, MeshConfig(1, 1, 1))
+    assert float(found["loss"]) == pytest.approx(float(values["loss"]), rel=1e-6)
+    near = 1e-6 * float(values["grad_norm"])
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=near), ours, whole)
