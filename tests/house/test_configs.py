@@ -12,6 +12,7 @@ import os
 
 import numpy as np
 import pytest
+from config_data import MAKERS
 from config_pairs import PAIRS
 from package_files import ROOT
 
@@ -67,7 +68,7 @@ def test_config_means_what_it_meant(path):
     ids=lambda path: path.stem,
 )
 def test_config_trains_two_steps(path, tmp_path):
-    make = PAIRS.get(path.stem, lambda _: [])
+    make = {**MAKERS, **PAIRS}.get(path.stem, lambda _: [])
     config = config_lib.override(config_lib.load(path), [*make(tmp_path), *SHRUNKEN])
     try:
         folder = fit(config, tmp_path / path.stem)
