@@ -48,6 +48,17 @@ def double(tree: Any) -> Any:
     return jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), tree)
 
 
+def gradient(function: Any, x: np.ndarray, step: float = 1e-6) -> np.ndarray:
+    """Central differences of a function of an array, in float64."""
+    x = np.asarray(x, np.float64)
+    found = np.zeros_like(x)
+    for at in np.ndindex(x.shape):
+        moved = np.zeros_like(x)
+        moved[at] = step
+        found[at] = (function(x + moved) - function(x - moved)) / (2 * step)
+    return found
+
+
 def gelu(x: np.ndarray) -> np.ndarray:
     return 0.5 * x * (1.0 + _erf(x / math.sqrt(2.0)))
 

@@ -14,8 +14,9 @@ outputs by the same `output`. For that, a task says what its outputs are (`outpu
 same form and the `log_prior` of its classes.
 
 Off the device a task offers `compute(sums)`, the metrics of summed `TaskOutput.metrics` (a subclass
-writes `compute_own`), `evaluate(predictions, targets)`, the metrics that need every row, and
-`decode(predictions, texts)`, one JSON-able dictionary a row.
+writes `compute_own`), `evaluate(predictions, targets)`, the metrics that need every row,
+`decode(predictions, texts)`, one JSON-able dictionary a row, and `tune(predictions, targets)`, what
+is chosen on the validation rows once a run is trained, such as thresholds.
 
 To add one: a file with the module, and a line below.
 """
@@ -26,7 +27,15 @@ from typing import Annotated, Any
 
 from mmjax.core.registry import Registry, Spec
 
-registry = Registry("task", {"classification": "mmjax.tasks.classification:Classification"})
+registry = Registry(
+    "task",
+    {
+        "classification": "mmjax.tasks.classification:Classification",
+        "multi_label": "mmjax.tasks.multi_label:MultiLabel",
+        "ordinal": "mmjax.tasks.ordinal:Ordinal",
+        "regression": "mmjax.tasks.regression:Regression",
+    },
+)
 
 TaskSpec = Annotated[Spec, registry]
 

@@ -74,6 +74,14 @@ class Task(nn.Module, abc.ABC, kw_only=True):
         `texts` are the rows' own texts by modality, for a task whose answers are parts of them.
         """
 
+    def tune(
+        self, predictions: Mapping[str, np.ndarray], targets: Mapping[str, np.ndarray]
+    ) -> dict[str, Any]:
+        """What is chosen on validation rows after training: facts, as JSON values, that the task is
+        built with from then on. Their predictions are those of the very rows, on the host.
+        """
+        return {}
+
     def compute(self, sums: Mapping[str, Any]) -> dict[str, float]:
         """The metrics of sums, and the headline of those that a head of its own made.
 

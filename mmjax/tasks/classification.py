@@ -1,4 +1,4 @@
-"""Single-label classification."""
+"""Single-label classification, of two classes or more."""
 
 from __future__ import annotations
 
@@ -13,22 +13,26 @@ from flax import linen as nn
 from mmjax.core.errors import ConfigError
 from mmjax.core.registry import fact
 from mmjax.core.types import Batch, Fused, TaskOutput
-from mmjax.core.typing import Array, Dtype, Float, Int
+from mmjax.core.typing import Array, Float
 from mmjax.metrics.single_label import classification
 from mmjax.metrics.sums import classification_from_sums, classification_sums
-from mmjax.nn.dense import dense
-from mmjax.tasks.base import OutputKind, Task, scalars
+from mmjax.tasks.base import OutputKind, scalars
+from mmjax.tasks.heads import PooledTask, pooled_head
+from mmjax.tasks.losses import balanced_weights, cross_entropy, effective_weights, require
+
+ClassWeights = Literal["none", "balanced", "effective"] | tuple[float, ...]
 
 
 def class_weights(
-    scheme: Literal["none", "balanced"] | tuple[float, ...], counts: tuple[int, ...]
+    scheme: ClassWeights, counts: tuple[int, ...], *, beta: float = 0.999
 ) -> np.ndarray:
-    """One weight a class. "balanced" is n / (classes x count), as scikit-learn's."""
+    """One weight a class: given ones, or by how many training rows each class has."""
     if scheme == "none":
         return np.ones(len(counts), np.float32)
     if scheme == "balanced":
-        present = np.maximum(np.asarray(counts, np.float64), 1.0)
-        return (present.sum() / (len(counts) * present)).astype(np.float32)
+        return balanced_weights(counts).astype(np.float32)
+    if scheme == "effective":
+        return effective_weights(counts, beta).astype(np.float32)
     if len(scheme) != len(counts):
         raise ConfigError(
             109,
@@ -39,40 +43,31 @@ def class_weights(
     return np.asarray(scheme, np.float32)
 
 
-def cross_entropy(
-    logits: Float[Array, "b v"], labels: Int[Array, "b"], *, label_smoothing: float
-) -> Float[Array, "b"]:
-    """Cross-entropy in float32; smoothing mixes in the uniform one (Szegedy et al. 2016)."""
-    log_p = jax.nn.log_softmax(logits.astype(jnp.float32))
-    chosen = jnp.take_along_axis(log_p, labels[:, None], axis=-1)[:, 0]
-    return -(1.0 - label_smoothing) * chosen - label_smoothing * log_p.mean(axis=-1)
+class Classification(PooledTask, kw_only=True):
+    """One label of `num_labels`.
 
-
-class Classification(Task, kw_only=True):
-    """One label of `num_labels`: dropout and a dense layer on `Fused.pooled`.
-
-    The loss is the mean cross-entropy under the class weights. Predictions are `probabilities`
-    `[b num_labels]`, float32.
+    The loss is the mean cross-entropy, or focal loss of `gamma`, under the class weights:
+    "balanced" ones, or by the "effective" number of rows at `beta` (Cui et al. 2019). Predictions
+    are `probabilities` `[b num_labels]`, float32. Of two classes, the second is the one that
+    precision, recall and average precision are told of.
     """
 
     target: str = "label"
+    loss: Literal["cross_entropy", "focal"] = "cross_entropy"
+    gamma: float = 2.0
     label_smoothing: float = 0.0
-    class_weights: Literal["none", "balanced"] | tuple[float, ...] = "none"
-    dropout: float = 0.0
+    class_weights: ClassWeights = "none"
+    beta: float = 0.999
     num_labels: int = fact()
     label_names: tuple[str, ...] = fact(())
     label_counts: tuple[int, ...] = fact(())
-    dtype: Dtype = fact(jnp.float32)
-    param_dtype: Dtype = fact(jnp.float32)
 
     outputs_are: ClassVar[OutputKind | None] = "classes"
     headline: ClassVar[tuple[str, ...]] = ("accuracy", "macro_f1")
 
     @nn.compact
     def head_outputs(self, fused: Fused, *, train: bool) -> Float[Array, "b v"]:
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        pooled = nn.Dropout(self.dropout, deterministic=not train)(fused.pooled)
-        return dense(self.num_labels, ("embed", "labels"), name="head", **types)(pooled)
+        return pooled_head(self, fused, self.num_labels, train=train)
 
     def output(self, outputs: Float[Array, "b v"], batch: Batch) -> TaskOutput:
         """Loss, sums and predictions of logits, wherever they came from."""
@@ -85,8 +80,11 @@ class Classification(Task, kw_only=True):
         rows = jnp.asarray(batch.row_mask).astype(jnp.float32)
         labels = jnp.where(rows > 0, labels, 0)
         counts = self.label_counts or (1,) * self.num_labels
-        weights = rows * jnp.asarray(class_weights(self.class_weights, counts))[labels]
-        losses = cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+        of_class = class_weights(self.class_weights, counts, beta=self.beta)
+        weights = rows * jnp.asarray(of_class)[labels]
+        require("gamma", self.gamma >= 0, self.gamma, "0 or more")
+        gamma = self.gamma if self.loss == "focal" else 0.0
+        losses = cross_entropy(logits, labels, label_smoothing=self.label_smoothing, gamma=gamma)
         weight = weights.sum()
         loss = jnp.sum(losses * weights) / jnp.maximum(weight, 1e-9)
         sums = classification_sums(logits, labels, rows)

@@ -36,23 +36,6 @@ def output_of(task, batch=None, logits=LOGITS):
     return jax.jit(lambda logits, batch: task.output(logits, batch))(jnp.asarray(logits), batch)
 
 
-@pytest.mark.parametrize("name", sorted(tasks.registry))
-def test_every_registered_task_runs_through_its_head(name):
-    facts = {"num_labels": 3, "dtype": jnp.bfloat16}
-    task = tasks.registry.build(name, facts=facts)
-    fused = Fused(jnp.ones((ROWS, 2, 4)), jnp.ones((ROWS, 2), bool), jnp.ones((ROWS, 4)), {})
-    output, _ = jax.eval_shape(
-        lambda: task.init_with_output(jax.random.key(0), fused, make_batch(), train=False)
-    )
-    assert output.loss.shape == output.weight.shape == ()
-    assert output.loss.dtype == jnp.float32
-    assert all(value.shape[0] == ROWS for value in output.predictions.values())
-    assert all(value.dtype == jnp.float32 for value in output.metrics.values())
-    assert set(task.headline) <= set(
-        task.compute(jax.tree.map(lambda s: np.ones(s.shape), output.metrics))
-    )
-
-
 def test_the_head_is_a_dense_layer():
     task = build()
     pooled = jnp.asarray(RNG.standard_normal((ROWS, 4)), jnp.float32)
@@ -79,6 +62,56 @@ def test_loss_agrees_with_scikit_learn(scheme):
     expected = log_loss(labels, reference.softmax(logits), sample_weight=weights)
     assert float(output.loss) == pytest.approx(expected, rel=1e-6)
     assert float(output.weight) == pytest.approx(weights.sum(), rel=1e-6)
+
+
+def test_weights_by_effective_numbers():
+    """Cui et al. 2019, equation 3, brought to a sum of the number of classes."""
+    logits, labels = KEPT
+    beta = 0.9
+    weights = np.array([(1 - beta) / (1 - beta**count) for count in COUNTS])
+    weights = 3 * weights / weights.sum()
+    output = output_of(build(class_weights="effective", beta=beta))
+    expected = log_loss(labels, reference.softmax(logits), sample_weight=weights[labels])
+    assert float(output.loss) == pytest.approx(expected, rel=1e-6)
+    with pytest.raises(ConfigError, match="beta = 1"):
+        output_of(build(class_weights="effective", beta=1.0))
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_focal_loss_and_its_gradient(smoothing):
+    """Lin et al. 2017, equation 4, for each class; the gradient by differences in float64."""
+    logits, labels = KEPT
+    wanted = (1 - smoothing) * np.eye(3)[labels] + smoothing / 3
+
+    def focal(logits):
+        p = reference.softmax(logits)
+        return -(wanted * (1 - p) ** 1.5 * np.log(p)).sum(1).mean()
+
+    task = build(loss="focal", gamma=1.5, label_smoothing=smoothing)
+    loss, grads = jax.jit(
+        jax.value_and_grad(lambda logits: task.output(logits, make_batch()).loss)
+    )(jnp.asarray(LOGITS))
+    assert float(loss) == pytest.approx(focal(logits), rel=1e-6)
+    np.testing.assert_allclose(
+        np.asarray(grads)[MASK], reference.gradient(focal, logits), atol=1e-7
+    )
+    assert np.isfinite(float(output_of(task, logits=[[200.0, -200.0, 0.0]] * ROWS).loss))
+    with pytest.raises(ConfigError, match="gamma = -1"):
+        output_of(build(loss="focal", gamma=-1.0))
+
+
+def test_a_hidden_layer_makes_the_head_an_mlp():
+    task = build(hidden=5, activation="relu")
+    pooled = jnp.asarray(RNG.standard_normal((ROWS, 4)), jnp.float32)
+    fused = Fused(pooled[:, None], jnp.ones((ROWS, 1), bool), pooled, {"text": (0, 1)})
+    variables = reference.random_variables(task, fused, make_batch(), train=False)
+    output = jax.jit(lambda: task.apply(variables, fused, make_batch(), train=False))()
+    params = reference.double(variables["params"])
+    inner = np.maximum(reference.dense(params["hidden"], np.float64(pooled)), 0)
+    logits = reference.dense(params["head"], inner)
+    np.testing.assert_allclose(
+        output.predictions["probabilities"], reference.softmax(logits), atol=1e-6
+    )
 
 
 def test_label_smoothing_mixes_in_the_uniform_distribution():
