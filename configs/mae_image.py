@@ -5,7 +5,7 @@
 
 Of the 64 patches of a drawing the encoder sees 16; the mean of its tokens is what is probed.
 
-Seed 0 took 5.4 minutes of CPU time, compilation and tests included; wall time on a free machine is
+Seed 0 took 5.4 minutes of CPU time, compilation and evaluation included; wall time on a free machine is
 not measured. On the test rows, concepts that training never saw, the loss was 0.612. For the nine
 groups, of which the largest is a fifth of the rows:
 
