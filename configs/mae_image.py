@@ -5,9 +5,9 @@
 
 Of the 64 patches of a drawing the encoder sees 16; the mean of its tokens is what is probed.
 
-Seed 0 took 5.4 minutes of CPU time, compilation and evaluation included; wall time on a free machine is
-not measured. On the test rows, concepts that training never saw, the loss was 0.612. For the nine
-groups, of which the largest is a fifth of the rows:
+Seed 0 took 5.4 minutes of CPU time, compilation and evaluation included; wall time on a free
+machine is not measured. On the test rows, concepts that training never saw, the loss was 0.612. For
+the nine groups, of which the largest is a fifth of the rows:
 
     accuracy on 389 test rows     linear probe   20 nearest neighbours
     after these 30 epochs             0.576              0.491
