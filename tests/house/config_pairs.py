@@ -86,7 +86,7 @@ PAIRS: dict[str, Callable[[Path], list[str]]] = {
     "clip_vit_b16": pairs(shard, *PATCHES, "model.encoders.text.end_id=3"),
     "siglip_base": pairs(manifest, *PATCHES),
     "coca_base": pairs(
-        shard,
+        manifest,
         *sized("model.encoders.image.encode_with"),
         "model.encoders.image.encode_with.patch=8",
         "model.encoders.image.queries=3",
