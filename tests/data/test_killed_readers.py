@@ -13,7 +13,7 @@ from tar_files import samples, write_tar
 from mmjax.core.registry import Spec
 from mmjax.data.shard_writers import Layout, new_shard
 
-STEPS, KILLS = 40, 4
+STEPS, KILLS = 24, 3
 
 
 def test_killed_readers_go_on_with_the_same_batches(tmp_path, monkeypatch):
