@@ -86,7 +86,7 @@ def make_gradients(
         def one(carry: Any, inputs: tuple[Array, Batch]):
             collections, grads, loss, weight, sums = carry
             index, part = inputs
-            rngs = rng.streams(jax.random.fold_in(key, index), state.step)
+            rngs = micro_streams(key, state.step, index)
             (_, (output, collections)), new = grad(state.params, collections, state, part, rngs)
             grads = jax.tree.map(lambda a, g: a + g * output.weight, grads, new)
             sums = jax.tree.map(jnp.add, sums, output.metrics)
@@ -111,9 +111,7 @@ def make_gradients(
         rngs = rng.streams(key, state.step)
 
         def encode(params: Any, index: Array, part: Batch) -> Any:
-            own = rng.streams(jax.random.fold_in(key, index), state.step)
-            # What is hidden from a row does not depend on how the batch is split.
-            given = {**own, "mask": rngs["mask"]}
+            given = micro_streams(key, state.step, index)
             found = variables(params, state.collections, state)
             return module.apply(found, part, train=True, rngs=given, method="encode")
 
@@ -166,6 +164,15 @@ def make_gradients(
     if accumulate == 1:
         return whole
     return cached if getattr(module, "batch_coupled", False) else added
+
+
+def micro_streams(key: Array, step: Array, index: Array) -> dict[str, Array]:
+    """The random streams of one micro-batch.
+
+    What is hidden from a row does not depend on how the batch is split; what is dropped out does.
+    """
+    own = rng.streams(jax.random.fold_in(key, index), step)
+    return {**own, "mask": rng.streams(key, step)["mask"]}
 
 
 def _uses_momentum(module: nn.Module) -> bool:

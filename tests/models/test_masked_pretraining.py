@@ -74,7 +74,7 @@ def test_the_forward_costs_a_fraction_of_a_whole_one():
     assert 17 / 65 < ours / whole < 0.45
 
 
-def one_step(mesh_config):
+def one_step(mesh_config, accumulate=1):
     """The state after a step of plain gradient descent, and what the step returned."""
     many = mesh_config != MeshConfig(1, 1, 1)
     mesh = make_mesh(mesh_config, jax.devices() if many else jax.devices()[:1])
@@ -83,15 +83,17 @@ def one_step(mesh_config):
     optimizer = make_optimizer(config, schedule)
     module = pictures_module()
     plan = plan_state(module, optimizer, PICTURES, mesh, seed=0, ema=False)
-    step = make_step(module, optimizer, schedule, mesh, plan.shardings, total_steps=10)
+    step = make_step(
+        module, optimizer, schedule, mesh, plan.shardings, total_steps=10, accumulate=accumulate
+    )
     state, values = step(plan.make(), put_batch(PICTURES, mesh))
     return jax.device_get((state.params, values))
 
 
-def test_a_mesh_gives_the_step_of_one_device():
+def test_a_mesh_and_micro_batches_give_the_step_of_one_device():
     """Each row hides the same patches wherever it is."""
     whole, values = one_step(MeshConfig(1, 1, 1))
-    parts, others = one_step(MeshConfig(2, 2, 2))
+    parts, others = one_step(MeshConfig(2, 2, 2), accumulate=2)
     assert float(others["loss"]) == pytest.approx(float(values["loss"]), rel=1e-6)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-6), parts, whole)
     assert float(values["sums"]["masked/count"]) == (ROWS - 2) * 12
