@@ -13,6 +13,7 @@ sources = Registry(
     {
         "csv": "mmjax.data.sources.csv:Csv",
         "jsonl": "mmjax.data.sources.jsonl:JsonLines",
+        "conll": "mmjax.data.sources.conll:Conll",
         "parquet": "mmjax.data.sources.parquet:Parquet",
         "frame": "mmjax.data.sources.frame:Frame",
         "webdataset": "mmjax.data.sources.webdataset:WebDataset",
@@ -39,6 +40,14 @@ modalities = Registry(
     },
 )
 
+_KINDS = {"texts": "text"}
+
+
+def kind_of(modality: Spec) -> str:
+    """What a modality is made of: of "texts", text."""
+    return _KINDS.get(modality.name, modality.name)
+
+
 targets = Registry(
     "target",
     {
@@ -47,6 +56,7 @@ targets = Registry(
         "number": "mmjax.data.targets.number:Number",
         "vector": "mmjax.data.targets.vector:Vector",
         "same": "mmjax.data.targets.same:Same",
+        "spans": "mmjax.data.targets.spans:Spans",
     },
 )
 
