@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import shlex
 import tempfile
 import time
 from collections.abc import Sequence
@@ -182,10 +183,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     quickstart = config_lib.override(
         config_lib.load(ROOT / "configs" / "quickstart.py"), args.settings
     )
-    asked = [*args.settings, *(["--share", args.share] if args.share != 0.1 else [])]
+    asked = [*args.settings, "--pretrain", args.pretrain, "--share", args.share]
+    asked += ["--steps", args.steps, "--seeds", *args.seeds]
+    if args.pretrain_settings:
+        asked += ["--pretrain-settings", *args.pretrain_settings]
     result: dict[str, Any] = {
         **about(),
-        "command": " ".join(map(str, ["python -m benchmarks.finetune_emoji", *asked])),
+        "command": f"python -m benchmarks.finetune_emoji {shlex.join(map(str, asked))}",
         "pretrain": str(args.pretrain),
         "pretrain_settings": args.pretrain_settings,
         "config_hashes": [json_hash(config_lib.to_json(c)) for c in (pretraining, quickstart)],
