@@ -20,6 +20,7 @@ from mmjax.nn.attention import causal_mask
 from mmjax.nn.dense import Activation, dense, embedding
 from mmjax.nn.lm_block import Layer, LMBlock, Parallel, Places
 from mmjax.nn.norms import layer_norm
+from mmjax.nn.packing import packed_mask
 from mmjax.nn.pooling import last_valid
 from mmjax.nn.positions import sinusoids
 from mmjax.nn.rotary import rotary_angles, rotary_frequencies
@@ -91,6 +92,7 @@ class CausalSettings(TransformerEncoder, kw_only=True):
         token_type_ids: Int[ArrayLike, "b n"] | None = None,
         position_ids: Int[ArrayLike, "#b n"] | None = None,
         context: Tokens | None = None,
+        segment_ids: Int[ArrayLike, "b n"] | None = None,
         *,
         train: bool,
     ) -> Float[Array, "b n d"]:
@@ -139,6 +141,9 @@ class CausalSettings(TransformerEncoder, kw_only=True):
             values = layer_norm(name="embeddings_norm", eps=self.eps, **self.types())(values)
         values = nn.Dropout(self.embeddings_dropout, deterministic=not train)(values)
         places = self._places(mask, position_ids)
+        if segment_ids is not None:
+            seen = places.mask & packed_mask(segment_ids)
+            places = dataclasses.replace(places, mask=seen)
         if context is not None:
             places = dataclasses.replace(places, context=context.values, context_mask=context.mask)
         values = self._stack()(values, places, layerwise=(self._layers(),), train=train)
@@ -196,7 +201,10 @@ class CausalSettings(TransformerEncoder, kw_only=True):
 
 
 class CausalEncoder(CausalSettings, kw_only=True):
-    """A language model without its head; `pooled` is the last valid token."""
+    """A language model without its head; `pooled` is the last valid token.
+
+    With `segment_ids`, a row holds several texts, none of which sees another (`nn.packing`).
+    """
 
     @nn.compact
     def __call__(
@@ -205,11 +213,20 @@ class CausalEncoder(CausalSettings, kw_only=True):
         attention_mask: Bool[ArrayLike, "b n"] | Int[ArrayLike, "b n"] | None = None,
         token_type_ids: Int[ArrayLike, "b n"] | None = None,
         position_ids: Int[ArrayLike, "#b n"] | None = None,
+        segment_ids: Int[ArrayLike, "b n"] | None = None,
         *,
         train: bool,
     ) -> Tokens:
         mask = valid(attention_mask, input_ids)
-        values = self.run(self.words(), input_ids, mask, token_type_ids, position_ids, train=train)
+        values = self.run(
+            self.words(),
+            input_ids,
+            mask,
+            token_type_ids,
+            position_ids,
+            segment_ids=segment_ids,
+            train=train,
+        )
         return Tokens(values, mask, last_valid(values, mask))
 
 

@@ -14,6 +14,7 @@ from mmjax.core.typing import Array, ArrayLike, Bool, Float, Int
 from mmjax.encoders.base import TransformerEncoder
 from mmjax.nn.dense import dense, embedding
 from mmjax.nn.norms import layer_norm
+from mmjax.nn.packing import packed_mask
 from mmjax.nn.pooling import masked_mean
 from mmjax.nn.transformer import Norm
 
@@ -30,8 +31,8 @@ class TextTransformer(TransformerEncoder, kw_only=True):
     Word vectors are multiplied by `words_scale`. With an `embedding_width`, embeddings of that
     width are projected to `width` (ELECTRA). `embeddings_norm=None` means where `norm` is "post".
     `pooling="cls"` is BERT's pooler (tanh of a dense layer on the first token), `"mean"` the masked
-    mean. More tokens than `longest` (or `max_length`, as far as there are positions) raise
-    ConfigError.
+    mean. With `segment_ids`, a row holds several texts, none of which sees another (`nn.packing`).
+    More tokens than `longest` (or `max_length`, as far as there are positions) raise ConfigError.
     """
 
     vocab_size: int = fact()
@@ -56,6 +57,7 @@ class TextTransformer(TransformerEncoder, kw_only=True):
         token_type_ids: Int[ArrayLike, "b n"] | None = None,
         position_ids: Int[ArrayLike, "b n"] | None = None,
         task_type_ids: Int[ArrayLike, "b n"] | None = None,
+        segment_ids: Int[ArrayLike, "b n"] | None = None,
         *,
         train: bool,
     ) -> Tokens:
@@ -91,14 +93,28 @@ class TextTransformer(TransformerEncoder, kw_only=True):
         values = nn.Dropout(self.dropout, deterministic=not train)(values)
         if self.embedding_width is not None:
             values = dense(self.width, ("embed", "joined"), name="projection", **types)(values)
-        values = self.blocks(values, mask, train=train)
+        seen = mask if segment_ids is None else self._packed(segment_ids)
+        values = self.blocks(values, seen, train=train)
         if self.pooling == "mean":
             return Tokens(values, mask, masked_mean(values, mask))
         first = dense(self.width, ("embed", "joined"), name="pooler", **types)(values[:, 0])
         return Tokens(values, mask, jnp.tanh(first))
 
+    def _packed(self, segment_ids: Int[ArrayLike, "b n"]) -> Bool[Array, "b 1 n n"]:
+        if type(self).blocks is not TextTransformer.blocks:
+            raise ConfigError(
+                109,
+                f"{type(self).__name__} does not keep the texts of a packed row apart",
+                fix="use 'text_transformer' or 'causal_encoder', or a row for each text",
+            )
+        return packed_mask(segment_ids)
+
     def blocks(
-        self, values: Float[Array, "b n d"], mask: Bool[Array, "b n"], *, train: bool
+        self,
+        values: Float[Array, "b n d"],
+        mask: Bool[Array, "b n"] | Bool[Array, "#b #k #n n"],
+        *,
+        train: bool,
     ) -> Float[Array, "b n d"]:
         """Embeddings through the blocks; called in a compact method."""
         return self.transformer()(values, mask, train=train)

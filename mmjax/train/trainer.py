@@ -104,7 +104,7 @@ class Trainer:
         if isinstance(module, Pretraining):
             module = module.clone(batch_size=data.batch_size)
             require_objectives_work(module, config)
-        periods = Periods.of(config, len(dataset.rows("train")))
+        periods = Periods.of(config, dataset.epoch_examples("train"))
         schedule = make_schedule(config.optimizer, periods.total, periods.warmup)
         optimizer = make_optimizer(config.optimizer, schedule)
         plan = plan_state(
