@@ -2,7 +2,7 @@
 
 - Host functions take NumPy arrays and return a flat `{name: float}` in float64: `classification`,
   `multi_label`, `ordinal`, `regression` (and `quantile_regression`), `retrieval` (and
-  `retrieval_of_embeddings`), `ranking`, and `unigram`, a baseline.
+  `retrieval_of_embeddings`), `ranking`, `entities`, and `unigram`, a baseline.
 - `sums`, `label_sums` and `number_sums` hold their counterparts for use inside jit: sums over the
   rows of a batch, which add up over batches and hosts, and a host function that divides them once.
 - `mean_and_spread` and `bootstrap_interval` say how far a number can be trusted.
@@ -13,6 +13,7 @@ the names of a run's metrics do not depend on its data.
 
 from mmjax.metrics.calibration import calibration_bins, expected_calibration_error
 from mmjax.metrics.confusion import confusion_matrix
+from mmjax.metrics.entities import entities
 from mmjax.metrics.language import unigram
 from mmjax.metrics.multi_label import multi_label
 from mmjax.metrics.ordinal import ordinal
@@ -32,6 +33,7 @@ __all__ = [
     "calibration_bins",
     "classification",
     "confusion_matrix",
+    "entities",
     "expected_calibration_error",
     "mean_and_spread",
     "multi_label",
