@@ -9,16 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
-from mmjax.api import retrieving, showing
+from mmjax.api import answers, retrieving
 from mmjax.api.run import Run
 from mmjax.checkpoint.manifest import library_versions
 from mmjax.core import config as config_lib
 from mmjax.core.files import read_json
 from mmjax.data.dataset import Dataset
-from mmjax.metrics import bootstrap_interval, calibration_bins
-from mmjax.report import Example, ReportContents, choose_examples, write_report
+from mmjax.report import ReportContents, write_report
 from mmjax.train.config import Config
 from mmjax.train.evaluate import Evaluation
 from mmjax.writers import read_records
@@ -76,26 +74,15 @@ def write_run_report(
     folder = folder or run.folder.path
     if run.config.objectives:
         return write_report(folder, _of_pretraining(run, evaluation, dataset, split))
-    names = tuple(run.facts["targets"][_target(run)].get("label_names", ()))
     title = title_of(run.config)
     evaluations = {**others, title: evaluation}
-    target = _target(run)
-    intervals = {}
-    for name, one in evaluations.items():
-        hits = one.predictions["probabilities"].argmax(axis=1) == one.targets[target]
-        intervals[name] = bootstrap_interval(hits)
-    probabilities, labels = evaluation.predictions["probabilities"], evaluation.targets[target]
     contents = ReportContents(
         **_about(run, split),
         results={name: one.metrics for name, one in evaluations.items()},
         model=title,
-        rows=len(labels),
-        intervals=intervals,
+        rows=len(evaluation.rows),
         usage=usage(run),
-        label_names=names,
-        confusion=np.asarray(evaluation.sums["confusion"]),
-        calibration=calibration_bins(probabilities, labels),
-        examples=examples(run, evaluation, dataset),
+        **answers.page(run, evaluation, dataset, evaluations),
     )
     return write_report(folder, contents)
 
@@ -134,32 +121,3 @@ def _of_pretraining(
         ways=ways,
         queries=retrieving.queries(run, evaluation, dataset),
     )
-
-
-def examples(run: Run, evaluation: Evaluation, dataset: Dataset) -> list[Example]:
-    """Rows to look at: sure mistakes, and right ones drawn at random."""
-    target = _target(run)
-    names = run.facts["targets"][target]["label_names"]
-    probabilities, labels = evaluation.predictions["probabilities"], evaluation.targets[target]
-    shown = []
-    for index in choose_examples(probabilities, labels):
-        row, chances = int(evaluation.rows[index]), probabilities[index]
-        fields, images = showing.inputs(run, dataset, row)
-        order = np.argsort(-chances)[:3]
-        shown.append(
-            Example(
-                row=row,
-                id=str(dataset.ids([row])[0]),
-                prediction=names[order[0]],
-                probability=float(chances[order[0]]),
-                label=names[labels[index]],
-                fields=fields,
-                images=images,
-                top=[(names[i], float(chances[i])) for i in order],
-            )
-        )
-    return shown
-
-
-def _target(run: Run) -> str:
-    return getattr(run.module.task, "target")  # noqa: B009

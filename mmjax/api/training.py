@@ -12,6 +12,7 @@ from typing import Any
 from mmjax.api.evaluating import ALONE, baselines, strict
 from mmjax.api.reporting import title_of, write_run_report
 from mmjax.api.run import Run
+from mmjax.api.tuning import tuned
 from mmjax.checkpoint.run_folder import RunFolder
 from mmjax.core.errors import CheckpointError, ConfigError
 from mmjax.core.files import write_json
@@ -127,7 +128,11 @@ def _measure(run: Run, frame: Any) -> tuple[Evaluation, str, Any]:
     frame = frame if source.name == "frame" else None
     dataset = run.dataset(frame, root=source.options.get("root"), labels=True)
     held_out = [s for s in ("validation", "test") if len(dataset.splits.get(s, ()))]
-    found = {split: run.evaluate_dataset(dataset, split) for split in held_out or ["train"]}
+    found: dict[str, Evaluation] = {}
+    for split in held_out or ["train"]:
+        found[split] = run.evaluate_dataset(dataset, split)
+        if split == "validation" and not run.config.objectives:
+            found[split] = tuned(run, found[split])
     write_json(
         run.folder.path / "metrics.json", {s: strict(one.metrics) for s, one in found.items()}
     )

@@ -38,6 +38,10 @@ class RunFolder:
         return self.path / "facts.json"
 
     @property
+    def tuned(self) -> Path:
+        return self.path / "tuned.json"
+
+    @property
     def processors(self) -> Path:
         return self.path / "processors"
 
@@ -104,7 +108,15 @@ class RunFolder:
         write_json(self.facts, facts)
 
     def read_facts(self) -> Any:
-        return self._read(self.facts)
+        """What the data gave, and what the task chose after training."""
+        facts = self._read(self.facts)
+        for target, chosen in (self._read(self.tuned) if self.tuned.is_file() else {}).items():
+            facts["targets"][target] = {**facts["targets"][target], **chosen}
+        return facts
+
+    def write_tuned(self, target: str, facts: Mapping[str, Any]) -> None:
+        """What a task chose on the validation rows: facts of its target, JSON values."""
+        write_json(self.tuned, {target: facts})
 
     def config_hash(self) -> str:
         """The xxh3-128 of the config's values; spelling and key order do not matter."""

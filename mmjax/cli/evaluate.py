@@ -33,7 +33,8 @@ def run(args: argparse.Namespace) -> int:
         summary.objectives(found, metrics, split)
     else:
         name = found.folder.path.name
-        summary.results({name: metrics}, f"{args.data or 'its own data'}, {split}")
+        headline = found.module.task.headline
+        summary.results({name: metrics}, f"{args.data or 'its own data'}, {split}", headline)
     say(f"metrics  {folder / 'metrics.json'}")
     say(f"report   {folder / 'report.html'}")
     return 0

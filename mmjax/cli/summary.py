@@ -9,20 +9,37 @@ from mmjax.api.run import Run
 from mmjax.api.training import comparison, spread
 from mmjax.writers.console import say, table
 
+_SHOWN = {"macro_f1": "macro-F1", "micro_f1": "micro-F1"}
+_MORE = ("map", "lrap", "subset_accuracy", "ap", "auroc")
+"""What else is told where there are classes or labels."""
+_OF_SEEDS = ("weighted_f1", "map", "spearman", "log_loss", "ece")
+_MOST_CLASSES = 40
+"""A table of more helps nobody; they are in the report."""
+
 
 def _cells(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
-def results(models: Mapping[str, Mapping[str, float]], title: str) -> None:
-    """Accuracy and macro-F1 of each model, then precision / recall / F1 of each class."""
+def results(
+    models: Mapping[str, Mapping[str, float]],
+    title: str,
+    headline: Sequence[str] = ("accuracy", "macro_f1"),
+) -> None:
+    """The headline of each model, then precision / recall / F1 of each class or label.
+
+    Where no class has these, all metrics that are not one class's or target's own.
+    """
     names = list(models)
+    found = models[names[-1]]
+    classes = [k.removeprefix("f1/") for k in found if k.startswith("f1/")]
+    shown = [*headline, *_MORE] if classes else [*headline, *(k for k in found if "/" not in k)]
+    shown = [metric for metric in dict.fromkeys(shown) if metric in found]
     rows = [
-        [shown, *(_cells(models[name].get(metric)) for name in names)]
-        for shown, metric in (("accuracy", "accuracy"), ("macro-F1", "macro_f1"))
+        [_SHOWN.get(metric, metric), *(_cells(models[name].get(metric)) for name in names)]
+        for metric in shown
     ]
-    classes = [k.removeprefix("f1/") for k in models[names[-1]] if k.startswith("f1/")]
-    for one in classes:
+    for one in classes if len(classes) <= _MOST_CLASSES else ():
         cells = [
             " / ".join(_cells(models[n].get(f"{m}/{one}")) for m in ("precision", "recall", "f1"))
             for n in names
@@ -55,7 +72,7 @@ def finished(run: Run) -> None:
         objectives(run, run.metrics[split], split)
         _objectives_used(run, split)
         return
-    results(comparison(run), f"{run.folder.path.name}, {split} rows")
+    results(comparison(run), f"{run.folder.path.name}, {split} rows", run.module.task.headline)
     say(f"run folder  {run.folder.path}")
     say(f"report      {run.folder.report}")
     say(f"plots       {run.folder.path / 'plots'}")
@@ -67,9 +84,10 @@ def finished(run: Run) -> None:
 def seeds(runs: Sequence[Run], workdir: str) -> None:
     """Mean and sample standard deviation of several seeds."""
     summary = spread(runs)
-    metrics = ("accuracy", "macro_f1", "weighted_f1", "log_loss", "ece")
+    metrics = (*runs[0].module.task.headline, *_OF_SEEDS)
+    known = {name for found in summary.values() for name in found}
     rows = []
-    for metric in metrics:
+    for metric in (name for name in dict.fromkeys(metrics) if name in known):
         cells = []
         for model in summary:
             found = summary[model].get(metric)

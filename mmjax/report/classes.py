@@ -11,6 +11,8 @@ _MOST_CELLS = 40
 """Classes up to which the confusion matrix is a table; a page of more cells helps nobody."""
 
 _MOST_PAIRS = 8
+_MORE = {"ap": "Average precision", "auroc": "AUROC", "threshold": "Threshold"}
+"""What labels have besides, that do not exclude each other."""
 
 
 def per_class(contents: ReportContents) -> str:
@@ -20,10 +22,12 @@ def per_class(contents: ReportContents) -> str:
         (n for n in contents.label_names if f"f1/{n}" in contents.metrics),
         key=lambda n: -contents.metrics.get(f"support/{n}", 0),
     )
+    more = [k for k in _MORE if names and f"{k}/{names[0]}" in contents.metrics]
     columns = [
         cell("Class", kind="th"),
         *(cell(title, kind="th", css="n") for title in ("Support", "Precision", "Recall")),
         cell("F1", kind="th", css="bar"),
+        *(cell(_MORE[k], kind="th", css="n") for k in more),
         *(cell(f"F1, {name}", kind="th", css="n") for name in others),
     ]
     rows = []
@@ -38,6 +42,7 @@ def per_class(contents: ReportContents) -> str:
             + cell(float(precision))
             + cell(float(recall))
             + f'<td class="bar"><b>{f1:.3f}</b><i><i style="width:{100 * f1:.1f}%"></i></i></td>'
+            + "".join(cell(contents.metrics.get(f"{k}/{name}")) for k in more)
             + "".join(cell(contents.results[other].get(f"f1/{name}")) for other in others)
         )
     return table(columns, rows, css="classes")

@@ -18,7 +18,7 @@ class Example:
 
     row: int
     prediction: str
-    probability: float
+    probability: float | None = None
     label: str | None = None
     id: str = ""
     fields: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -26,10 +26,14 @@ class Example:
     """uint8 [h w], [h w 3] or [h w 4]; a modality that the row lacks is left out."""
     top: Sequence[tuple[str, float]] = ()
     """The likeliest labels with their probabilities, best first."""
+    labels: Sequence[str] = ()
+    """Those that the row has, where it may have several."""
+    group: str = ""
+    """The heading that it is shown under where answers are not just right or wrong."""
 
     @property
     def correct(self) -> bool | None:
-        return None if self.label is None else self.label == self.prediction
+        return None if self.label is None or self.group else self.label == self.prediction
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +59,7 @@ class ReportContents:
     """Sample standard deviations over seeds, where `results` are means over seeds."""
     baseline: float | None = None
     """The headline metric of the majority class; from `confusion` if None."""
+    baseline_name: str = "majority class"
     run_folder: str = ""
     usage: Sequence[str] = ()
     """Lines that load and use the run."""
@@ -67,6 +72,8 @@ class ReportContents:
     calibration: np.ndarray | None = None
     """[3 bins] as `mmjax.metrics.calibration_bins` returns them."""
     examples: Sequence[Example] = ()
+    numbers: Mapping[str, tuple[np.ndarray, np.ndarray]] = dataclasses.field(default_factory=dict)
+    """What was true and what was predicted, both [n], of each number that is predicted."""
     objectives: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     """Of a pretraining run, what to tell of each objective: settings, and metrics on the split."""
     ways: Sequence[Way] = ()
@@ -90,6 +97,13 @@ class ReportContents:
                 f"confusion has shape {list(np.shape(self.confusion))}",
                 fix=f"expected [{count} {count}] for the {count} label names",
             )
+        for name, (truth, found) in self.numbers.items():
+            if np.ndim(truth) != 1 or np.shape(truth) != np.shape(found):
+                raise DataError(
+                    550,
+                    f"'{name}' has {list(np.shape(truth))} numbers, {list(np.shape(found))} found",
+                    fix="expected [n] of both",
+                )
         for example in self.examples:
             for name, image in example.images.items():
                 _require_picture(image, name, f"example of row {example.row}")

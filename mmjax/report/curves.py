@@ -17,7 +17,10 @@ _OF_OBJECTIVES = {
     "Perplexity": "perplexity",
     "Temperature": "logit_scale",
 }
-_FIRST = ("accuracy", "macro_f1", "balanced_accuracy", "auroc", "weighted_f1", "top5_accuracy")
+_FIRST = (
+    *("accuracy", "macro_f1", "balanced_accuracy", "auroc", "weighted_f1", "top5_accuracy"),
+    *("micro_f1", "map", "r2", "mae", "quadratic_kappa"),
+)
 
 
 @dataclasses.dataclass(frozen=True)

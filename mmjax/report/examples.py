@@ -45,14 +45,18 @@ def data_uri(image: np.ndarray) -> str:
 
 
 def cards(examples: Sequence[Example]) -> str:
-    """Wrong rows, surest first, then right ones, then those without a label."""
-    wrong = sorted((e for e in examples if e.correct is False), key=lambda e: -e.probability)
+    """Wrong rows, surest first, then right ones, then those without a label; groups as given."""
+    wrong = sorted((e for e in examples if e.correct is False), key=lambda e: -(e.probability or 0))
     right = [e for e in examples if e.correct]
-    unknown = [e for e in examples if e.correct is None]
+    unknown = [e for e in examples if e.correct is None and not e.group]
+    groups = {"Wrong": wrong, "Right": right, "Without a label": unknown}
+    for example in examples:
+        if example.group:
+            groups.setdefault(example.group, []).append(example)
     return "".join(
-        f'<h3>{title} <span class="count">{len(chosen)}</span></h3>'
+        f'<h3>{escape(title)} <span class="count">{len(chosen)}</span></h3>'
         f'<div class="cards">{"".join(map(_card, chosen))}</div>'
-        for title, chosen in (("Wrong", wrong), ("Right", right), ("Without a label", unknown))
+        for title, chosen in groups.items()
         if chosen
     )
 
@@ -64,21 +68,26 @@ def _card(example: Example) -> str:
         f'<p class="field" dir="auto"><span>{escape(name)}</span> {escape(shortened(value))}</p>'
         for name, value in example.fields.items()
     )
+    likeliest = list(example.top)
+    if not likeliest and example.probability is not None:
+        likeliest = [(example.prediction, example.probability)]
+    true = {example.label, *example.labels}
     top = "".join(
-        f'<li class="{"is-label" if name == example.label else "other"}">'
+        f'<li class="{"is-label" if name in true else "other"}">'
         f"<span>{escape(name)}</span><b>{probability:.2f}</b>"
         f'<i style="width:{100 * min(max(probability, 0), 1):.1f}%"></i></li>'
-        for name, probability in example.top or [(example.prediction, example.probability)]
+        for name, probability in likeliest
     )
     truth = ""
-    if example.correct is False:
-        truth = f'<p class="truth"><span>true</span> {escape(example.label)}</p>'
+    if example.label is not None and not example.correct:
+        truth = f'<p class="truth"><span>true</span> {escape(shortened(example.label))}</p>'
     identifier = f" · {escape(shortened(example.id))}" if example.id else ""
-    mark = {True: "✓", False: "✗", None: "?"}[example.correct]
+    mark = {True: "✓", False: "✗", None: "" if example.group else "?"}[example.correct]
+    answer = f'<span class="mark">{mark}</span> {escape(shortened(example.prediction))}'
     return (
         f'<article class="card {state}">'
         f'<div class="pictures">{images}</div>{fields}'
-        f'<p class="answer"><span class="mark">{mark}</span> {escape(example.prediction)}</p>'
+        f'<p class="answer">{answer}</p>'
         f'{truth}<ol class="top">{top}</ol>'
         f'<p class="row">row {example.row}{identifier}</p></article>'
     )

@@ -47,6 +47,7 @@ Draw = Callable[[Axes, Colours], None]
 
 
 _ACROSS = 4
+_MOST_DOTS = 2000
 
 
 def png(draws: Sequence[Draw], size: tuple[float, float]) -> bytes:
@@ -195,5 +196,23 @@ def class_scores(names: Sequence[str], scores: Sequence[float]) -> Draw:
         _names(axes, "y", range(len(order)), [names[i] for i in order])
         axes.grid(axis="y", visible=False)
         axes.set(xlim=(0, 1), xlabel="F1")
+
+    return draw
+
+
+def scatter(name: str, truth: np.ndarray, found: np.ndarray) -> Draw:
+    """Predicted against true numbers; of very many rows some, evenly spaced."""
+    step = max(1, len(truth) // _MOST_DOTS)
+    truth, found = truth[::step], found[::step]
+    low, high = min(truth.min(), found.min()), max(truth.max(), found.max())
+    margin = 0.04 * (high - low) or 1.0
+    limits = (low - margin, high + margin)
+
+    def draw(axes: Axes, colours: Colours) -> None:
+        axes.plot(limits, limits, color=colours.muted, linewidth=1, linestyle=(0, (3, 3)))
+        alpha = 0.75 if len(truth) < 200 else 0.35
+        axes.scatter(truth, found, s=12, color=colours.series[0], alpha=alpha, linewidths=0)
+        axes.set(xlim=limits, ylim=limits, xlabel=f"true {printable(name)}", ylabel="predicted")
+        axes.set_aspect("equal")
 
     return draw

@@ -18,8 +18,25 @@ METRIC_NAMES = {
     "auroc": "AUROC",
     "log_loss": "Log loss",
     "ece": "Calibration error",
+    "ap": "Average precision",
+    "mcc": "Matthews correlation",
+    "micro_f1": "Micro F1",
+    "samples_f1": "F1 of a row",
+    "map": "Mean average precision",
+    "micro_ap": "Micro average precision",
+    "macro_auroc": "Macro AUROC",
+    "lrap": "Label ranking precision",
+    "mae": "Mean absolute error",
+    "macro_mae": "Macro mean absolute error",
+    "rmse": "Root mean squared error",
+    "r2": "R²",
+    "pinball": "Pinball loss",
+    "quadratic_kappa": "Quadratic kappa",
 }
-LOWER_IS_BETTER = ("loss", "log_loss", "ece", "perplexity", "median_rank", "mean_rank")
+LOWER_IS_BETTER = (
+    *("loss", "log_loss", "ece", "perplexity", "median_rank", "mean_rank"),
+    *("mae", "macro_mae", "rmse", "pinball", "interval", "hamming_loss"),
+)
 
 
 def escape(value: Any) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 
 from mmjax.core.files import atomic
 from mmjax.metrics import expected_calibration_error
-from mmjax.report import classes, figures, results, retrieval
+from mmjax.report import classes, figures, numbers, results, retrieval
 from mmjax.report.contents import ReportContents
 from mmjax.report.curves import panels
 from mmjax.report.examples import cards
@@ -84,6 +84,7 @@ def _sections(contents: ReportContents) -> list[tuple[str, str, str | None]]:
             None if contents.confusion is None else classes.confusion(contents),
         ),
         ("calibration", "Calibration", _calibration(contents)),
+        ("numbers", "Predictions", numbers.predicted(contents) if contents.numbers else None),
         ("examples", "Examples", cards(contents.examples) if contents.examples else None),
         ("data", "Data", facts(contents.data_summary) if contents.data_summary else None),
         ("config", "Config", _config(contents)),
@@ -157,6 +158,9 @@ def _plots(contents: ReportContents) -> dict[str, bytes]:
         found["reliability"] = figures.png(
             [figures.reliability(contents.calibration)], _SQUARE_INCHES
         )
+    scattered = numbers.panels(contents)
+    if scattered:
+        found["predictions"] = figures.png(scattered, numbers.PANEL_INCHES)
     scored = [name for name in names if f"f1/{name}" in contents.metrics]
     if scored:
         scores = [contents.metrics[f"f1/{name}"] for name in scored]

@@ -8,7 +8,11 @@ from mmjax.report.contents import ReportContents
 from mmjax.report.html import LOWER_IS_BETTER, cell, escape, metric_name, table
 
 _TILES = (
-    *("accuracy", "macro_f1", "balanced_accuracy", "top5_accuracy", "auroc", "log_loss", "ece"),
+    *("accuracy", "macro_f1", "balanced_accuracy", "top5_accuracy", "auroc", "ap", "mcc"),
+    *("micro_f1", "macro_auroc", "lrap", "subset_accuracy", "hamming_loss"),
+    *("within_one", "mae", "macro_mae", "quadratic_kappa"),
+    *("rmse", "r2", "pearson", "spearman", "pinball", "coverage", "interval"),
+    *("log_loss", "ece"),
     *("recall@1", "recall@5", "recall@10", "median_rank", "map"),
 )
 
@@ -30,7 +34,7 @@ def headline(contents: ReportContents) -> str:
     if contents.rows is not None:
         about.append(f"{contents.rows:,} rows")
     if contents.majority is not None:
-        about.append(f"majority class {_format(contents.majority)}")
+        about.append(f"{contents.baseline_name} {_format(contents.majority)}")
     subject = f" of {escape(contents.subject)}" if len(contents.results) > 1 else ""
     return (
         '<div class="headline">'
@@ -45,7 +49,7 @@ def _strip(contents: ReportContents) -> str:
     """One line a model: its value as a dot, its interval as a whisker, the baseline dashed."""
     found = {n: values.get(contents.headline, math.nan) for n, values in contents.results.items()}
     points = {name: value for name, value in found.items() if 0 <= value <= 1}
-    if not points:
+    if not points or contents.headline in LOWER_IS_BETTER:
         return ""
     base = ""
     if contents.majority is not None:
@@ -62,7 +66,7 @@ def _strip(contents: ReportContents) -> str:
             f'<div class="track">{base}{whisker}<i class="dot" style="left:{100 * value:.2f}%">'
             f"</i></div><b>{_format(value)}</b></div>"
         )
-    key = '<span class="key"><i></i> majority class</span>' if base else ""
+    key = f'<span class="key"><i></i> {escape(contents.baseline_name)}</span>' if base else ""
     scale = f'<div class="scale"><span>0</span>{key}<span>1</span></div>'
     return f'<div class="strips">{"".join(rows)}{scale}</div>'
 
@@ -93,7 +97,7 @@ def comparison(contents: ReportContents) -> str:
             css = "n best" if value == best else "n"
             cells.append(f'<td class="{css}">{_format(value)}{_doubt(contents, model, name)}</td>')
         rows.append("".join(cells))
-    note = "The best of each row is bold; lower is better for log loss and calibration error."
+    note = "The best of each row is bold; of losses and errors it is the lowest."
     if contents.intervals:
         note += " Below the first row: 95 % bootstrap intervals over rows of data."
     if contents.spread:

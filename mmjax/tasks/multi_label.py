@@ -118,7 +118,7 @@ class MultiLabel(PooledTask, kw_only=True):
         self, predictions: Mapping[str, np.ndarray], targets: Mapping[str, np.ndarray]
     ) -> dict[str, float]:
         """Every metric of `mmjax.metrics.multi_label` over all rows, at the task's thresholds."""
-        cuts = self._cuts()
+        cuts = self.cuts()
         names = self.label_names or tuple(map(str, range(self.num_labels)))
         found = multi_label(
             predictions["probabilities"],
@@ -151,7 +151,7 @@ class MultiLabel(PooledTask, kw_only=True):
         With an `uncertainty` in the predictions, the mean of that of its labels.
         """
         names = self.label_names or tuple(map(str, range(self.num_labels)))
-        cuts, rows = self._cuts(), []
+        cuts, rows = self.cuts(), []
         doubts = predictions.get("uncertainty")
         more: list[dict[str, float]] = [{} for _ in predictions["probabilities"]]
         if doubts is not None:
@@ -168,5 +168,6 @@ class MultiLabel(PooledTask, kw_only=True):
             )
         return rows
 
-    def _cuts(self) -> np.ndarray:
+    def cuts(self) -> Float[np.ndarray, "v"]:
+        """The threshold of each label."""
         return np.asarray(self.thresholds or (0.5,) * self.num_labels, np.float64)

@@ -9,7 +9,7 @@ from typing import Literal
 from mmjax.core.errors import ConfigError, nearest
 
 _LOWER = re.compile(
-    r"(^|[_/])(loss|ece|brier|error|mae|mse|rmse|perplexity|wer|cer|mean_rank|median_rank)$"
+    r"(^|[_/])(loss|ece|brier|error|mae|mse|rmse|pinball|perplexity|wer|cer|mean_rank|median_rank)$"
 )
 
 

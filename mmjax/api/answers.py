@@ -1,0 +1,199 @@
+"""What a report tells of a task's answers: metrics, intervals, and rows to look at."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mmjax.api import showing
+from mmjax.api.run import Run
+from mmjax.data.dataset import Dataset
+from mmjax.metrics import bootstrap_interval, bootstrap_interval_of_mean, calibration_bins
+from mmjax.report import Example, choose_examples
+from mmjax.train.evaluate import Evaluation
+
+_MOST, _DRAWN, _TOP = 12, 6, 5
+"""Rows that are far off, rows drawn at random, and labels of each that are shown."""
+
+Page = dict[str, Any]
+"""Fields of `ReportContents`."""
+
+
+def page(
+    run: Run, evaluation: Evaluation, dataset: Dataset, all_: Mapping[str, Evaluation]
+) -> Page:
+    """The fields of a report that depend on the task, for what it predicts.
+
+    `all_` are the evaluations of every model that is compared, by name.
+    """
+    task: Any = run.module.task
+    find: Callable[..., Page] = _of_others
+    chances = np.asarray(evaluation.predictions.get("probabilities", 0))
+    truth = np.asarray(evaluation.targets.get(getattr(task, "target", ""), 0))
+    if task.outputs_are == "classes" and chances.ndim == 2 and truth.ndim == 1:
+        find = _of_classes
+    elif task.outputs_are == "labels" and chances.shape == truth.shape and truth.dtype == bool:
+        find = _of_labels
+    elif task.outputs_are == "values" and hasattr(task, "in_units"):
+        find = _of_numbers
+    return find(run, task, evaluation, dataset, all_)
+
+
+def _of_classes(
+    run: Run, task: Any, evaluation: Evaluation, dataset: Dataset, all_: Mapping[str, Evaluation]
+) -> Page:
+    names, chances = list(task.label_names), evaluation.predictions["probabilities"]
+    labels = evaluation.targets[task.target]
+    ranks = "rank" in evaluation.predictions
+    intervals = {}
+    for name, one in all_.items():
+        truth = one.targets[task.target]
+        if ranks:
+            off = np.abs(one.predictions["rank"] - truth)
+            intervals[name] = bootstrap_interval_of_mean(off)
+        else:
+            hits = one.predictions["probabilities"].argmax(axis=1) == truth
+            intervals[name] = bootstrap_interval(hits)
+    shown = []
+    for index in choose_examples(chances, labels):
+        order = np.argsort(-chances[index])[:3]
+        answer = int(evaluation.predictions["rank"][index]) if ranks else int(order[0])
+        shown.append(
+            _example(
+                run,
+                evaluation,
+                dataset,
+                index,
+                prediction=names[answer],
+                probability=float(chances[index][answer]),
+                label=names[labels[index]],
+                top=[(names[i], float(chances[index][i])) for i in order],
+            )
+        )
+    found = {
+        "headline": task.headline[0],
+        "intervals": intervals,
+        "label_names": tuple(names),
+        "confusion": np.asarray(evaluation.sums["confusion"]),
+        "examples": shown,
+    }
+    if not ranks:
+        return {**found, "calibration": calibration_bins(chances, labels)}
+    share = np.bincount(labels, minlength=len(names)) / len(labels)
+    off = np.abs(np.subtract.outer(np.arange(len(names)), np.arange(len(names))))
+    return {**found, "baseline": float((off @ share).min()), "baseline_name": "always the median"}
+
+
+def _of_labels(
+    run: Run, task: Any, evaluation: Evaluation, dataset: Dataset, all_: Mapping[str, Evaluation]
+) -> Page:
+    names, chances = list(task.label_names), evaluation.predictions["probabilities"]
+    truth = evaluation.targets[task.target]
+    decoded = task.decode(evaluation.predictions)
+    wrong = (chances >= task.cuts()) != truth
+    shown = []
+    for index, group in _rows_to_show(wrong.sum(axis=1), "Most labels wrong"):
+        order = np.argsort(-chances[index])[:_TOP]
+        true = [names[i] for i in np.flatnonzero(truth[index])]
+        shown.append(
+            _example(
+                run,
+                evaluation,
+                dataset,
+                index,
+                prediction=", ".join(decoded[index]["labels"]) or "none",
+                label=", ".join(true) or "none",
+                labels=true,
+                top=[(names[i], float(chances[index][i])) for i in order],
+                group=group,
+            )
+        )
+    return {"headline": task.headline[0], "label_names": tuple(names), "examples": shown}
+
+
+def _of_numbers(
+    run: Run, task: Any, evaluation: Evaluation, dataset: Dataset, all_: Mapping[str, Evaluation]
+) -> Page:
+    names = task.target_names or ("value",)
+    truth = task.in_units(evaluation.targets[task.target])
+    found = task.in_units(evaluation.predictions["values"])
+    intervals = {}
+    for name, one in all_.items():
+        errors = np.abs(task.in_units(one.predictions["values"]) - truth)
+        intervals[name] = bootstrap_interval_of_mean(np.nanmean(errors, axis=1))
+    means = task.in_units(np.zeros_like(evaluation.targets[task.target]))
+    scale = np.maximum(np.nanstd(truth, axis=0), 1e-12)
+    off = np.nanmean(np.abs(found - truth) / scale, axis=1)
+    shown = []
+    for index, group in _rows_to_show(off, "Furthest off"):
+        shown.append(
+            _example(
+                run,
+                evaluation,
+                dataset,
+                index,
+                prediction=_numbers(names, found[index]),
+                label=_numbers(names, truth[index]),
+                group=group,
+            )
+        )
+    known = {name: ~np.isnan(truth[:, i]) for i, name in enumerate(names)}
+    return {
+        "headline": task.headline[0],
+        "intervals": intervals,
+        "baseline": float(np.nanmean(np.nanmean(np.abs(means - truth), axis=0))),
+        "baseline_name": "always the training mean",
+        "numbers": {
+            name: (truth[known[name], i], found[known[name], i]) for i, name in enumerate(names)
+        },
+        "examples": shown,
+    }
+
+
+def _of_others(
+    run: Run, task: Any, evaluation: Evaluation, dataset: Dataset, all_: Mapping[str, Evaluation]
+) -> Page:
+    """Answers as they are decoded, of rows drawn at random."""
+    chosen = np.random.default_rng(0).permutation(len(evaluation.rows))[:_DRAWN]
+    some = {name: np.asarray(values)[chosen] for name, values in evaluation.predictions.items()}
+    decoded = task.decode(some, run._texts(dataset, evaluation.rows[chosen]))
+    shown = [
+        _example(
+            run,
+            evaluation,
+            dataset,
+            index,
+            prediction=json.dumps(answer, ensure_ascii=False),
+            group="Drawn at random",
+        )
+        for index, answer in zip(chosen, decoded, strict=True)
+    ]
+    headline = next((name for name in task.headline if name in evaluation.metrics), "loss")
+    return {"headline": headline, "examples": shown}
+
+
+def _rows_to_show(off: np.ndarray, title: str) -> list[tuple[int, str]]:
+    """The rows that are furthest off, and some others drawn at random."""
+    worst = np.argsort(-off, kind="stable")[:_MOST]
+    worst = worst[off[worst] > 0]
+    rest = np.setdiff1d(np.arange(len(off)), worst)
+    drawn = np.random.default_rng(0).permutation(rest)[:_DRAWN]
+    return [(int(i), title) for i in worst] + [(int(i), "Drawn at random") for i in drawn]
+
+
+def _numbers(names: Sequence[str], values: np.ndarray) -> str:
+    if len(names) == 1:
+        return f"{values[0]:.4g}"
+    return ", ".join(f"{name} {value:.4g}" for name, value in zip(names, values, strict=True))
+
+
+def _example(
+    run: Run, evaluation: Evaluation, dataset: Dataset, index: int, **answer: Any
+) -> Example:
+    row = int(evaluation.rows[index])
+    fields, images = showing.inputs(run, dataset, row)
+    name = str(dataset.ids([row])[0])
+    return Example(row=row, id=name, fields=fields, images=images, **answer)
