@@ -11,12 +11,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import PIL.Image
 
-from mmjax.core.errors import DataError
+from mmjax import tasks
+from mmjax.core.errors import ConfigError, DataError, nearest
 from mmjax.core.registry import Spec
 from mmjax.data import audio_decoding
+from mmjax.data.cells import key_of
 from mmjax.data.config import modalities as modality_registry
 from mmjax.data.kinds import Kind, sampled
 from mmjax.data.modalities.base import Place
+from mmjax.data.numbers import parse_number
 from mmjax.data.table import Table
 
 INPUTS: tuple[Kind, ...] = ("text", "image", "audio", "video", "number", "category")
@@ -35,6 +38,56 @@ class Choice(NamedTuple):
     modality: Spec
     encoder: Spec
     reason: str
+
+
+class Answer(NamedTuple):
+    """What is predicted of a target, the metric that chooses among checkpoints, and why."""
+
+    task: Spec
+    metric: str
+    reason: str
+
+
+TASKS: dict[str, Kind] = {
+    "classification": "category",
+    "ordinal": "category",
+    "multi_label": "labels",
+    "regression": "number",
+}
+"""The tasks that need no config, and the kind of label column that each is for."""
+
+
+def kind_for(task: str) -> Kind:
+    """The kind of label column that a task is for. Raises ConfigError, naming the nearest task."""
+    if task in TASKS:
+        return TASKS[task]
+    if task in tasks.registry:
+        fix = f"write a config; {nearest(task, TASKS)}"
+        raise ConfigError(106, f"task = '{task}' is not chosen for a single column", fix=fix)
+    raise ConfigError(106, f"task = '{task}' is no task", fix=nearest(task, TASKS))
+
+
+def answer(table: Table, target: Spec, task: str | None) -> Answer:
+    """The task for a target, which `task` may name."""
+    column = target.options["column"]
+    if target.name == "number":
+        spec = Spec("regression", loss="huber")
+        return Answer(spec, "mae", f"regression of {column}, with Huber's loss")
+    if target.name == "labels":
+        spec = Spec("multi_label")
+        reason = f"multi_label classification by {column}, thresholds from the validation rows"
+        return Answer(spec, "map", reason)
+    names = sorted({key for cell in table.column(column) if (key := key_of(cell))})
+    if task == "ordinal":
+        numbers = all(parse_number(name) is not None for name in names)
+        order = "in the order of their numbers"
+        if not numbers:
+            order = "in alphabetical order; give data.targets.label.names for another"
+        return Answer(Spec("ordinal"), "mae", f"ordinal classification of {column}, ranks {order}")
+    reason = f"classification of {column}"
+    if len(names) == 2:
+        reason += f", of two classes; '{names[1]}' is what precision and recall are told of"
+    return Answer(Spec("classification", label_smoothing=0.1), "accuracy", reason)
 
 
 def choose(table: Table, spec: Spec) -> Choice:

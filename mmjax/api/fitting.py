@@ -32,12 +32,17 @@ def fit(
     *,
     root: str | None = None,
     kinds: Mapping[str, Any] | None = None,
+    task: str | None = None,
     settings: Sequence[str] | Mapping[str, Any] = (),
     seeds: int = 1,
     resume: bool = False,
     tell: Callable[[str], None] = say,
 ) -> Run:
     """Trains a model that predicts the column `label` of a table, and evaluates it.
+
+    Names are classes, lists of names (or text with separators) any of several labels, fractions and
+    very many numbers are predicted as such; `task` chooses otherwise: "classification", "ordinal",
+    "multi_label" or "regression".
 
     `data` is a manifest's path, a DataFrame, or an embedded set's name; media paths are relative to
     the manifest or to `root`. Columns of text, pictures, sounds, videos, numbers and categories are
@@ -47,11 +52,13 @@ def fit(
     """
     require_seeds(seeds)
     table = manifest.read(data, root)
+    if task is not None:
+        kinds = {**(kinds or {}), label: choosing.kind_for(task)}
     bad = _given(settings).get("data.on_bad_sample") == "quarantine"
     chosen = schema.infer(table, label, kinds=kinds, allow_bad_images=bad, inputs=choosing.INPUTS)
     for line in chosen.lines():
         tell(line)
-    config, reasons = propose(table, chosen, manifest.source_for(data, root))
+    config, reasons = propose(table, chosen, manifest.source_for(data, root), task)
     for line in reasons:
         tell(line)
     config = config_lib.override(config, settings)
@@ -67,8 +74,10 @@ def _given(settings: Sequence[str] | Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, _, value in (one.partition("=") for one in settings)}
 
 
-def propose(table: Table, chosen: schema.Schema, source: Spec) -> tuple[Config, list[str]]:
-    """A config for a schema, and the reasons for it.
+def propose(
+    table: Table, chosen: schema.Schema, source: Spec, task: str | None = None
+) -> tuple[Config, list[str]]:
+    """A config for a schema, and the reasons for it; `task` is what was asked for.
 
     Of pictures, sounds and videos a few are looked at, to choose their sizes.
     """
@@ -80,7 +89,8 @@ def propose(table: Table, chosen: schema.Schema, source: Spec) -> tuple[Config, 
         reasons.append(f"encoder {name}: {encoders[name].name}, {why}")
     several = len(encoders) > 1
     epochs = int(np.clip(round(_STEPS * _BATCH / max(len(table), 1)), 5, 60))
-    reasons.append("task: classification of " + chosen.label)
+    answer = choosing.answer(table, chosen.targets["label"], task)
+    reasons.append(f"task: {answer.reason}")
     reasons.append(f"training: {epochs} epochs, the best on validation rows is kept")
     config = Config(
         data=DataConfig(
@@ -97,8 +107,8 @@ def propose(table: Table, chosen: schema.Schema, source: Spec) -> tuple[Config, 
             fusion=Spec("weighted_sum", width=128, weights="fixed"),
             auxiliary_loss=3.0 if several else 0.0,
         ),
-        task=Spec("classification", label_smoothing=0.1),
+        task=answer.task,
         optimizer=OptimizerConfig(learning_rate=2e-3, weight_decay=0.05, warmup="10%"),
-        train=TrainConfig(duration=f"{epochs} epochs", ema_decay=0.99),
+        train=TrainConfig(duration=f"{epochs} epochs", ema_decay=0.99, best_metric=answer.metric),
     )
     return config, reasons

@@ -21,6 +21,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="COLUMN=KIND",
         help="take a column for text, image, audio, video, number, category or ignored",
     )
+    parser.add_argument(
+        "--task", help="classification, ordinal, multi_label or regression; told by the label else"
+    )
     parser.add_argument("--seeds", type=int, default=1, help="so many runs: mean and spread")
     parser.add_argument("--resume", action="store_true", help="go on where the run there stopped")
 
@@ -45,6 +48,7 @@ def run(args: argparse.Namespace) -> int:
         args.workdir,
         root=args.root,
         kinds=kinds,
+        task=args.task,
         settings=args.settings,
         seeds=args.seeds,
         resume=args.resume,

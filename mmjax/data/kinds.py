@@ -15,7 +15,9 @@ from mmjax.data.config import SplitConfig, modalities
 from mmjax.data.numbers import parse_number
 from mmjax.data.table import Table
 
-Kind = Literal["text", "image", "audio", "video", "number", "category", "identifier", "ignored"]
+Kind = Literal[
+    "text", "image", "audio", "video", "number", "category", "labels", "identifier", "ignored"
+]
 KINDS: tuple[Kind, ...] = typing.get_args(Kind)
 
 MEDIA: Mapping[Kind, tuple[str, tuple[str, ...]]] = {
@@ -36,6 +38,8 @@ _WITHOUT_SPACES = re.compile("[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uac00-\ud
 _SOUND = re.compile(rb"(RIFF|RF64)....WAVE|fLaC|OggS|ID3|\xff[\xf2\xf3\xfa\xfb]", re.DOTALL)
 _VIDEO = re.compile(rb"RIFF....AVI |....ftyp(?!avi|hei|mif)|\x1aE\xdf\xa3", re.DOTALL)
 _SPLIT_NAMES = ("split", "fold", "subset", "partition", "set")
+
+_SEPARATORS = (";", "|", ",")
 
 FEW_DISTINCT = 20
 """Fewer values than this, and than a tenth of the rows, make a column a category."""
@@ -90,14 +94,36 @@ def column_of(table: Table, name: str) -> Column:
     objects = [cell for cell in sample if not isinstance(cell, (str, int, float))]
     if len(objects) * 2 > len(sample):
         return _of_objects(name, cells, objects)
-    known = [cell for cell in cells if not _is_blank(cell)]
+    known = [cell for cell in cells if not is_blank(cell)]
     missing = len(cells) - len(known)
     distinct = len(set(map(key_of, known)))
     kind, reason, warning = _of_values(table, name, known, distinct)
     return Column(name, kind, reason, missing, distinct, warning)
 
 
-def _is_blank(cell: Any) -> bool:
+def separator_of(cells: Sequence[Any]) -> str | None:
+    """What stands between the names of sets of labels that are written as text; None if they are
+    none.
+
+    Sets differ in size, share their names, and are made of short ones: there are fewer names than
+    sets, each is in two sets or more on average, and has three words at the most.
+    """
+    texts = [cell for cell in cells if isinstance(cell, str) and cell.strip()]
+    for separator in _SEPARATORS:
+        sets = [[part.strip() for part in text.split(separator) if part.strip()] for text in texts]
+        sizes = {len(one) for one in sets}
+        if sum(len(one) > 1 for one in sets) * 10 < len(sets) or len(sizes) < 2:
+            continue
+        parts = [part for one in sets for part in one]
+        names = set(parts)
+        short = sum(len(name.split()) <= 3 for name in names) >= _MOSTLY * len(names)
+        if short and len(names) * 2 <= len(parts) and len(names) < len(set(texts)):
+            return separator
+    return None
+
+
+def is_blank(cell: Any) -> bool:
+    """Whether a cell is missing, or text of blanks."""
     return cell is None or (isinstance(cell, str) and not cell.strip())
 
 

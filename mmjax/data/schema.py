@@ -7,18 +7,22 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from mmjax.core.errors import ConfigError, DataError, nearest
 from mmjax.core.registry import Spec
 from mmjax.data.cells import aligned, key_of
-from mmjax.data.config import SplitConfig, modalities, targets
+from mmjax.data.config import SplitConfig, modalities
 from mmjax.data.kinds import (
     FEW_DISTINCT,
     KINDS,
     Column,
     Kind,
     column_of,
+    is_blank,
     is_id_name,
     sampled,
+    separator_of,
     split_column,
 )
 from mmjax.data.modalities.base import Place
@@ -28,6 +32,13 @@ from mmjax.data.table import Table, check_ids
 _MOST_CLASSES = 100
 _OPENED: Mapping[Kind, int] = {"image": 200, "audio": 8, "video": 4}
 """How many files of a column are opened to see what they are."""
+_KIND_OF_TARGET: Mapping[str, Kind] = {
+    "category": "category",
+    "labels": "labels",
+    "number": "number",
+}
+_RARE = 0.002
+"""A label that fewer of the rows have than this share is left out."""
 _THINGS = {"image": "pictures", "audio": "sounds", "video": "videos"}
 
 
@@ -81,6 +92,10 @@ def infer(
     table.column(label)
     said = {name: _kind(table, name, kind) for name, kind in (kinds or {}).items()}
     for name, kind in said.items():
+        if kind == "labels" and name != label:
+            raise ConfigError(
+                106, f"kinds['{name}'] = 'labels', and it is not the label", fix="say text"
+            )
         if kind in _OPENED and kind not in inputs:
             raise ConfigError(
                 106,
@@ -92,11 +107,12 @@ def infer(
         for name in table.columns
     }
     target, why = _target(table, label, said.get(label))
-    label_kind: Kind = "number" if target.name == "number" else "category"
+    label_kind = _KIND_OF_TARGET[target.name]
     columns[label] = Column(label, label_kind, f"the label: {why}")
     if split is None:
         found = split_column(table)
-        split = _split(table, None if found in (*said, label) else found, label)
+        classes = label if target.name == "category" else None
+        split = _split(table, None if found in (*said, label) else found, classes)
     if split.column is not None:
         table.column(split.column)
         columns[split.column] = Column(split.column, "ignored", "names the split of each row")
@@ -171,26 +187,29 @@ def _identifier(name: str, kind: str) -> str:
 
 def _target(table: Table, name: str, kind: Kind | None) -> tuple[Spec, str]:
     """The target of the label column, and why. `kind` is what the user said."""
-    if kind not in (None, "category", "number"):
+    if kind not in (None, *_KIND_OF_TARGET.values()):
         raise ConfigError(
-            106, f"kinds['{name}'] = '{kind}', and it is the label", fix="valid: category, number"
+            106,
+            f"kinds['{name}'] = '{kind}', and it is the label",
+            fix=f"valid: {', '.join(_KIND_OF_TARGET.values())}",
         )
-    known = [cell for cell in table.column(name) if cell is not None]
+    cells = table.column(name)
+    known = [cell for cell in cells if not is_blank(cell)]
+    lists = [cell for cell in known if isinstance(cell, (list, tuple, np.ndarray))]
+    if kind in (None, "labels") and len(lists) * 2 > len(known) and not _are_vectors(lists):
+        return _labels(name, len(cells), len(known), None)
+    if kind in (None, "number") and lists and _are_vectors(lists):
+        return Spec("number", column=name), f"lists of {len(lists[0])} numbers"
     classes = {key_of(cell) for cell in known}
     if len(classes) < 2:
         raise DataError(
             252, f"the label '{name}' has {len(classes)} different values", fix="choose another"
         )
+    separator = separator_of(known) if kind in (None, "labels") else None
+    if kind == "labels" or separator is not None:
+        return _labels(name, len(cells), len(known), separator)
     if kind == "number" or (kind is None and _is_quantity(known, len(classes))):
-        if "number" in targets:
-            return Spec("number", column=name), f"{len(classes)} different numbers"
-        raise DataError(
-            253,
-            f"the label '{name}' has {len(classes)} different numbers, and regression is not "
-            "registered yet",
-            fix=f"registered targets: {', '.join(targets)}; if its values are classes say "
-            f"kinds={{'{name}': 'category'}}",
-        )
+        return Spec("number", column=name), f"{len(classes)} different numbers"
     if kind is None and len(classes) * 2 > len(known):
         raise DataError(
             254,
@@ -202,6 +221,29 @@ def _target(table: Table, name: str, kind: Kind | None) -> tuple[Spec, str]:
     return Spec("category", column=name), f"{len(classes)} classes in {len(known)} rows{more}"
 
 
+def _labels(name: str, rows: int, known: int, separator: str | None) -> tuple[Spec, str]:
+    """Sets of labels; those that hardly any row has are left out."""
+    options: dict[str, Any] = {"column": name, "min_count": max(2, round(_RARE * rows))}
+    why = f"lists of labels in {known} rows"
+    if separator is not None:
+        options["separator"] = separator
+        why = f"labels with '{separator}' between them in {known} rows"
+    if known < rows:
+        options["missing"] = "none"
+        why += f", none in {rows - known}"
+    return Spec("labels", **options, others="ignore"), why
+
+
+def _are_vectors(lists: Sequence[Any]) -> bool:
+    """Whether lists hold numbers that are no whole ones, as many each."""
+    numbers = [[parse_number(item) for item in one] for one in lists]
+    if len({len(one) for one in numbers}) != 1:
+        return False
+    parsed = [number for one in numbers for number in one if number is not None]
+    every = len(parsed) == sum(map(len, numbers)) > 0
+    return every and not all(number.is_integer() for number in parsed)
+
+
 def _is_quantity(cells: Sequence[Any], distinct: int) -> bool:
     """Whether labels are numbers to be predicted as such: fractions, or very many."""
     numbers = [number for cell in cells if (number := parse_number(cell)) is not None]
@@ -210,15 +252,15 @@ def _is_quantity(cells: Sequence[Any], distinct: int) -> bool:
     return len(numbers) == len(cells) and (distinct > few or not whole)
 
 
-def _split(table: Table, column: str | None, label: str) -> SplitConfig:
+def _split(table: Table, column: str | None, classes: str | None) -> SplitConfig:
     if column is None:
-        return SplitConfig(stratify=label)
+        return SplitConfig(stratify=classes)
     cells = {str(cell).strip().casefold() for cell in table.column(column)}
     names = {
         split: values if split == "train" or cells.intersection(values) else ()
         for split, values in SplitConfig().names.items()
     }
-    return SplitConfig(column=column, names=names, stratify=label)
+    return SplitConfig(column=column, names=names, stratify=classes)
 
 
 def _split_in_words(split: SplitConfig) -> str:

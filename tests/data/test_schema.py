@@ -12,7 +12,7 @@ from mmjax.core import config as config_lib
 from mmjax.core.errors import ConfigError, DataError
 from mmjax.core.registry import Spec
 from mmjax.data import describe as description
-from mmjax.data.config import DataConfig, SplitConfig, targets
+from mmjax.data.config import DataConfig, SplitConfig
 from mmjax.data.kinds import column_of
 from mmjax.data.manifest import read
 from mmjax.data.schema import infer
@@ -334,14 +334,42 @@ class TestLabels:
     @pytest.mark.parametrize(
         "labels", [np.linspace(0, 1, 60).tolist(), [0.5, 1.5] * 30, [str(i) for i in range(60)]]
     )
-    def test_quantities_are_refused_until_regression_is_registered(self, labels, monkeypatch):
+    def test_quantities_are_predicted_as_numbers(self, labels):
         table = read({"t": [f"a b c {i}" for i in range(60)], "y": labels})
-        with pytest.raises(DataError, match="regression is not registered yet") as caught:
-            infer(table, "y")
-        assert caught.value.code == 253
+        found = infer(table, "y")
+        assert found.targets == {"label": Spec("number", column="y")}
+        assert found.split == SplitConfig()
         assert infer(table, "y", kinds={"y": "category"}).targets["label"].name == "category"
-        monkeypatch.setitem(targets._entries, "number", "mmjax.data.targets.category:Category")
+
+    @pytest.mark.parametrize("separator", [";", ",", "|", None])
+    def test_sets_of_names_are_labels(self, separator):
+        sets = [["red", "big"], ["red"], ["old", "big", "red"], ["old"], []] * 12
+        cells = sets if separator is None else [f"{separator} ".join(one) for one in sets]
+        table = read({"t": [f"a b c {i}" for i in range(60)], "y": cells})
+        target = infer(table, "y").targets["label"]
+        options = dict(target.options)
+        assert target.name == "labels"
+        assert options.pop("separator", None) == separator
+        assert options.pop("missing", None) == (None if separator is None else "none")
+        assert options == {"column": "y", "min_count": 2, "others": "ignore"}
+
+    def test_names_with_commas_are_classes(self):
+        for cells in (
+            ["Paris, France", "Rome, Italy", "Oslo, Norway"] * 20,
+            ["yes, it was good", "no", "hardly, if at all, I think"] * 20,
+        ):
+            table = read({"t": [f"a b c {i}" for i in range(60)], "y": cells})
+            assert infer(table, "y").targets["label"].name == "category"
+
+    def test_lists_of_fractions_are_numbers(self):
+        table = read({"t": [f"a b c {i}" for i in range(60)], "y": [[0.5, i] for i in range(60)]})
         assert infer(table, "y").targets == {"label": Spec("number", column="y")}
+
+    def test_only_the_label_is_a_set_of_labels(self, frame):
+        with pytest.raises(ConfigError, match="'labels', and it is not the label"):
+            infer(read(frame), "species", kinds={"colour": "labels"})
+        with pytest.raises(ConfigError, match="valid: category, labels, number"):
+            infer(read(frame), "species", kinds={"species": "text"})
 
     def test_labels_that_do_not_repeat(self):
         table = read({"t": [f"a b c {i}" for i in range(9)], "y": [f"l{i}" for i in range(9)]})
