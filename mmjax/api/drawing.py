@@ -12,6 +12,7 @@ from mmjax.api import showing
 from mmjax.api.run import Run
 from mmjax.api.searching import modality_of
 from mmjax.core.errors import DataError
+from mmjax.data.config import kind_of
 from mmjax.data.dataset import ALL, Dataset
 from mmjax.report.neighbours import sheet
 
@@ -53,7 +54,7 @@ def sheet_of(
 
 def _picture(run: Run, modality: str, query: Any) -> np.ndarray | None:
     """The query itself, if it is one that can be seen."""
-    if run.config.data.modalities[modality].name == "text":
+    if kind_of(run.config.data.modalities[modality]) == "text":
         return None
     dataset = run.dataset(run.columns_of({modality: query}))
     images = showing.inputs(run, dataset, 0)[1]

@@ -15,6 +15,7 @@ from mmjax.api.run import Run
 from mmjax.checkpoint.manifest import library_versions
 from mmjax.core import config as config_lib
 from mmjax.core.files import read_json
+from mmjax.data.config import kind_of
 from mmjax.data.dataset import Dataset
 from mmjax.report import ReportContents, write_report
 from mmjax.train.config import Config
@@ -48,9 +49,9 @@ def usage(run: Run) -> list[str]:
     path = run.folder.path
     inputs = " ".join(
         (f"--{name} " if name in _KINDS else f"--set {name}=")
-        + ('"..."' if spec.name == "text" else "FILE")
+        + ('"..."' if kind_of(spec) == "text" else "FILE")
         for name, spec in run.config.data.modalities.items()
-        if spec.name in _KINDS
+        if kind_of(spec) in _KINDS
     )
     return [
         f'run = mmjax.load_run("{path}"); run.predict("new.csv")',

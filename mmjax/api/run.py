@@ -21,6 +21,7 @@ from mmjax.core.errors import DataError, nearest
 from mmjax.core.files import as_tuples, read_json
 from mmjax.core.types import Batch
 from mmjax.data import manifest
+from mmjax.data.config import kind_of
 from mmjax.data.config import modalities as modality_registry
 from mmjax.data.dataset import ALL, Dataset
 from mmjax.data.pipeline import prepare
@@ -149,7 +150,7 @@ class Run:
         """The rows' own texts by modality."""
         found: dict[str, list[str | None]] = {}
         for name, spec in self.config.data.modalities.items():
-            if spec.name == "text":
+            if kind_of(spec) == "text":
                 cells = dataset.table.column(spec.options["column"])
                 found[name] = [None if cells[row] is None else str(cells[row]) for row in rows]
         return found

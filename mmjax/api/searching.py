@@ -13,6 +13,7 @@ from mmjax.api.embeddings import FUSED, Embeddings
 from mmjax.api.nearest import Approximate, Metric
 from mmjax.api.nearest import nearest as exact
 from mmjax.core.errors import ConfigError, DataError, nearest
+from mmjax.data.config import kind_of
 from mmjax.data.kinds import MEDIA
 
 if TYPE_CHECKING:
@@ -99,14 +100,14 @@ def embed_one(run: Run, modality: str, value: Any) -> dict[str, np.ndarray]:
 def modality_of(run: Run, query: Any) -> str:
     """The run's modality that reads a query: of the kind of its file, of pictures, or of text.
 
-    Raises ConfigError unless there is exactly one of that kind, DataError for a name that ends like
-    a media file's where there is no such file.
+    Of several, that which is named like the kind. Raises ConfigError if there is none, DataError
+    for a name that ends like a media file's where there is no such file.
     """
     kind = _kind(query)
     modalities = run.config.data.modalities
-    fitting = [name for name, spec in modalities.items() if spec.name == kind]
-    if len(fitting) == 1:
-        return fitting[0]
+    fitting = [name for name, spec in modalities.items() if kind_of(spec) == kind]
+    if len(fitting) == 1 or kind in fitting:
+        return kind if kind in fitting else fitting[0]
     what = f"the run has no modality of kind {kind}" if not fitting else f"several read {kind}"
     raise ConfigError(109, what, fix="name a modality; " + nearest(kind, fitting or modalities))
 
@@ -114,7 +115,7 @@ def modality_of(run: Run, query: Any) -> str:
 def known_modality(run: Run, name: str) -> str:
     """`name`, if it is a modality of the run that a single query can be given for."""
     modalities = run.config.data.modalities
-    able = [one for one, spec in modalities.items() if spec.name in _KINDS]
+    able = [one for one, spec in modalities.items() if kind_of(spec) in _KINDS]
     if name not in able:
         raise ConfigError(109, f"no modality '{name}' to ask with", fix=nearest(name, able))
     return name

@@ -10,6 +10,7 @@ import numpy as np
 from mmjax.api.searching import known_modality
 from mmjax.core.errors import ConfigError, DataError, nearest
 from mmjax.core.typing import Float
+from mmjax.data.config import kind_of
 from mmjax.data.config import modalities as modality_registry
 from mmjax.metrics.retrieval import unit
 
@@ -134,11 +135,16 @@ def classify_dataset(
 
 
 def modality_of_kind(run: Run, kind: str, name: str | None) -> str:
-    """`name` if the run has it, else its only modality of a kind. Raises ConfigError otherwise."""
+    """`name` if the run has it, else its modality of a kind; of several, that named like the kind.
+
+    Raises ConfigError otherwise.
+    """
     if name is not None:
         return known_modality(run, name)
     modalities = run.config.data.modalities
-    fitting = [one for one, spec in modalities.items() if spec.name == kind]
+    fitting = [one for one, spec in modalities.items() if kind_of(spec) == kind]
+    if kind in fitting:
+        return kind
     if len(fitting) != 1:
         what = f"the run has {len(fitting)} modalities of kind {kind}"
         raise ConfigError(109, what, fix="name one; " + nearest(kind, fitting or modalities))

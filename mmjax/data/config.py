@@ -23,6 +23,7 @@ sources = Registry(
         "tfds": "mmjax.data.sources.tfds:Tfds",
         "emoji": "mmjax.data.sources.emoji:Emoji",
         "av_mnist": "mmjax.data.sources.av_mnist:AvMnist",
+        "easy_vqa": "mmjax.data.sources.easy_vqa:EasyVqa",
     },
 )
 
@@ -56,6 +57,7 @@ targets = Registry(
         "number": "mmjax.data.targets.number:Number",
         "vector": "mmjax.data.targets.vector:Vector",
         "same": "mmjax.data.targets.same:Same",
+        "answers": "mmjax.data.targets.answers:Answers",
         "spans": "mmjax.data.targets.spans:Spans",
     },
 )
