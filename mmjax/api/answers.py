@@ -92,11 +92,12 @@ def _of_labels(
 ) -> Page:
     names, chances = list(task.label_names), evaluation.predictions["probabilities"]
     truth = evaluation.targets[task.target]
-    decoded = task.decode(evaluation.predictions)
-    wrong = (chances >= task.cuts()) != truth
+    given = chances >= task.cuts()
+    wrong = given != truth
     shown = []
     for index, group in _rows_to_show(wrong.sum(axis=1), "Most labels wrong"):
-        order = np.argsort(-chances[index])[:_TOP]
+        order = np.argsort(-chances[index])
+        said = [names[i] for i in order if given[index, i]]
         true = [names[i] for i in np.flatnonzero(truth[index])]
         shown.append(
             _example(
@@ -104,10 +105,10 @@ def _of_labels(
                 evaluation,
                 dataset,
                 index,
-                prediction=", ".join(decoded[index]["labels"]) or "none",
+                prediction=", ".join(said) or "none",
                 label=", ".join(true) or "none",
                 labels=true,
-                top=[(names[i], float(chances[index][i])) for i in order],
+                top=[(names[i], float(chances[index][i])) for i in order[:_TOP]],
                 group=group,
             )
         )
