@@ -17,7 +17,7 @@ from mmjax.core.registry import fact
 from mmjax.core.typing import Array, Float
 from mmjax.fusion import decisions
 from mmjax.fusion.solving import solve_gram
-from mmjax.nn.dense import ACTIVATIONS, Activation, dense
+from mmjax.nn.dense import ACTIVATIONS, Activation, Initializer, dense, fan_in
 from mmjax.tasks.base import OutputKind, class_logits, from_class_logits
 
 
@@ -222,7 +222,8 @@ class Stacking(Combination, kw_only=True):
     """A meta-learner on the heads' log-probabilities (or values) and on which modalities are there.
 
     Stacked generalisation (Wolpert 1992): a dense layer, with `hidden` an MLP. The heads learn from
-    their own losses alone.
+    their own losses alone. The dense layer starts as their mean: from random weights it needs many
+    more steps than the heads to say as much as one of them.
     """
 
     takes: ClassVar[tuple[OutputKind, ...]] = ("classes", "labels", "values")
@@ -240,15 +241,27 @@ class Stacking(Combination, kw_only=True):
         else:
             given = self.log_p(heads)
         seen = decisions.stacking_features(given, heads.present)
+        init = _mean_of_heads(len(given))
         if self.hidden:
+            init = fan_in
             seen = dense(self.hidden, ("joined", "mlp"), name="hidden")(seen)
             seen = ACTIVATIONS[self.activation](seen)
             seen = nn.Dropout(self.dropout, deterministic=not train)(seen)
-        found = dense(given.shape[-1], ("mlp", "labels"), name="out")(seen)
+        found = dense(given.shape[-1], ("mlp", "labels"), name="out", init=init)(seen)
         some = heads.present.any(axis=1).reshape(-1, *[1] * (found.ndim - 1))
         if self.kind == "values":
             return Combined(jnp.where(some, found, 0.0).reshape(heads.outputs.shape[1:]))
         return Combined(self.back(jax.nn.log_softmax(jnp.where(some, found, 0.0))))
+
+
+def _mean_of_heads(count: int) -> Initializer:
+    """Of a kernel on the outputs of so many heads behind each other: their mean, and no more."""
+
+    def init(key: Array, shape: tuple[int, int], dtype: Any) -> Array:
+        mean = jnp.tile(jnp.eye(shape[1], dtype=dtype) / count, (count, 1))
+        return jnp.pad(mean, ((0, shape[0] - len(mean)), (0, 0)))
+
+    return init
 
 
 class DempsterShafer(Combination, kw_only=True):

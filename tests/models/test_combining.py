@@ -132,6 +132,18 @@ def test_solved_weights_are_those_of_least_squared_error(kind):
 
 
 @pytest.mark.parametrize("kind", SHAPES)
+def test_stacking_starts_as_the_mean_of_the_heads(kind):
+    module = module_of("stacking", kind)
+    whole = HEADS[kind].replace(present=jnp.ones(PRESENT.shape, bool))
+    found, _ = module.init_with_output(jax.random.key(0), whole, train=False)
+    given = probabilities(kind)
+    given = given if kind == "values" else np.log(given)
+    expected = given.mean(axis=0)
+    expected = expected if kind == "values" else back(reference.softmax(expected), kind)
+    np.testing.assert_allclose(found.outputs, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", SHAPES)
 def test_stacking_is_a_dense_layer_on_what_the_heads_say(kind):
     module = module_of("stacking", kind)
     variables = reference.random_variables(module, HEADS[kind], train=False)
