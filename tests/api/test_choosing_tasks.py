@@ -7,6 +7,7 @@ import pytest
 
 import mmjax
 from mmjax.api.fitting import propose
+from mmjax.cli import main
 from mmjax.core import config as config_lib
 from mmjax.core.errors import ConfigError
 from mmjax.core.registry import Spec
@@ -81,3 +82,11 @@ def test_a_task_that_is_named_is_taken(tmp_path):
 def test_other_tasks_are_refused_with_the_nearest(tmp_path, task, said):
     with pytest.raises(ConfigError, match=said):
         mmjax.fit(_frame(), "kind", tmp_path / "run", task=task, tell=lambda _: None)
+
+
+def test_the_command_refuses_it_too(tmp_path, capsys):
+    (tmp_path / "data.csv").write_text("words,kind\na b c,x\nd e f,y\n")
+    given = ["fit", str(tmp_path / "data.csv"), "--label", "kind", "--workdir", str(tmp_path / "r")]
+    assert main([*given, "--task", "ordnal"]) == 2
+    assert "did you mean 'ordinal'" in capsys.readouterr().err
+    assert not (tmp_path / "r").exists()

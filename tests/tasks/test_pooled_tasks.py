@@ -1,4 +1,4 @@
-"""What holds for every task whose head reads `Fused.pooled`, and for what its batches lack."""
+"""What holds for tasks of classes, labels, ranks and numbers, and for what their batches lack."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import pytest
 
 from mmjax import tasks
 from mmjax.core.types import Batch, Fused
-from mmjax.tasks.heads import PooledTask
 
 ROWS = 6
 LABELS = np.array([0, 1, 2, 2, 1, 0], np.int32)
@@ -21,25 +20,26 @@ FACTS = {
     "target_names": ("a", "b"),
     "target_means": (5.0, -1.0),
     "target_deviations": (2.0, 0.1),
+    "num_answers": 3,
+    "type_names": ("other", "yes/no"),
 }
 TARGETS = {
     "classification": LABELS,
     "ordinal": LABELS,
     "multi_label": np.eye(3, dtype=bool)[LABELS],
     "regression": np.random.default_rng(0).normal(size=(ROWS, 2)).astype(np.float32),
+    "vqa": np.array([[0, 0, 0, 0], [1, 2, 2, -1], [0, 1, 1, -2]] * 2, np.int32),
 }
 OPTIONS = {
     "classification": [{}],
     "ordinal": [{}, {"method": "cumulative_link"}],
     "multi_label": [{}],
     "regression": [{}, {"loss": "quantile"}],
+    "vqa": [{}, {"loss": "softmax"}],
 }
-NAMES = [
-    name for name in sorted(tasks.registry) if issubclass(tasks.registry.load(name), PooledTask)
-]
 CASES = [
     pytest.param(name, options, id="-".join([name, *options.values()]))
-    for name in NAMES
+    for name in OPTIONS
     for options in OPTIONS[name]
 ]
 MASK = np.array([True] * 4 + [False] * 2)
