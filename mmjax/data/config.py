@@ -32,6 +32,7 @@ modalities = Registry(
     {
         "text": "mmjax.data.modalities.text:Text",
         "texts": "mmjax.data.modalities.texts:Texts",
+        "marks": "mmjax.data.modalities.marks:Marks",
         "packed_text": "mmjax.data.modalities.packed_text:PackedText",
         "image": "mmjax.data.modalities.image:Image",
         "table": "mmjax.data.modalities.table:TableRow",

@@ -2,7 +2,7 @@
 
 - Host functions take NumPy arrays and return a flat `{name: float}` in float64: `classification`,
   `multi_label`, `ordinal`, `regression` (and `quantile_regression`), `retrieval` (and
-  `retrieval_of_embeddings`), `ranking`, `entities`, and `unigram`, a baseline.
+  `retrieval_of_embeddings`), `ranking`, `entities`, `relations`, and `unigram`, a baseline.
 - `sums`, `label_sums` and `number_sums` hold their counterparts for use inside jit: sums over the
   rows of a batch, which add up over batches and hosts, and a host function that divides them once.
 - `mean_and_spread` and `bootstrap_interval` say how far a number can be trusted.
@@ -19,6 +19,7 @@ from mmjax.metrics.multi_label import multi_label
 from mmjax.metrics.ordinal import ordinal
 from mmjax.metrics.ranking import ranking
 from mmjax.metrics.regression import quantile_regression, regression
+from mmjax.metrics.relations import relations
 from mmjax.metrics.retrieval import retrieval, retrieval_of_embeddings
 from mmjax.metrics.significance import (
     bootstrap_interval,
@@ -41,6 +42,7 @@ __all__ = [
     "quantile_regression",
     "ranking",
     "regression",
+    "relations",
     "retrieval",
     "retrieval_of_embeddings",
     "unigram",

@@ -34,6 +34,7 @@ registry = Registry(
         "multi_label": "mmjax.tasks.multi_label:MultiLabel",
         "ordinal": "mmjax.tasks.ordinal:Ordinal",
         "regression": "mmjax.tasks.regression:Regression",
+        "relation_extraction": "mmjax.tasks.relation_extraction:RelationExtraction",
         "token_classification": "mmjax.tasks.token_classification:TokenClassification",
     },
 )
