@@ -1,4 +1,4 @@
-"""Writes `seqeval.json`: what seqeval 1.2.2 says of random and odd tag sequences.
+"""Writes `metrics/seqeval.json`: what seqeval 1.2.2 says of random and odd tag sequences.
 
 pip install seqeval==1.2.2 && python tests/golden/make_seqeval.py
 """
@@ -72,7 +72,7 @@ def main() -> None:
     cases.append(case("broken", "IOB2", [["B-a", "I-a", "O", "B-b"]], broken))
     changed = [["B-a", "I-b", "I-a", "O"]]
     cases.append(case("broken kind", "IOB2", [["B-a", "I-a", "I-a", "O"]], changed))
-    path = Path(__file__).with_name("seqeval.json")
+    path = Path(__file__).with_name("metrics") / "seqeval.json"
     path.write_text(json.dumps(cases, indent=0) + "\n", encoding="utf-8")
 
 

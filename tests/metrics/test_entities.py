@@ -14,7 +14,7 @@ from mmjax.core.errors import DataError
 from mmjax.metrics.entities import entities, entities_from_sums, entity_sums, span_entities
 from mmjax.metrics.tags import entities_of
 
-GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "seqeval.json"
+GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "metrics" / "seqeval.json"
 CASES = json.loads(GOLDEN.read_text(encoding="utf-8"))
 AVERAGED = ("precision", "recall", "f1")
 
