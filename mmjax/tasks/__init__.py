@@ -36,6 +36,7 @@ registry = Registry(
         "regression": "mmjax.tasks.regression:Regression",
         "relation_extraction": "mmjax.tasks.relation_extraction:RelationExtraction",
         "token_classification": "mmjax.tasks.token_classification:TokenClassification",
+        "vqa": "mmjax.tasks.vqa:VQA",
     },
 )
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+import PIL.Image
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 30), "blue": (40, 40, 230)}
 
@@ -44,10 +45,31 @@ def clips(folder: Path) -> list[str]:
     ]
 
 
+def questions(folder: Path) -> list[str]:
+    """Four questions about each of 12 coloured pictures, as easy-VQA's package has them."""
+    for split in ("train", "test"):
+        (folder / split / "images").mkdir(parents=True)
+        rows = []
+        for index in range(12):
+            name, colour = list(COLOURS.items())[index % len(COLOURS)]
+            path = folder / split / "images" / f"{index}.png"
+            PIL.Image.new("RGB", (64, 64), colour).save(path)
+            for asked in COLOURS:
+                answer = "yes" if asked == name else "no"
+                rows.append([f"is there a {asked} shape?", answer, index])
+            rows.append(["what color is the shape?", name, index])
+        (folder / split / "questions.json").write_text(json.dumps(rows))
+    return [f"data.source.folder={folder}"]
+
+
 def shallow(folder: Path) -> list[str]:
     """Nothing; one layer is enough."""
     return ["model.encoders.image.depth=1", "objectives.masked_image.decoder_depth=1"]
 
 
-MAKERS: dict[str, Callable[[Path], list[str]]] = {"mae_image": shallow, "video_text": clips}
+MAKERS: dict[str, Callable[[Path], list[str]]] = {
+    "easy_vqa": questions,
+    "mae_image": shallow,
+    "video_text": clips,
+}
 """By the config's name: what writes data into a folder and returns changes of the config."""
