@@ -23,6 +23,7 @@ from mmjax.metrics import retrieval
 
 CACHE = Path(__file__).resolve().parents[1] / ".cache" / "pretrain_emoji"
 SPLITS = ("validation", "test")
+DIRECTIONS = 256
 TEACHER = {"text": "teacher_text", "image": "teacher_image"}
 """The column of the teacher's vectors of each modality."""
 
@@ -43,11 +44,14 @@ class Data:
         drawn = [np.stack(self.table.column(name)) for name in DRAWINGS]
         return np.concatenate(drawn).astype(np.float32) / 255
 
-    @functools.cached_property
-    def names(self) -> np.ndarray:
-        """MiniLM's vectors of the names, the mean over templates."""
+    @functools.cache  # noqa: B019 (one object a process)
+    def names(self, kind: str) -> np.ndarray:
+        """Vectors of the names: of MiniLM, the mean over templates, or of TF-IDF."""
         names = [str(name) for name in self.table.column("name")]
-        return align_emoji.minilm(names, np.flatnonzero(self.split == "train"))["templates"]
+        train = self.rows("train")
+        if kind == "MiniLM":
+            return align_emoji.minilm(names, train)["templates"]
+        return align_emoji.ngrams(names, train)["n-grams"]
 
     def rows(self, split: str) -> np.ndarray:
         return np.flatnonzero(self.split == split)
@@ -61,33 +65,40 @@ class Data:
             for i in range(len(DRAWINGS))
         ]
 
-    def aligned(self, seed: int) -> dict[str, np.ndarray]:
+    def aligned(self, seed: int, kind: str = "MiniLM") -> dict[str, np.ndarray]:
         """`text` [concept e] and each drawing [concept e]; of training rows, as if left out.
 
         Kept in a file a seed, with the processor's `seconds`, since it takes minutes.
         """
-        file = CACHE / f"alignment_{seed}.npz"
+        file = CACHE / f"alignment_{kind}_{seed}.npz"
         if not file.is_file():
             start = time.process_time()
             pictures = Pictures.of(self.pictures, self.split, seed)
-            fitted, _ = align_emoji.fit(pictures, self.names)
+            names = self.names(kind)
+            fitted, _ = align_emoji.fit(pictures, names)
             mapped = fitted.transform(pictures.kernel)
             mapped[pictures.train] = fitted.held_out
             sides = dict(zip(DRAWINGS, pictures.drawings(mapped), strict=True))
             seconds = np.array(time.process_time() - start)
-            save(file, {"text": self.names, "seconds": seconds, **sides})
+            save(file, {"text": names, "seconds": seconds, **sides})
         with np.load(file) as arrays:
             return dict(arrays)
 
-    def teacher(self, seed: int) -> Path:
-        """The alignment as a table to join: what it makes of name and pictures of each concept."""
+    def teacher(self, seed: int, kind: str) -> Path:
+        """The alignment as a table to join: what it makes of name and pictures of each concept.
+
+        Of longer vectors, the 256 directions in which the training names differ most.
+        """
         import pyarrow
         import pyarrow.parquet
 
-        vectors = self.aligned(seed)
-        image = together(vectors)
-        columns = {"text": vectors["text"], "image": image}
-        file = CACHE / f"teacher_{seed}.parquet"
+        vectors = self.aligned(seed, kind)
+        columns = {"text": vectors["text"], "image": together(vectors)}
+        if vectors["text"].shape[1] > DIRECTIONS:
+            known = vectors["text"][self.rows("train")]
+            main = np.linalg.svd(known, full_matrices=False)[2][:DIRECTIONS].T
+            columns = {name: rows @ main for name, rows in columns.items()}
+        file = CACHE / f"teacher_{kind}_{seed}.parquet"
         numbers = pyarrow.list_(pyarrow.float32())
         table = pyarrow.table(
             {

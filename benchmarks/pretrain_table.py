@@ -30,7 +30,7 @@ def to_markdown(result: dict[str, Any], rows: Sequence[str]) -> str:
     by_row = {row: [run for run in result["runs"] if run["row"] == row] for row in rows}
     by_row = {row: runs for row, runs in by_row.items() if runs}
     lines = [
-        f"| recall@10, name and picture | {' | '.join(COLUMNS)} | seconds |",
+        f"| recall@10, name and picture | {' | '.join(COLUMNS)} | processor seconds |",
         f"|---|{'---:|' * (len(COLUMNS) + 1)}",
     ]
     for row, runs in by_row.items():
@@ -43,8 +43,8 @@ def to_markdown(result: dict[str, Any], rows: Sequence[str]) -> str:
         "0.026; `validation`: 234 concepts, the mean of the two drawings). Mean ± sample standard "
         f"deviation over seeds {', '.join(map(str, sorted({r['seed'] for r in result['runs']})))}; "
         f"{result['cores']} cores of {result['cpu']}, jax {result['versions']['jax']}, Python "
-        f"{result['python']}, {result['date']}. Seconds are of the whole training, for rows that "
-        "train nothing of the processor, and without the teacher's, which `align_emoji` has.",
+        f"{result['python']}, {result['date']}. Processor seconds, of all cores together, are of "
+        "the whole training with its evaluations, without the teacher's.",
     ]
     for part, heading in (("drawings", "Twemoji and Noto, recall@1"), ("objectives", "objectives")):
         lines += _part(by_row, part, heading)

@@ -76,7 +76,7 @@ def get_config() -> Config:
                 "pieces": Spec("bag_of_subwords", width=64),
                 "image": Spec(
                     "image_cnn",
-                    channels=(48, 96, 192),
+                    channels=(32, 64, 128),
                     blocks=(0, 1, 1),
                     pools=("quadrants", "max", "early_mean"),
                     width=128,
