@@ -6,7 +6,11 @@ A tag counts if ten training concepts have it, which leaves 98 tags; a concept m
 them, and some are words of its name. Encoders are those of `quickstart.py`. One threshold for all
 tags is chosen on the validation rows after training and kept with the run.
 
-Test rows: not measured.
+Test rows, seed 0 alone: mean average precision 0.387 and micro-F1 0.587, in 486 s on two busy cores
+(129 s of their time). The drawings do not help as they do with groups: the name alone, with the
+same settings, gets 0.455 and 0.614, with `optimizer.learning_rate=1e-2` 0.538 and 0.664; TF-IDF of
+its characters with logistic regression gets 0.560 and 0.644, and calling each tag that is a word of
+the name a micro-F1 of 0.607. With that learning rate the whole is not measured.
 """
 
 from mmjax.core.registry import Spec
