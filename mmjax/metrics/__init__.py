@@ -2,7 +2,8 @@
 
 - Host functions take NumPy arrays and return a flat `{name: float}` in float64: `classification`,
   `multi_label`, `ordinal`, `regression` (and `quantile_regression`), `retrieval` (and
-  `retrieval_of_embeddings`), `ranking`, `entities`, `relations`, and `unigram`, a baseline.
+  `retrieval_of_embeddings`), `ranking`, `entities`, `relations`,
+  `events`, and `unigram`, a baseline.
 - `sums`, `label_sums` and `number_sums` hold their counterparts for use inside jit: sums over the
   rows of a batch, which add up over batches and hosts, and a host function that divides them once.
 - `mean_and_spread` and `bootstrap_interval` say how far a number can be trusted.
@@ -14,6 +15,7 @@ the names of a run's metrics do not depend on its data.
 from mmjax.metrics.calibration import calibration_bins, expected_calibration_error
 from mmjax.metrics.confusion import confusion_matrix
 from mmjax.metrics.entities import entities
+from mmjax.metrics.events import events
 from mmjax.metrics.language import unigram
 from mmjax.metrics.multi_label import multi_label
 from mmjax.metrics.ordinal import ordinal
@@ -35,6 +37,7 @@ __all__ = [
     "classification",
     "confusion_matrix",
     "entities",
+    "events",
     "expected_calibration_error",
     "mean_and_spread",
     "multi_label",

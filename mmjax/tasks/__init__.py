@@ -31,6 +31,7 @@ registry = Registry(
     "task",
     {
         "classification": "mmjax.tasks.classification:Classification",
+        "event_extraction": "mmjax.tasks.event_extraction:EventExtraction",
         "multi_label": "mmjax.tasks.multi_label:MultiLabel",
         "ordinal": "mmjax.tasks.ordinal:Ordinal",
         "regression": "mmjax.tasks.regression:Regression",

@@ -8,6 +8,7 @@ rows it is a `base.TargetProcessor`, which the run folder keeps as plain files.
 - `number.py`: one number or several, to be predicted.
 - `vector.py`: numbers, such as a teacher's.
 - `spans.py`: named parts of a text.
+- `events.py`: what a text says has happened, and who took part.
 - `same.py`: which rows are of one thing, such as the captions of a picture.
 
 To add one: a file with the two classes, and a line in `data.config.targets`.
