@@ -21,7 +21,6 @@ from mmjax.core.errors import DataError, nearest
 from mmjax.core.files import as_tuples, read_json
 from mmjax.core.types import Batch
 from mmjax.data import manifest
-from mmjax.data.config import kind_of
 from mmjax.data.config import modalities as modality_registry
 from mmjax.data.dataset import ALL, Dataset
 from mmjax.data.pipeline import prepare
@@ -148,12 +147,7 @@ class Run:
 
     def _texts(self, dataset: Dataset, rows: np.ndarray) -> dict[str, list[str | None]]:
         """The rows' own texts by modality."""
-        found: dict[str, list[str | None]] = {}
-        for name, spec in self.config.data.modalities.items():
-            if kind_of(spec) == "text":
-                cells = dataset.table.column(spec.options["column"])
-                found[name] = [None if cells[row] is None else str(cells[row]) for row in rows]
-        return found
+        return dataset.texts(rows)
 
     def predict_one(self, **inputs: Any) -> dict[str, Any]:
         """The prediction for a single example, given by modality or by column.
@@ -270,7 +264,8 @@ class Run:
         if self._function is None:
             self._function = make_evaluate(self.module, self.mesh, shardings)
         batches = self._batches(dataset, split)
-        return evaluate(self._function, variables, batches, self.module.task, self.mesh)
+        task, texts = self.module.task, dataset.texts
+        return evaluate(self._function, variables, batches, task, self.mesh, texts=texts)
 
 
 def _read_file(path: str | os.PathLike) -> bytes:

@@ -59,6 +59,7 @@ targets = Registry(
         "vector": "mmjax.data.targets.vector:Vector",
         "same": "mmjax.data.targets.same:Same",
         "answers": "mmjax.data.targets.answers:Answers",
+        "answer_spans": "mmjax.data.targets.answer_spans:AnswerSpans",
         "events": "mmjax.data.targets.events:Events",
         "spans": "mmjax.data.targets.spans:Spans",
     },

@@ -20,7 +20,7 @@ from mmjax.core.typing import Int
 from mmjax.data import lazy
 from mmjax.data import splits as split_files
 from mmjax.data.collate import Collator, Source
-from mmjax.data.config import DataConfig
+from mmjax.data.config import DataConfig, kind_of
 from mmjax.data.joining import JoinReport
 from mmjax.data.loader import Loader
 from mmjax.data.modalities.base import Place, Processor
@@ -95,6 +95,16 @@ class Dataset:
             return [int(row) for row in rows]
         cells = self.table.column(self.config.id_column)
         return [cells[int(row)] for row in rows]
+
+    def texts(self, rows: Sequence[int] | Int[np.ndarray, "n"]) -> dict[str, list[str | None]]:
+        """The rows' own texts by modality, as the table has them."""
+        found: dict[str, list[str | None]] = {}
+        for name, spec in self.config.modalities.items():
+            if kind_of(spec) == "text":
+                cells = self.table.column(spec.options["column"])
+                row_cells = (cells[int(row)] for row in rows)
+                found[name] = [None if cell is None else str(cell) for cell in row_cells]
+        return found
 
     def only(self, *names: str) -> Dataset:
         """The same rows, with some of the modalities."""

@@ -38,6 +38,7 @@ registry = Registry(
         "relation_extraction": "mmjax.tasks.relation_extraction:RelationExtraction",
         "token_classification": "mmjax.tasks.token_classification:TokenClassification",
         "vqa": "mmjax.tasks.vqa:VQA",
+        "extractive_qa": "mmjax.tasks.extractive_qa:ExtractiveQA",
     },
 )
 

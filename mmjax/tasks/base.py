@@ -29,6 +29,8 @@ class Task(nn.Module, abc.ABC, kw_only=True):
     outputs_are: ClassVar[OutputKind | None] = None
     headline: ClassVar[tuple[str, ...]] = ()
     """The metrics that the console and the curves show."""
+    needs_texts: ClassVar[bool] = False
+    """Whether `evaluate` also takes `texts`, those that `decode` takes."""
 
     def __call__(self, fused: Fused, batch: Batch, *, train: bool) -> TaskOutput:
         return self.output(self.head_outputs(fused, train=train), batch)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -36,11 +36,13 @@ def evaluate(
     mesh: Mesh,
     *,
     on_batch: Callable[[int], None] | None = None,
+    texts: Callable[[np.ndarray], Mapping[str, Sequence[str | None]]] | None = None,
 ) -> Evaluation:
     """Runs `function` over host batches and gathers what it returns on the host.
 
     The loss is the mean over all weights. Where the batches have the task's targets, the metrics
     that need every row come on top of those that sums give. `on_batch` is told the rows so far.
+    `texts` gives the texts of rows by modality, to a task that needs them.
     """
     total, weight = 0.0, 0.0
     sums: dict[str, np.ndarray] = {}
@@ -68,7 +70,10 @@ def evaluate(
     gathered, labels = _concatenate(predictions), _concatenate(targets)
     if sums:
         metrics |= task.compute(sums)
-        metrics |= task.evaluate(gathered, labels)
+        more = {}
+        if texts is not None and getattr(task, "needs_texts", False):
+            more["texts"] = texts(np.concatenate(rows))
+        metrics |= task.evaluate(gathered, labels, **more)
     return Evaluation(metrics, gathered, labels, np.concatenate(rows), sums)
 
 

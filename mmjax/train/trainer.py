@@ -161,7 +161,8 @@ class Trainer:
             variables = {"params": state.best_params, **state.collections}
             with load(self.dataset, split, train=False) as loader:
                 some = itertools.islice(loader, batches)
-                return evaluate(function, variables, some, self.module.task, self.mesh)
+                texts = self.dataset.texts
+                return evaluate(function, variables, some, self.module.task, self.mesh, texts=texts)
 
         return run
 
