@@ -54,7 +54,7 @@ def test_sums_weigh_both_alike(benchmark):
 def test_a_taught_run_reads_the_teacher(benchmark, tmp_path):
     pretrain_emoji, emoji_vectors = benchmark
     config = config_lib.load(ROOT / "configs" / "pretrain_emoji.py")
-    found = config_lib.check(pretrain_emoji.taught(config, tmp_path / "teacher.parquet"))
+    found = config_lib.check(pretrain_emoji.taught(config, tmp_path / "teacher.parquet", 1.0))
     assert found.data.joins[-1].source == Spec("parquet", path=str(tmp_path / "teacher.parquet"))
     lesson = found.objectives["distillation"].options
     assert lesson["vectors"] == emoji_vectors.TEACHER
