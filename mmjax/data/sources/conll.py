@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from mmjax.core.errors import ConfigError, DataError
+from mmjax.core.packages import locate
 from mmjax.data.cells import clean_text, shown
 from mmjax.data.sources.files import existing, fingerprint, folder, text_lines
 from mmjax.data.table import BadRow, Table
@@ -22,9 +23,10 @@ class Conll:
     """Files of one word a line with its tag, sentences apart by blank lines (Sang and Buchholz
     2000).
 
-    `path` is a file, or files by split: `{"train": "train.txt", "test": "test.txt"}`. Columns are
-    `text`, the words joined by blanks; `spans`, a list of `{"start", "end", "label"}` in the
-    characters of that text; and, of several files, `split`. A line "IMGID:123" before a sentence
+    `path` is a file, or files by split: `{"train": "train.txt", "test": "test.txt"}`; one that an
+    installed package ships is "package:NAME/folder/train.txt". Columns are `text`, the words joined
+    by blanks; `spans`, a list of `{"start", "end", "label"}` in the characters of that text; and,
+    of several files, `split`. A line "IMGID:123" before a sentence
     gives it a `picture`, "123.jpg" by `picture`'s pattern (Lu et al. 2018), relative to `root` or
     the file's folder. Lines "-DOCSTART-", and those that begin with `comment`, are left out.
 
@@ -62,7 +64,7 @@ class Conll:
         digest = hashlib.sha256()
         paths = []
         for split, given in files.items():
-            path = existing(given)
+            path = _file(given)
             paths.append(path)
             digest.update(f"{split} {fingerprint(path)}\n".encode())
             for first, sentence in self._sentences(path):
@@ -167,6 +169,11 @@ def _parts(tag: str, scheme: str) -> tuple[str, str]:
     if prefix not in tuple(_LETTERS[scheme]) or not dash or not kind:
         raise ValueError(f"'{shown(tag)}' is no tag of {scheme}")
     return {"L": "E", "U": "S"}.get(prefix, prefix), kind
+
+
+def _file(given: str) -> Path:
+    before, slash, name = given.rpartition("/")
+    return existing(Path(locate(before)) / name if slash and before else given)
 
 
 def _is_picture(line: str) -> bool:
