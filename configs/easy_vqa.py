@@ -3,7 +3,9 @@
     pip install --no-deps easy-vqa==1.0                     # the data, as a package
     mmjax train configs/easy_vqa.py --workdir runs/easy_vqa
 
-4,000 training pictures of 64 x 64 pixels with 38,575 questions, 1,000 test pictures with 9,673.
+4,000 training pictures of 64 x 64 pixels with 38,575 questions, 1,000 test pictures with 9,673. A
+tenth of the training pictures, with their questions, are for validation. Whoever knows the question
+alone, and the commonest answer to it, is right on 0.67 of the test questions.
 """
 
 from mmjax.core.registry import Spec
@@ -17,7 +19,7 @@ def get_config() -> Config:
         data=DataConfig(
             source=Spec("easy_vqa"),
             modalities={
-                "question": Spec("text", column="question", vocab_size=64, max_length=12),
+                "question": Spec("text", column="question", vocab_size=256, max_length=16),
                 "image": Spec("image", columns=("image",), size=64),
             },
             targets={"label": Spec("answers", column="answer", also=("type",))},
@@ -35,6 +37,6 @@ def get_config() -> Config:
         task=Spec("vqa", loss="softmax", hidden=128),
         optimizer=OptimizerConfig(learning_rate=2e-3, warmup="5%", end_fraction=0.01),
         train=TrainConfig(
-            duration="6 epochs", ema_decay=0.99, evaluate_every="1 epochs", save_every="1 epochs"
+            duration="10 epochs", ema_decay=0.99, evaluate_every="2 epochs", save_every="2 epochs"
         ),
     )
