@@ -44,6 +44,7 @@ registry = Registry(
         "volume_transformer": "mmjax.encoders.volume_transformer:VolumeTransformer",
         "time_series": "mmjax.encoders.time_series:TimeSeries",
         "point_set": "mmjax.encoders.point_set:PointSet",
+        "item_sequence": "mmjax.encoders.item_sequence:ItemSequence",
         "positions": "mmjax.encoders.positions:Positions",
         "table_mlp": "mmjax.encoders.table_mlp:TableMLP",
         "ft_transformer": "mmjax.encoders.table:FTTransformer",

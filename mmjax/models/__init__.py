@@ -23,6 +23,7 @@ assemblies = Registry(
     {
         "decision": "mmjax.models.decision:Decision",
         "hybrid": "mmjax.models.hybrid:Hybrid",
+        "two_tower": "mmjax.models.two_tower:TwoTower",
     },
 )
 

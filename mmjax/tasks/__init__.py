@@ -34,6 +34,10 @@ registry = Registry(
         "event_extraction": "mmjax.tasks.event_extraction:EventExtraction",
         "multi_label": "mmjax.tasks.multi_label:MultiLabel",
         "ordinal": "mmjax.tasks.ordinal:Ordinal",
+        "recommendation": "mmjax.tasks.recommendation:Recommendation",
+        "sequential_recommendation": (
+            "mmjax.tasks.sequential_recommendation:SequentialRecommendation"
+        ),
         "regression": "mmjax.tasks.regression:Regression",
         "relation_extraction": "mmjax.tasks.relation_extraction:RelationExtraction",
         "token_classification": "mmjax.tasks.token_classification:TokenClassification",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -124,8 +124,44 @@ def make_evaluate(module: nn.Module, mesh: Mesh, variables: Any) -> Callable[...
     def evaluate(variables: Any, batch: Batch) -> Any:
         return module.apply(variables, batch, train=False)
 
-    return jax.jit(
-        traced_on(mesh, evaluate),
-        in_shardings=(variables, batch_sharding(mesh)),
-        out_shardings=replicated(mesh),
-    )
+    def compiled(variables: Any) -> Callable[..., TaskOutput]:
+        return jax.jit(
+            traced_on(mesh, evaluate),
+            in_shardings=(variables, batch_sharding(mesh)),
+            out_shardings=replicated(mesh),
+        )
+
+    if not isinstance(module, Prepares):
+        return compiled(variables)
+    return _Prepared(module, mesh, variables, compiled)
+
+
+@runtime_checkable
+class Prepares(Protocol):
+    """A module of which evaluation computes something once, and not for each batch."""
+
+    def prepare(self, variables: Any) -> dict[str, Any]:
+        """Further collections of variables, made of these."""
+
+
+class _Prepared:
+    """An evaluation that keeps what was prepared of the variables that it was last given."""
+
+    def __init__(self, module: Prepares, mesh: Mesh, shardings: Any, compiled: Callable[..., Any]):
+        self._module = module
+        self._mesh = mesh
+        self._shardings = shardings
+        self._compile = compiled
+        self._function: Callable[..., TaskOutput] | None = None
+        self._given: Any = None
+        self._whole: Any = None
+
+    def __call__(self, variables: Any, batch: Batch) -> TaskOutput:
+        if self._given is not variables:
+            more = jax.device_put(self._module.prepare(variables), replicated(self._mesh))
+            self._given, self._whole = variables, {**variables, **more}
+            if self._function is None:
+                whole = {name: replicated(self._mesh) for name in more}
+                self._function = self._compile({**self._shardings, **whole})
+        assert self._function is not None
+        return self._function(self._whole, batch)

@@ -30,7 +30,7 @@ from mmjax.models.build import build_model
 from mmjax.models.pretraining import Pretraining
 from mmjax.parallel.mesh import check_batch_size, make_mesh
 from mmjax.parallel.sharding import put_batch
-from mmjax.train import from_run, warm_start
+from mmjax.train import constants, from_run, warm_start
 from mmjax.train.config import Config
 from mmjax.train.evaluate import Evaluation, evaluate
 from mmjax.train.hooks import Hook, Log, Moment, Save, Validate
@@ -134,7 +134,7 @@ class Trainer:
         """Makes a fresh state, with the weights of encoders that are pretrained, and then with what
         `init` takes of another run, which is returned.
         """
-        self.state, started = self.plan.make(), None
+        self.state, started = constants.fill(self.plan.make(), self.dataset), None
         if self.config.model.pretrained:
             self.state = warm_start.start(self.state, self.config)
         if self.config.init is not None:

@@ -56,6 +56,10 @@ READINGS = {
     "channels": RNG.integers(0, 3, (3, 6)).astype(np.int32),
     "attention_mask": np.arange(6) < np.array([[6], [2], [1]]),
 }
+HISTORY = {
+    "item_ids": np.array([[3, 1, 4], [2, 0, 0], [5, 5, 0]], np.int32),
+    "attention_mask": np.arange(3) < np.array([[3], [1], [2]]),
+}
 BLOCKS = {"width": 8, "depth": 1, "heads": 2, "mlp_dim": 16}
 WORDS = {"vocab_size": 13, "max_length": 8}
 FRAMES = {
@@ -87,6 +91,7 @@ TINY = {
         IMAGE,
         {"encode_with": Spec("vit", **BLOCKS), "queries": 3, "width": 8, "heads": 2},
     ),
+    "item_sequence": (HISTORY, {**BLOCKS, "num_items": 5, "max_length": 3}),
     "bag_of_subwords": (TEXT, {"width": 8, "vocab_size": 13}),
     "vit": (IMAGE, {**BLOCKS, "image_size": 8}),
     "vit_base": (IMAGE, {**BLOCKS, "image_size": 8, "patch": 4}),
