@@ -58,6 +58,7 @@ registry = Registry(
         "mpnet": "mmjax.encoders.mpnet:MPNet",
         "roformer": "mmjax.encoders.roformer:RoFormer",
         "causal_encoder": "mmjax.encoders.causal_lm:CausalEncoder",
+        "text_windows": "mmjax.encoders.text_windows:TextWindows",
         "coca_text": "mmjax.encoders.coca:CocaText",
         "attention_pool": "mmjax.encoders.attention_pool:AttentionPooled",
         "table": "mmjax.encoders.table:TableEncoder",

@@ -86,6 +86,10 @@ TINY = {
     "mpnet": (TEXT, {**BLOCKS, **WORDS}),
     "roformer": (TEXT, {**BLOCKS, **WORDS}),
     "causal_encoder": (TEXT, {**BLOCKS, **WORDS}),
+    "text_windows": (
+        TEXT,
+        {"text": Spec("text_transformer", **BLOCKS), "length": 4, "stride": 1, "vocab_size": 13},
+    ),
     "coca_text": (TEXT, {**BLOCKS, **WORDS}),
     "attention_pool": (
         IMAGE,
