@@ -64,6 +64,7 @@ targets = Registry(
         "same": "mmjax.data.targets.same:Same",
         "answers": "mmjax.data.targets.answers:Answers",
         "answer_spans": "mmjax.data.targets.answer_spans:AnswerSpans",
+        "relevance": "mmjax.data.targets.relevance:Relevance",
         "events": "mmjax.data.targets.events:Events",
         "spans": "mmjax.data.targets.spans:Spans",
     },

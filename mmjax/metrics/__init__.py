@@ -19,16 +19,19 @@ from mmjax.metrics.events import events
 from mmjax.metrics.language import unigram
 from mmjax.metrics.multi_label import multi_label
 from mmjax.metrics.ordinal import ordinal
+from mmjax.metrics.question_answering import question_answering
 from mmjax.metrics.ranking import ranking
 from mmjax.metrics.regression import quantile_regression, regression
 from mmjax.metrics.relations import relations
 from mmjax.metrics.retrieval import retrieval, retrieval_of_embeddings
+from mmjax.metrics.selection import selection
 from mmjax.metrics.significance import (
     bootstrap_interval,
     bootstrap_interval_of_mean,
     mean_and_spread,
 )
 from mmjax.metrics.single_label import classification
+from mmjax.metrics.vqa import vqa
 
 __all__ = [
     "bootstrap_interval",
@@ -43,10 +46,13 @@ __all__ = [
     "multi_label",
     "ordinal",
     "quantile_regression",
+    "question_answering",
     "ranking",
     "regression",
     "relations",
     "retrieval",
     "retrieval_of_embeddings",
+    "selection",
     "unigram",
+    "vqa",
 ]

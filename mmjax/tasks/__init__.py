@@ -43,6 +43,7 @@ registry = Registry(
         "token_classification": "mmjax.tasks.token_classification:TokenClassification",
         "vqa": "mmjax.tasks.vqa:VQA",
         "extractive_qa": "mmjax.tasks.extractive_qa:ExtractiveQA",
+        "answer_selection": "mmjax.tasks.answer_selection:AnswerSelection",
     },
 )
 
