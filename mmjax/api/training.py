@@ -132,7 +132,7 @@ def _measure(run: Run, frame: Any) -> tuple[Evaluation, str, Any]:
     for split in held_out or ["train"]:
         found[split] = run.evaluate_dataset(dataset, split)
         if split == "validation" and not run.config.objectives:
-            found[split] = tuned(run, found[split])
+            found[split] = tuned(run, found[split], dataset)
     write_json(
         run.folder.path / "metrics.json", {s: strict(one.metrics) for s, one in found.items()}
     )

@@ -6,10 +6,11 @@ import dataclasses
 from typing import Any
 
 from mmjax.api.run import Run
+from mmjax.data.dataset import Dataset
 from mmjax.train.evaluate import Evaluation
 
 
-def tuned(run: Run, validation: Evaluation) -> Evaluation:
+def tuned(run: Run, validation: Evaluation, dataset: Dataset) -> Evaluation:
     """The evaluation on the validation rows under what the task chooses on them.
 
     The run folder keeps it (`tuned.json`), and the run goes by it from now on. Metrics on these
@@ -22,5 +23,7 @@ def tuned(run: Run, validation: Evaluation) -> Evaluation:
     run.folder.write_tuned(task.target, found)
     for name in ("facts", "module"):
         vars(run).pop(name, None)
-    measured = run.module.task.evaluate(validation.predictions, validation.targets)
+    task = run.module.task
+    texts = {"texts": dataset.texts(validation.rows)} if task.needs_texts else {}
+    measured = task.evaluate(validation.predictions, validation.targets, **texts)
     return dataclasses.replace(validation, metrics={**validation.metrics, **measured})
