@@ -6,6 +6,7 @@ import ast
 import collections.abc
 import dataclasses
 import importlib
+import types
 import typing
 
 import pytest
@@ -45,6 +46,8 @@ def value_for(annotation: typing.Any) -> typing.Any:
         return {value_for(str): value_for(typing.get_args(annotation)[1])}
     if typing.get_origin(annotation) is typing.Annotated:
         return Spec(next(iter(annotation.__metadata__[0])))
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return value_for(typing.get_args(annotation)[0])
     return REQUIRED[annotation]
 
 
