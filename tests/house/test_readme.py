@@ -33,6 +33,7 @@ TABLES = {
     "quickstart": "quickstart",
     "quickstart_minilm": "quickstart",
     "ablate_fusion": "ablate_fusion",
+    "pretrain_emoji": "pretrain_emoji",
 }
 """Each table between two marks, and the benchmark that writes it."""
 PYTHON = [block for language, block in BLOCKS if language == "python"]
