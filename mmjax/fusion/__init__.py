@@ -55,7 +55,7 @@ registry = Registry(
 
 FusionSpec = Annotated[Spec, registry]
 
-ASSEMBLIES = ("decision", "hybrid")
+ASSEMBLIES = ("decision", "hybrid", "two_tower")
 """Names of fusions that are whole models; the models room has them."""
 
 
