@@ -35,15 +35,7 @@ def _forward(formula, a, b):
 
 
 def _backward(formula, saved, cotangent):
-    a, b = saved
-    operands, result = formula.split("->")
-    of_a, of_b = operands.split(",")
-    cotangent = cotangent.astype(a.dtype)
-    accumulate = {"preferred_element_type": jnp.float32}
-    return (
-        jnp.einsum(f"{result},{of_b}->{of_a}", cotangent, b, **accumulate).astype(a.dtype),
-        jnp.einsum(f"{of_a},{result}->{of_b}", a, cotangent, **accumulate).astype(b.dtype),
-    )
+    return _pull(formula, saved, cotangent.astype(saved[0].dtype))
 
 
 _narrow.defvjp(_forward, _backward)
