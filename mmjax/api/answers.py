@@ -160,7 +160,7 @@ def _of_others(
     """Answers as they are decoded, of rows drawn at random."""
     chosen = np.random.default_rng(0).permutation(len(evaluation.rows))[:_DRAWN]
     some = {name: np.asarray(values)[chosen] for name, values in evaluation.predictions.items()}
-    decoded = task.decode(some, run._texts(dataset, evaluation.rows[chosen]))
+    decoded = task.decode(some, dataset.texts(evaluation.rows[chosen]))
     shown = [
         _example(
             run,

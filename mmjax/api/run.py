@@ -141,13 +141,9 @@ class Run:
         if not any(len(rows) for rows in dataset.splits.values()):
             return []
         found = self.evaluate_dataset(dataset, split or ALL)
-        decoded = self.module.task.decode(found.predictions, self._texts(dataset, found.rows))
+        decoded = self.module.task.decode(found.predictions, dataset.texts(found.rows))
         named = zip(found.rows.tolist(), dataset.ids(found.rows), decoded, strict=True)
         return [{"row": row, "id": one, **answer} for row, one, answer in named]
-
-    def _texts(self, dataset: Dataset, rows: np.ndarray) -> dict[str, list[str | None]]:
-        """The rows' own texts by modality."""
-        return dataset.texts(rows)
 
     def predict_one(self, **inputs: Any) -> dict[str, Any]:
         """The prediction for a single example, given by modality or by column.

@@ -13,7 +13,7 @@ from flax import linen as nn
 from mmjax.core.types import Batch, Fused, TaskOutput
 from mmjax.core.typing import Array, Bool, Float
 from mmjax.metrics.selection import selection
-from mmjax.tasks.base import OutputKind, scalars
+from mmjax.tasks.base import OutputKind, scalars, unlabelled
 from mmjax.tasks.heads import PooledTask, pooled_head
 
 
@@ -43,8 +43,7 @@ class AnswerSelection(PooledTask, kw_only=True):
         logits = outputs[:, 0].astype(jnp.float32)
         predictions = {"score": logits, "probability": jax.nn.sigmoid(logits)}
         if self.target not in batch.targets:
-            zero = jnp.zeros((), jnp.float32)
-            return TaskOutput(zero, zero, {}, predictions)
+            return unlabelled(predictions)
         target = jnp.asarray(batch.targets[self.target])
         rows = jnp.asarray(batch.row_mask).astype(bool)
         right = target[:, 1] > 0

@@ -100,6 +100,18 @@ class Task(nn.Module, abc.ABC, kw_only=True):
         return found
 
 
+def unlabelled(predictions: Mapping[str, Array]) -> TaskOutput:
+    """Of a batch without the target: a loss of 0, no sums."""
+    zero = jnp.zeros((), jnp.float32)
+    return TaskOutput(zero, zero, {}, predictions)
+
+
+def log_shares(counts: Sequence[int]) -> Float[Array, "v"]:
+    """How common each class is, as a logarithm; one that never occurs counts as if once."""
+    known = np.maximum(np.asarray(counts, np.float64), 1.0)
+    return jnp.asarray(np.log(known / known.sum()), jnp.float32)
+
+
 def scalars(predictions: Mapping[str, np.ndarray], *names: str) -> list[dict[str, float]]:
     """Of each row, what the predictions `names` say where they are there, as plain numbers."""
     here = {name: np.asarray(predictions[name]) for name in names if name in predictions}

@@ -16,7 +16,7 @@ from mmjax.core.types import Batch, Fused, TaskOutput
 from mmjax.core.typing import Array, Float
 from mmjax.metrics.single_label import classification
 from mmjax.metrics.sums import classification_from_sums, classification_sums
-from mmjax.tasks.base import OutputKind, scalars
+from mmjax.tasks.base import OutputKind, log_shares, scalars, unlabelled
 from mmjax.tasks.heads import PooledTask, pooled_head
 from mmjax.tasks.losses import balanced_weights, cross_entropy, effective_weights, require
 
@@ -74,8 +74,7 @@ class Classification(PooledTask, kw_only=True):
         logits = outputs.astype(jnp.float32)
         predictions = {"probabilities": jax.nn.softmax(logits)}
         if self.target not in batch.targets:
-            zero = jnp.zeros((), jnp.float32)
-            return TaskOutput(zero, zero, {}, predictions)
+            return unlabelled(predictions)
         labels = jnp.asarray(batch.targets[self.target])
         rows = jnp.asarray(batch.row_mask).astype(jnp.float32)
         labels = jnp.where(rows > 0, labels, 0)
@@ -98,8 +97,7 @@ class Classification(PooledTask, kw_only=True):
     def log_prior(self) -> Float[Array, "v"] | None:
         if not self.label_counts:
             return None
-        counts = np.maximum(np.asarray(self.label_counts, np.float64), 1.0)
-        return jnp.asarray(np.log(counts / counts.sum()), jnp.float32)
+        return log_shares(self.label_counts)
 
     def compute_own(self, sums: Mapping[str, Any]) -> dict[str, float]:
         """Accuracy, F1 and the rest, from metrics summed over batches."""

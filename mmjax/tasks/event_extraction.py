@@ -16,7 +16,7 @@ from mmjax.core.types import Batch, Fused, TaskOutput
 from mmjax.core.typing import Array, ArrayLike, Dtype, Float, Int
 from mmjax.metrics.events import event_sums, events, events_from_sums
 from mmjax.nn.dense import dense
-from mmjax.tasks.base import Task
+from mmjax.tasks.base import Task, unlabelled
 from mmjax.tasks.losses import require
 from mmjax.tasks.pairs import Outputs, Pool, of_parts, pair_logits, pair_parameters
 from mmjax.tasks.spans import as_dictionary, offsets_of, summarised, texts_of
@@ -120,8 +120,7 @@ class EventExtraction(Task, kw_only=True):
             "argument_scores": scores,
         }
         if self.target not in batch.targets:
-            zero = jnp.zeros((), jnp.float32)
-            return TaskOutput(zero, zero, {}, predictions)
+            return unlabelled(predictions)
         records = jnp.asarray(batch.targets[self.target])
         rows = jnp.asarray(batch.row_mask)
         truth = split(records)

@@ -16,7 +16,7 @@ from mmjax.core.typing import Array, Dtype, Float, Int
 from mmjax.metrics.question_answering import Language, question_answering
 from mmjax.nn.dense import ACTIVATIONS, Activation, dense
 from mmjax.tasks.answer_ranges import agreement, best, ends, first_and_last
-from mmjax.tasks.base import Task
+from mmjax.tasks.base import Task, unlabelled
 from mmjax.tasks.losses import require
 from mmjax.tasks.spans import offsets_of, texts_of, tokens_of
 
@@ -85,8 +85,7 @@ class ExtractiveQA(Task, kw_only=True):
         none = log_p.none.sum(axis=1)
         predictions = {"spans": spans, "scores": scores, "none": none}
         if self.target not in batch.targets:
-            zero = jnp.zeros((), jnp.float32)
-            return TaskOutput(zero, zero, {}, predictions)
+            return unlabelled(predictions)
         answers = jnp.asarray(batch.targets[self.target])
         rows = jnp.asarray(batch.row_mask).astype(jnp.float32)
         first, last, found = first_and_last(offsets, answers[:, 0])

@@ -17,7 +17,7 @@ from mmjax.core.typing import Array, Bool, Float
 from mmjax.metrics.label_sums import multi_label_from_sums, multi_label_sums
 from mmjax.metrics.multi_label import multi_label
 from mmjax.metrics.thresholds import best_thresholds
-from mmjax.tasks.base import OutputKind, scalars
+from mmjax.tasks.base import OutputKind, scalars, unlabelled
 from mmjax.tasks.heads import PooledTask, pooled_head
 from mmjax.tasks.losses import asymmetric, binary_cross_entropy, binary_focal, require
 
@@ -61,8 +61,7 @@ class MultiLabel(PooledTask, kw_only=True):
         logits = outputs.astype(jnp.float32)
         predictions = {"probabilities": jax.nn.sigmoid(logits)}
         if self.target not in batch.targets:
-            zero = jnp.zeros((), jnp.float32)
-            return TaskOutput(zero, zero, {}, predictions)
+            return unlabelled(predictions)
         labels = jnp.asarray(batch.targets[self.target])
         rows = jnp.asarray(batch.row_mask).astype(jnp.float32)
         losses = self._losses(logits, labels).mean(axis=-1)

@@ -15,7 +15,7 @@ from mmjax.core.types import Batch, Fused, TaskOutput
 from mmjax.core.typing import Array, Float
 from mmjax.metrics.ordinal import ordinal_from_confusion
 from mmjax.nn.dense import parameter
-from mmjax.tasks.base import OutputKind, scalars
+from mmjax.tasks.base import OutputKind, log_shares, scalars, unlabelled
 from mmjax.tasks.heads import PooledTask, pooled_head
 
 
@@ -93,8 +93,7 @@ class Ordinal(PooledTask, kw_only=True):
         rank = jnp.sum(above > 0.5, axis=-1, dtype=jnp.int32)
         predictions = {"probabilities": probabilities, "rank": rank}
         if self.target not in batch.targets:
-            zero = jnp.zeros((), jnp.float32)
-            return TaskOutput(zero, zero, {}, predictions)
+            return unlabelled(predictions)
         rows = jnp.asarray(batch.row_mask).astype(jnp.float32)
         labels = jnp.where(rows > 0, jnp.asarray(batch.targets[self.target]), 0)
         losses = -jnp.take_along_axis(log_p, labels[:, None], axis=-1)[:, 0]
@@ -119,8 +118,7 @@ class Ordinal(PooledTask, kw_only=True):
     def log_prior(self) -> Float[Array, "v"] | None:
         if not self.label_counts:
             return None
-        counts = np.maximum(np.asarray(self.label_counts, np.float64), 1.0)
-        return jnp.asarray(np.log(counts / counts.sum()), jnp.float32)
+        return log_shares(self.label_counts)
 
     def compute_own(self, sums: Mapping[str, Any]) -> dict[str, float]:
         """Everything that `mmjax.metrics.ordinal` tells, and `log_loss`."""

@@ -16,7 +16,7 @@ from mmjax.core.registry import fact
 from mmjax.core.types import Batch, Fused, TaskOutput
 from mmjax.core.typing import Array, Bool, Dtype, Float, Int
 from mmjax.metrics.catalogue import CHUNK, catalogue_from_sums, catalogue_sums, rank_catalogue
-from mmjax.tasks.base import Task
+from mmjax.tasks.base import Task, unlabelled
 from mmjax.tasks.item_losses import bpr, full_softmax, in_batch_softmax, pointwise
 from mmjax.tasks.losses import require
 
@@ -174,8 +174,7 @@ class Recommendation(Task, kw_only=True):
         found = rank_catalogue(users, vectors, bias, relevant, seen, top=self.top, chunk=self.chunk)
         predictions = {"items": found.items, "scores": found.scores}
         if not known:
-            zero = jnp.zeros((), jnp.float32)
-            return TaskOutput(zero, zero, {}, predictions)
+            return unlabelled(predictions)
         here = (found.ranks > 0) & (rows > 0)[:, None]
         places = jnp.maximum(relevant, 0)
         own = jnp.einsum("bd,bmd->bm", users.astype(jnp.float32), vectors[places])

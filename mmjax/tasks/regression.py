@@ -16,7 +16,7 @@ from mmjax.core.types import Batch, Fused, TaskOutput
 from mmjax.core.typing import Array, Float
 from mmjax.metrics.number_sums import regression_from_sums, regression_sums
 from mmjax.metrics.regression import quantile_regression, regression
-from mmjax.tasks.base import OutputKind
+from mmjax.tasks.base import OutputKind, unlabelled
 from mmjax.tasks.heads import PooledTask, pooled_head
 from mmjax.tasks.losses import require
 
@@ -96,8 +96,7 @@ class Regression(PooledTask, kw_only=True):
             middle = int(np.argmin(np.abs(np.asarray(levels) - 0.5)))
             predictions = {"values": each[..., middle], "quantiles": each}
         if self.target not in batch.targets:
-            zero = jnp.zeros((), jnp.float32)
-            return TaskOutput(zero, zero, {}, predictions)
+            return unlabelled(predictions)
         targets = jnp.asarray(batch.targets[self.target])
         rows = jnp.asarray(batch.row_mask).astype(jnp.float32)
         known = rows[:, None] * ~jnp.isnan(targets)

@@ -17,7 +17,7 @@ from mmjax.core.typing import Array, Dtype, Float
 from mmjax.metrics.label_sums import multi_label_from_sums, multi_label_sums
 from mmjax.metrics.multi_label import multi_label
 from mmjax.metrics.relations import relation_sums, relations, relations_from_sums
-from mmjax.tasks.base import Task
+from mmjax.tasks.base import Task, unlabelled
 from mmjax.tasks.losses import binary_cross_entropy, cross_entropy, require
 from mmjax.tasks.pairs import Outputs, Pool, of_parts, pair_logits, pair_parameters
 from mmjax.tasks.spans import offsets_of, texts_of, tokens_of
@@ -119,8 +119,7 @@ class RelationExtraction(Task, kw_only=True):
         probabilities = jax.nn.sigmoid(logits) if self.multi_label else jax.nn.softmax(logits)
         predictions = {"probabilities": probabilities, "marks": marks}
         if self.target not in batch.targets:
-            zero = jnp.zeros((), jnp.float32)
-            return TaskOutput(zero, zero, {}, predictions)
+            return unlabelled(predictions)
         rows = jnp.asarray(batch.row_mask).astype(jnp.float32)
         truth = jnp.asarray(batch.targets[self.target])
         smoothing = self.label_smoothing

@@ -15,7 +15,7 @@ from mmjax.core.types import Batch, Fused, TaskOutput
 from mmjax.core.typing import Dtype
 from mmjax.metrics.entities import entities_from_sums, entity_sums, span_entities
 from mmjax.nn.dense import ACTIVATIONS, Activation, dense
-from mmjax.tasks.base import Task
+from mmjax.tasks.base import Task, unlabelled
 from mmjax.tasks.losses import require
 from mmjax.tasks.spans import as_dictionary, offsets_of, summarised, texts_of
 from mmjax.tasks.tagger import Outputs, Tagger, chain_parameters, judge, read, to_words
@@ -94,8 +94,7 @@ class TokenClassification(Task, kw_only=True):
         tags, spans, scores = read(logits, chain, words, self.tagger)
         predictions = {"spans": spans, "scores": scores}
         if self.target not in batch.targets:
-            zero = jnp.zeros((), jnp.float32)
-            return TaskOutput(zero, zero, {}, predictions)
+            return unlabelled(predictions)
         truth = jnp.asarray(batch.targets[self.target])
         rows = jnp.asarray(batch.row_mask)
         found = judge(logits, chain, words, tags, truth, self.tagger)

@@ -14,7 +14,7 @@ from mmjax.core.registry import fact
 from mmjax.core.types import Batch, Fused, TaskOutput
 from mmjax.core.typing import Array, Float
 from mmjax.metrics.vqa import vqa_from_sums, vqa_sums
-from mmjax.tasks.base import OutputKind, scalars
+from mmjax.tasks.base import OutputKind, log_shares, scalars, unlabelled
 from mmjax.tasks.heads import PooledTask, pooled_head
 from mmjax.tasks.losses import require
 
@@ -54,8 +54,7 @@ class VQA(PooledTask, kw_only=True):
         chances = jax.nn.sigmoid(logits) if self.loss == "binary" else jax.nn.softmax(logits)
         predictions = {"probabilities": chances}
         if self.target not in batch.targets:
-            zero = jnp.zeros((), jnp.float32)
-            return TaskOutput(zero, zero, {}, predictions)
+            return unlabelled(predictions)
         target = jnp.asarray(batch.targets[self.target])
         rows = jnp.asarray(batch.row_mask).astype(jnp.float32)
         counts, annotators = self._counts(target)
@@ -102,8 +101,7 @@ class VQA(PooledTask, kw_only=True):
     def log_prior(self) -> Float[Array, "v"] | None:
         if not self.answer_counts or self.loss == "binary":
             return None
-        counts = np.maximum(np.asarray(self.answer_counts, np.float64), 1.0)
-        return jnp.asarray(np.log(counts / counts.sum()), jnp.float32)
+        return log_shares(self.answer_counts)
 
     def compute_own(self, sums: Mapping[str, Any]) -> dict[str, float]:
         """`mmjax.metrics.vqa.vqa_from_sums`: accuracies, of each type too, and their bound."""
