@@ -129,7 +129,7 @@ def summarise(runs: Sequence[dict[str, Any]]) -> dict[str, dict[str, dict[str, f
     for model in dict.fromkeys(run["model"] for run in runs):
         own = [run for run in runs if run["model"] == model]
         columns = {metric: [run["test"][metric] for run in own] for metric in METRICS}
-        columns["seconds"] = [run["seconds"] for run in own]
+        columns["seconds"] = [run["processor_seconds"] for run in own]
         found[model] = {}
         for name, values in columns.items():
             mean, deviation = mean_and_spread(values)
@@ -151,15 +151,14 @@ def to_markdown(result: dict[str, Any]) -> str:
     ]
     labels = sorted({run["labels"] for run in result["runs"]})
     lines = [
-        "| model | test accuracy | test macro-F1 | seconds |",
+        "| model | test accuracy | test macro-F1 | processor seconds |",
         "|---|---:|---:|---:|",
         *rows,
         "",
         f"EMOJI groups from {labels[0]} labels ({result['share']:.0%} of the training concepts), "
         f"{result['steps']} steps each, 389 test concepts. Pretrained by `{result['pretrain']}` on "
-        "all training concepts without their groups, in "
-        f"{sum(one['seconds'] for one in result['pretrained']) / len(result['pretrained']):.0f} "
-        "seconds that the table leaves out. Mean ± sample standard deviation over seeds "
+        "all training concepts without their groups, whose seconds the table leaves out "
+        "(`pretrain_emoji.md` has them). Mean ± sample standard deviation over seeds "
         f"{', '.join(map(str, result['seeds']))}; {result['cores']} cores of {result['cpu']}, "
         f"jax {result['versions']['jax']}, Python {result['python']}, {result['date']}: "
         f"`{result['command']}`.",

@@ -246,8 +246,10 @@ def config_of(row: str, seed: int, changes: Sequence[str]) -> Config:
     return dataclasses.replace(config_lib.override(config, changes), seed=seed)
 
 
-def measure(row: str, seed: int, data: Data, changes: Sequence[str]) -> dict[str, Any]:
-    """The record of one row."""
+def measure(
+    row: str, seed: int, data: Data, changes: Sequence[str], runs: Path | None
+) -> dict[str, Any]:
+    """The record of one row; the run from scratch stays in `runs`."""
     if row in (ALIGNED, BOTH):
         vectors = data.aligned(seed)
         found = {split: of_vectors(vectors, data.rows(split)) for split in SPLITS}
@@ -267,6 +269,8 @@ def measure(row: str, seed: int, data: Data, changes: Sequence[str]) -> dict[str
     config = config_of(row, seed, changes)
     if row in TEACHERS:
         config = taught(config, data.teacher(seed, TEACHERS[row]), LESSONS[row])
+    if row == SCRATCH and runs is not None:
+        return train(config, data, runs / f"seed_{seed}" / "pretraining", seed, row)
     with tempfile.TemporaryDirectory() as folder:
         return train(config, data, Path(folder) / "run", seed, row)
 
@@ -286,6 +290,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--set", nargs="+", metavar="dotted.key=value", default=[])
     parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--runs", type=Path, help="keep the runs from scratch here, to fine-tune")
     parser.add_argument("--readme", action="store_true", help="only put the table there")
     args = parser.parse_args(arguments)
     file = args.out / "pretrain_emoji.json"
@@ -302,7 +307,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for row in (one for one in ROWS if one in args.rows):
             key = key_of(row, seed, args.set)
             if key not in known:
-                found = measure(row, seed, data, args.set)
+                found = measure(row, seed, data, args.set, args.runs)
                 known[key] = {"row": row, "seed": seed, "hash": key, **found}
                 jax.clear_caches()
                 gc.collect()
