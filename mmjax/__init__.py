@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mmjax import encoders, fusion, metrics, objectives, tasks
     from mmjax.api.fitting import fit
+    from mmjax.api.pipeline import pipeline
     from mmjax.api.pretrained import convert, load_pretrained, save_pretrained
     from mmjax.api.run import Run, load_run
     from mmjax.api.training import train, train_seeds
@@ -33,6 +34,7 @@ _PLACES = {
     "fit": "mmjax.api.fitting",
     "load_pretrained": "mmjax.api.pretrained",
     "load_run": "mmjax.api.run",
+    "pipeline": "mmjax.api.pipeline",
     "save_pretrained": "mmjax.api.pretrained",
     "train_seeds": "mmjax.api.training",
 }
@@ -50,6 +52,7 @@ __all__ = [
     "load_run",
     "metrics",
     "objectives",
+    "pipeline",
     "save_pretrained",
     "tasks",
     "train",

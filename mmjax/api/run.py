@@ -78,13 +78,19 @@ class Run:
         return read_json(path) if path.is_file() else {}
 
     def dataset(
-        self, data: Any = None, *, root: str | None = None, labels: bool = False
+        self,
+        data: Any = None,
+        *,
+        root: str | None = None,
+        labels: bool = False,
+        batch_size: int | None = None,
     ) -> Dataset:
         """The run's own data, or other data through the run's processors.
 
         `data` is a manifest's path, a DataFrame, a mapping of columns or an embedded set's name.
-        With `labels`, every row must have a known one. Raises DataError if the run's own data is
-        not what it was.
+        With `labels`, every row must have a known one. `batch_size` rows go through the model
+        together, as many as in the run's evaluations if None. Raises DataError if the run's own
+        data is not what it was.
         """
         config, frame = self.config.data, None
         if data is None and config.source.name == "frame":
@@ -98,7 +104,7 @@ class Run:
             config = dataclasses.replace(config, source=manifest.source_for(data, root))
             frame = None if isinstance(data, (str, os.PathLike)) else data
         dataset = prepare(
-            self._sized(config),
+            self._sized(config, batch_size),
             frame=frame,
             processors_folder=self.folder.processors,
             targets="required" if labels else "optional",
@@ -152,8 +158,8 @@ class Run:
         or a video. What is not given is missing. Raises DataError for a name that is neither
         modality nor column, and a file that cannot be read.
         """
-        columns = self.columns_of(inputs)
-        answer = self.predict(columns)[0]
+        dataset = self.dataset(self.columns_of(inputs), batch_size=1)
+        answer = self.predict_dataset(dataset)[0]
         return {key: value for key, value in answer.items() if key not in ("row", "id")}
 
     def columns_of(self, inputs: Mapping[str, Any]) -> dict[str, list[Any]]:
@@ -176,7 +182,7 @@ class Run:
                     fix=nearest(name, (*reads, *columns)),
                 )
             is_path = column in media and isinstance(value, (str, os.PathLike))
-            columns[column] = [_read_file(value) if is_path else value]
+            columns[column] = [read_file(value) if is_path else value]
         return columns
 
     def embed(
@@ -228,9 +234,10 @@ class Run:
         """How well frozen vectors tell a column's classes; see `mmjax.api.probing.probe`."""
         return probing.probe(self, label, data, **options)
 
-    def _sized(self, config: Any) -> Any:
+    def _sized(self, config: Any, batch_size: int | None) -> Any:
         """The data settings with an evaluation batch that splits over this run's devices."""
-        size, devices = config.eval_batch_size or config.batch_size, self.mesh.size
+        size = batch_size or config.eval_batch_size or config.batch_size
+        devices = self.mesh.size
         return dataclasses.replace(config, eval_batch_size=-(-size // devices) * devices)
 
     def _batches(self, dataset: Dataset, split: str) -> Iterator[Batch]:
@@ -264,7 +271,8 @@ class Run:
         return evaluate(self._function, variables, batches, task, self.mesh, texts=texts)
 
 
-def _read_file(path: str | os.PathLike) -> bytes:
+def read_file(path: str | os.PathLike) -> bytes:
+    """A media file. Raises DataError if it cannot be read."""
     try:
         return Path(path).read_bytes()
     except OSError as error:
