@@ -33,6 +33,7 @@ from mmjax.metrics.relations import relations
 from mmjax.metrics.retrieval import retrieval, retrieval_of_embeddings
 from mmjax.metrics.selection import selection
 from mmjax.metrics.sentiment import sentiment
+from mmjax.metrics.sentiment import sentiment
 from mmjax.metrics.significance import (
     bootstrap_interval,
     bootstrap_interval_of_mean,
@@ -71,6 +72,7 @@ __all__ = [
     "retrieval",
     "retrieval_of_embeddings",
     "selection",
+    "sentiment",
     "sentiment",
     "speech",
     "summaries",
