@@ -3,7 +3,7 @@
 - Host functions take NumPy arrays and return a flat `{name: float}` in float64: `classification`,
   `multi_label`, `ordinal`, `regression` (and `quantile_regression`), `retrieval` (and
   `retrieval_of_embeddings`), `ranking`, `entities`, `relations`,
-  `events`, `anomaly`, `sentiment`, and `unigram`, a baseline.
+  `events`, `detection`, `anomaly`, `sentiment`, and `unigram`, a baseline.
 - Of generated texts: `captions`, `translation`, `summaries`, `dialogue`, `speech`, `chrf` and
   `exact_match` take texts, and for each row what it could have said.
 - `sums`, `label_sums` and `number_sums` hold their counterparts for use inside jit: sums over the
@@ -19,8 +19,8 @@ from mmjax.metrics.calibration import calibration_bins, expected_calibration_err
 from mmjax.metrics.captions import captions
 from mmjax.metrics.chrf import chrf
 from mmjax.metrics.confusion import confusion_matrix
-from mmjax.metrics.dialogue import dialogue
 from mmjax.metrics.detection import detection
+from mmjax.metrics.dialogue import dialogue
 from mmjax.metrics.entities import entities
 from mmjax.metrics.events import events
 from mmjax.metrics.language import unigram

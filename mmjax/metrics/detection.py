@@ -58,24 +58,24 @@ def detection(
         for label, matched in _of_picture(said, truth, box_format, f"picture {picture}"):
             found[label].append(matched)
     classes = {label: _of_class(parts) for label, parts in sorted(found.items())}
-    known = [one for one in classes.values() if one.objects[0]]
+    there = {label: one for label, one in classes.items() if one.objects[0]}
+    known = list(there.values())
     values: dict[str, float] = {"ap": _mean([one.precision[0] for one in known])}
     for name, index in (("ap50", 0), ("ap75", 5)):
         values[name] = _mean([one.precision[0, index] for one in known])
-    recalls = {f"ar@{most}": _mean([one.recall[0, i] for one in known]) for i, most in
-               enumerate(MOST)}  # fmt: skip
+    recalls = {}
+    for i, most in enumerate(MOST):
+        recalls[f"ar@{most}"] = _mean([one.recall[0, i] for one in known])
     sized: dict[str, float] = {}
     for i, name in enumerate(AREAS):
         if name:
             these = [one for one in known if one.objects[i]] if areas else []
             sized[f"ap_{name}"] = _mean([one.precision[i] for one in these])
             recalls[f"ar_{name}"] = _mean([one.recall[i, -1] for one in these])
-    labels = range(len(label_names)) if label_names else [k for k in classes if classes[k].objects[0]]
+    names = dict(enumerate(label_names)) or {label: str(label) for label in there}
     each = {
-        f"ap/{label_names[label] if label_names else label}": _mean(
-            [classes[label].precision[0]] if label in classes and classes[label].objects[0] else []
-        )
-        for label in labels
+        f"ap/{name}": _mean([there[label].precision[0]] if label in there else [])
+        for label, name in names.items()
     }
     return {**values, **sized, **recalls, **each}
 
@@ -163,9 +163,9 @@ def _of_class(parts: Sequence[_Matched]) -> _Class:
     objects = np.sum([one.objects for one in parts], axis=0)
     count = np.maximum(objects, 1)[:, None, None]
     hits, misses = right & ~ignored, ~right & ~ignored
-    recall = np.stack(
-        [hits[..., ranks[order] < most].sum(axis=-1) for most in MOST], axis=1
-    ) / count
+    recall = (
+        np.stack([hits[..., ranks[order] < most].sum(axis=-1) for most in MOST], axis=1) / count
+    )
     true, false = (one.cumsum(axis=-1, dtype=np.float64) for one in (hits, misses))
     at = true / count
     precision = true / (true + false + np.spacing(1))
