@@ -67,6 +67,7 @@ targets = Registry(
         "relevance": "mmjax.data.targets.relevance:Relevance",
         "events": "mmjax.data.targets.events:Events",
         "spans": "mmjax.data.targets.spans:Spans",
+        "text": "mmjax.data.targets.text:WrittenText",
     },
 )
 

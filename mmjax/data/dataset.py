@@ -28,7 +28,7 @@ from mmjax.data.order import epoch_examples
 from mmjax.data.quarantine import Quarantine
 from mmjax.data.splits import Splits
 from mmjax.data.table import Table
-from mmjax.data.targets.base import TargetProcessor, cell_of
+from mmjax.data.targets.base import HasTexts, TargetProcessor, cell_of
 
 ALL = "all"
 """Every row of every split, in the order of the table."""
@@ -96,14 +96,23 @@ class Dataset:
         cells = self.table.column(self.config.id_column)
         return [cells[int(row)] for row in rows]
 
-    def texts(self, rows: Sequence[int] | Int[np.ndarray, "n"]) -> dict[str, list[str | None]]:
-        """The rows' own texts by modality, as the table has them."""
-        found: dict[str, list[str | None]] = {}
+    def texts(self, rows: Sequence[int] | Int[np.ndarray, "n"]) -> dict[str, list[Any]]:
+        """The rows' own texts by modality, as the table has them.
+
+        Of a target that is text, `<target>/references` and the like (`targets.base.HasTexts`).
+        """
+        found: dict[str, list[Any]] = {}
         for name, spec in self.config.modalities.items():
             if kind_of(spec) == "text":
                 cells = self.table.column(spec.options["column"])
                 row_cells = (cells[int(row)] for row in rows)
                 found[name] = [None if cell is None else str(cell) for cell in row_cells]
+        for name, processor in self.targets.items():
+            if isinstance(processor, HasTexts):
+                columns = self.columns[name]
+                own = [cell_of(self.table, columns, int(row)) for row in rows]
+                places = [Place(self.table, int(row)) for row in rows]
+                found |= {f"{name}/{k}": v for k, v in processor.texts(own, places).items()}
         return found
 
     def only(self, *names: str) -> Dataset:

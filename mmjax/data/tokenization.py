@@ -11,13 +11,15 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 from mmjax.core.errors import ConfigError, nearest
 from mmjax.core.extras import MissingExtra
 from mmjax.core.packages import locate
+from mmjax.data.spelling import written
 from mmjax.data.subwords import Encoded, Subwords
 from mmjax.data.vocabulary import word_starts
 
-TRAINED = ("wordpiece", "bpe")
+TRAINED = ("wordpiece", "bpe", "characters")
 OURS = (*TRAINED, "subwords")
 _MOST_CHARACTERS = 1000
 _MASKS = ("[MASK]", "<mask>")
+_STARTS, _ENDS = ("[CLS]", "<s>"), ("[SEP]", "</s>")
 
 
 class Placed(NamedTuple):
@@ -52,7 +54,10 @@ class Tokenizer(Protocol):
 
 
 class Trained:
-    """A tokenizer of the `tokenizers` library, kept as `tokenizer.json`."""
+    """A tokenizer of the `tokenizers` library, kept as `tokenizer.json`.
+
+    `start_id` and `end_id` are what it puts around a text, None if nothing.
+    """
 
     segments = False
 
@@ -66,8 +71,13 @@ class Trained:
         self.pad_id = 0
         added = backend.get_added_tokens_decoder()
         self.special_ids = tuple(sorted(i for i, token in added.items() if token.special))
-        masks = (i for i in self.special_ids if added[i].content in _MASKS)
-        self.mask_id: int | None = next(masks, None)
+
+        def special(names: Iterable[str]) -> int | None:
+            return next((i for i in self.special_ids if added[i].content in names), None)
+
+        self.mask_id: int | None = special(_MASKS)
+        self.start_id: int | None = special(_STARTS)
+        self.end_id: int | None = special(_ENDS)
         pieces = [backend.id_to_token(i) or "" for i in range(self.vocab_size)]
         self.word_starts = word_starts(pieces, self.special_ids)
 
@@ -75,9 +85,9 @@ class Trained:
     def train(
         cls, kind: str, texts: Iterable[str], *, vocab_size: int, max_length: int, lower_case: bool
     ) -> Trained:
-        """WordPiece in BERT's form or byte-level BPE in RoBERTa's, learnt from `texts`."""
-        make = _wordpiece if kind == "wordpiece" else _byte_pairs
-        return cls(make(texts, vocab_size, lower_case), max_length)
+        """WordPiece in BERT's form, byte-level BPE in RoBERTa's, or characters, from `texts`."""
+        makers = {"wordpiece": _wordpiece, "bpe": _byte_pairs, "characters": _by_character}
+        return cls(makers[kind](texts, vocab_size, lower_case), max_length)
 
     @classmethod
     def load(cls, folder: Path, max_length: int) -> Trained:
@@ -93,6 +103,10 @@ class Trained:
         """As `encode`, with the characters of each token."""
         found = self._backend.encode(text)
         return Placed(found.ids, None, _ranges(found.offsets, found.special_tokens_mask))
+
+    def written(self) -> str:
+        """What `spelling.spelled` makes texts of ids by."""
+        return written(self._backend)
 
     def save(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -113,6 +127,11 @@ class HuggingFace:
         self.segments = "token_type_ids" in backend.model_input_names
         mask = backend.special_tokens_map.get("mask_token")
         self.mask_id = None if mask is None else int(backend.convert_tokens_to_ids(mask))
+        known = backend.special_tokens_map
+        start = known.get("bos_token", known.get("cls_token"))
+        end = known.get("eos_token", known.get("sep_token"))
+        self.start_id = None if start is None else int(backend.convert_tokens_to_ids(start))
+        self.end_id = None if end is None else int(backend.convert_tokens_to_ids(end))
         self.special_ids = tuple(sorted({int(i) for i in backend.all_special_ids}))
         pieces = backend.convert_ids_to_tokens(list(range(self.vocab_size)))
         self.word_starts = word_starts([piece or "" for piece in pieces], self.special_ids)
@@ -161,6 +180,19 @@ class HuggingFace:
         ranges = _ranges(found["offset_mapping"], found["special_tokens_mask"])
         segments = found["token_type_ids"] if self.segments else None
         return Placed(found["input_ids"], segments, ranges)
+
+    def written(self) -> str:
+        """What `spelling.spelled` makes texts of ids by.
+
+        Raises ConfigError for a tokenizer that has no `tokenizer.json` and cannot make one.
+        """
+        if not self._backend.is_fast:
+            raise ConfigError(
+                110,
+                f"the tokenizer {type(self._backend).__name__} does not tell how ids are spelled",
+                fix="choose a tokenizer with a tokenizer.json, or bpe",
+            )
+        return written(self._backend.backend_tokenizer)
 
     def save(self, folder: Path) -> None:
         self._backend.save_pretrained(str(folder))
@@ -258,4 +290,24 @@ def _byte_pairs(texts: Iterable[str], vocab_size: int, lower_case: bool) -> Any:
     tokenizer.train_from_iterator(texts, trainer)
     ends = [(token, tokenizer.token_to_id(token)) for token in ("<s>", "</s>")]
     tokenizer.post_processor = processors.TemplateProcessing("<s> $A </s>", special_tokens=ends)
+    return tokenizer
+
+
+def _by_character(texts: Iterable[str], vocab_size: int, lower_case: bool) -> Any:
+    from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
+
+    steps = [normalizers.NFC(), *([normalizers.Lowercase()] if lower_case else [])]
+    normalizer = normalizers.Sequence(steps)
+    counts: Counter[str] = Counter()
+    for text in texts:
+        counts.update(normalizer.normalize_str(text))
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    common = sorted(counts, key=lambda one: (-counts[one], one))[: max(0, vocab_size - 5)]
+    vocab = {one: i for i, one in enumerate([*special, *sorted(common)])}
+    tokenizer = Tokenizer(models.WordLevel(vocab, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizer
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+    tokenizer.add_special_tokens(special)
+    ends = [(token, vocab[token]) for token in ("[CLS]", "[SEP]")]
+    tokenizer.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", special_tokens=ends)
     return tokenizer

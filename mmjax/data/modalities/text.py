@@ -41,8 +41,8 @@ class Text:
 
     column: str
     tokenizer: str = "wordpiece"
-    """"wordpiece" or "bpe", learnt from the training rows; "subwords", a bag of words and their
-    character n-grams; or the folder or hub id of a Hugging Face tokenizer."""
+    """"wordpiece", "bpe" or "characters", learnt from the training rows; "subwords", a bag of words
+    and their character n-grams; or the folder or hub id of a Hugging Face tokenizer."""
     vocab_size: int = 2000
     """What is learnt holds no more words or pieces than this."""
     max_length: int = 32

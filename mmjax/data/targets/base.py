@@ -35,6 +35,14 @@ class TargetProcessor(Protocol):
 
 
 @runtime_checkable
+class HasTexts(Protocol):
+    """A fitted target whose rows are judged by texts that its ids do not hold whole."""
+
+    def texts(self, cells: Sequence[Any], places: Sequence[Place]) -> dict[str, list[Any]]:
+        """By name, one text or tuple of texts a row."""
+
+
+@runtime_checkable
 class Target(Protocol):
     """The settings of a target."""
 
