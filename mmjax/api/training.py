@@ -12,7 +12,7 @@ from typing import Any
 from mmjax.api.evaluating import ALONE, baselines, strict
 from mmjax.api.reporting import title_of, write_run_report
 from mmjax.api.run import Run
-from mmjax.api.tuning import tuned
+from mmjax.api.tuning import learnt, tuned
 from mmjax.checkpoint.run_folder import RunFolder
 from mmjax.core.errors import CheckpointError, ConfigError
 from mmjax.core.files import write_json
@@ -127,6 +127,8 @@ def _measure(run: Run, frame: Any) -> tuple[Evaluation, str, Any]:
     source = run.config.data.source
     frame = frame if source.name == "frame" else None
     dataset = run.dataset(frame, root=source.options.get("root"), labels=True)
+    if not run.config.objectives:
+        learnt(run, dataset)
     held_out = [s for s in ("validation", "test") if len(dataset.splits.get(s, ()))]
     found: dict[str, Evaluation] = {}
     for split in held_out or ["train"]:

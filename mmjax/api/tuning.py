@@ -1,13 +1,58 @@
-"""What a task chooses on the validation rows once it is trained, such as thresholds."""
+"""What a task finds on rows once it is trained, such as thresholds."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
 
 from mmjax.api.run import Run
 from mmjax.data.dataset import Dataset
 from mmjax.train.evaluate import Evaluation
+
+MOST = 20_000
+"""Training rows that a task learns from after training; of more, evenly spaced ones."""
+
+_LEARNT = "learnt_from"
+
+
+@runtime_checkable
+class Learns(Protocol):
+    """A task that takes something of the training rows once the model is trained."""
+
+    @property
+    def target(self) -> str:
+        """The target that its facts belong to."""
+
+    @property
+    def learns(self) -> bool:
+        """Whether it does, as it is set."""
+
+    def learn(
+        self, predictions: Mapping[str, np.ndarray], targets: Mapping[str, np.ndarray]
+    ) -> dict[str, Any]:
+        """Facts, as JSON values, that the task is built with from then on."""
+
+
+def learnt(run: Run, dataset: Dataset) -> None:
+    """Lets a task that learns see the training rows, as evaluation does, before any other.
+
+    What it finds is a fact like those of `tuned`, which adds to them.
+    """
+    task: Any = run.module.task
+    if not isinstance(task, Learns) or not task.learns:
+        return
+    run.folder.tuned.unlink(missing_ok=True)
+    _renew(run, programs=True)
+    rows = dataset.rows("train")
+    if len(rows) > MOST:
+        rows = rows[np.linspace(0, len(rows) - 1, MOST).astype(np.int64)]
+    some = dataclasses.replace(dataset, splits={**dataset.splits, _LEARNT: rows})
+    seen = run.evaluate_dataset(some, _LEARNT)
+    run.folder.write_tuned(task.target, task.learn(seen.predictions, seen.targets))
+    _renew(run, programs=True)
 
 
 def tuned(run: Run, validation: Evaluation, dataset: Dataset) -> Evaluation:
@@ -17,13 +62,26 @@ def tuned(run: Run, validation: Evaluation, dataset: Dataset) -> Evaluation:
     very rows are better than they would be on others.
     """
     task: Any = run.module.task
-    found = task.tune(validation.predictions, validation.targets) if validation.targets else {}
+    wanted = getattr(task, "needs_target", True)
+    if wanted and not validation.targets:
+        return validation
+    found = task.tune(validation.predictions, validation.targets)
     if not found:
         return validation
-    run.folder.write_tuned(task.target, found)
-    for name in ("facts", "module"):
-        vars(run).pop(name, None)
+    known = {}
+    if getattr(task, "learns", False):
+        known = run.folder.read_tuned().get(task.target, {})
+    run.folder.write_tuned(task.target, {**known, **found})
+    _renew(run)
     task = run.module.task
     texts = {"texts": dataset.texts(validation.rows)} if task.needs_texts else {}
     measured = task.evaluate(validation.predictions, validation.targets, **texts)
     return dataclasses.replace(validation, metrics={**validation.metrics, **measured})
+
+
+def _renew(run: Run, *, programs: bool = False) -> None:
+    """Makes the run build its module again with the facts as they are now, and what is compiled."""
+    for name in ("facts", "module"):
+        vars(run).pop(name, None)
+    if programs:
+        vars(run).update(_function=None, _embed=None)

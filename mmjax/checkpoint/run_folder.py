@@ -110,13 +110,17 @@ class RunFolder:
     def read_facts(self) -> Any:
         """What the data gave, and what the task chose after training."""
         facts = self._read(self.facts)
-        for target, chosen in (self._read(self.tuned) if self.tuned.is_file() else {}).items():
-            facts["targets"][target] = {**facts["targets"][target], **chosen}
+        for target, chosen in self.read_tuned().items():
+            facts["targets"][target] = {**facts["targets"].get(target, {}), **chosen}
         return facts
 
     def write_tuned(self, target: str, facts: Mapping[str, Any]) -> None:
         """What a task chose on the validation rows: facts of its target, JSON values."""
         write_json(self.tuned, {target: facts})
+
+    def read_tuned(self) -> dict[str, dict[str, Any]]:
+        """What `write_tuned` wrote, by target; nothing if it was never called."""
+        return self._read(self.tuned) if self.tuned.is_file() else {}
 
     def config_hash(self) -> str:
         """The xxh3-128 of the config's values; spelling and key order do not matter."""

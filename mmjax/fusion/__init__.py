@@ -35,6 +35,7 @@ registry = Registry(
         "weighted_sum": "mmjax.fusion.weighted_sum:WeightedSum",
         "sum": "mmjax.fusion.sum:Sum",
         "concat": "mmjax.fusion.concat:Concat",
+        "side_by_side": "mmjax.fusion.side_by_side:SideBySide",
         "joint_embedding": "mmjax.fusion.joint_embedding:JointEmbedding",
         "max_pool": "mmjax.fusion.max_pool:MaxPool",
         "mean_pool": "mmjax.fusion.mean_pool:MeanPool",

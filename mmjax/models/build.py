@@ -43,7 +43,8 @@ def build_model(
             )
     settings = tasks.registry.settings(task.name)
     target = task.options.get("target", settings["target"].default if "target" in settings else "")
-    if target not in targets:
+    optional = not getattr(tasks.registry.load(task.name), "needs_target", True)
+    if target not in targets and not optional:
         raise ConfigError(
             109,
             f"task '{task.name}' wants the target '{target}', which the data does not have",
@@ -52,7 +53,7 @@ def build_model(
         )
     parts: dict[str, Any] = {
         "encoders": built,
-        "task": tasks.registry.build(task, facts={**targets[target], **types}),
+        "task": tasks.registry.build(task, facts={**targets.get(target, {}), **types}),
         "feature_dropout": config.feature_dropout,
         "modality_dropout": config.modality_dropout,
         "auxiliary_loss": config.auxiliary_loss,

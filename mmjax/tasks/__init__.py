@@ -30,6 +30,7 @@ from mmjax.core.registry import Registry, Spec
 registry = Registry(
     "task",
     {
+        "anomaly": "mmjax.tasks.anomaly:Anomaly",
         "classification": "mmjax.tasks.classification:Classification",
         "event_extraction": "mmjax.tasks.event_extraction:EventExtraction",
         "multi_label": "mmjax.tasks.multi_label:MultiLabel",
