@@ -2,7 +2,7 @@
 
 python -m benchmarks.ablate_fusion configs/quickstart.py
 python -m benchmarks.ablate_fusion configs/av_mnist.py --seeds 0 1 2 --methods gated perceiver
-python -m benchmarks.ablate_fusion --readme     puts the tables of results/ablate_fusion.md there
+python -m benchmarks.ablate_fusion              writes results/ablate_fusion.md anew
 
 A config trains under its `PROTOCOLS`, the same for all methods, which have the options of
 `options_of`: all were set before the first run. Of each run the checkpoint with the best validation
@@ -24,9 +24,8 @@ from typing import Any
 
 import jax
 
-from benchmarks.ablation_table import RESULTS, ROOT, results, to_markdown
+from benchmarks.ablation_table import RESULTS, results, to_markdown
 from benchmarks.machine import about
-from benchmarks.quickstart import put_into_readme
 from mmjax.api.run import Run, load_run
 from mmjax.api.training import single_modality
 from mmjax.checkpoint.run_folder import json_hash
@@ -178,7 +177,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--epochs", type=int, help="the schedule is scaled to so many")
     parser.add_argument("--set", nargs="+", metavar="dotted.key=value", help="for PROTOCOLS")
     parser.add_argument("--out", type=Path, default=RESULTS)
-    parser.add_argument("--readme", action="store_true", help="put the tables there")
     args = parser.parse_args(arguments)
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         # All seeds of a method run the same programs.
@@ -195,8 +193,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     table = to_markdown(results(args.out))
     with atomic(args.out / "ablate_fusion.md") as target:
         target.write(table)
-    if args.readme:
-        put_into_readme(ROOT / "README.md", table, "ablate_fusion")
     say(table)
 
 

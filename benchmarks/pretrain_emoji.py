@@ -2,7 +2,6 @@
 
 python -m benchmarks.pretrain_emoji --seeds 0 1 2
 python -m benchmarks.pretrain_emoji --rows "from scratch" --seeds 0 --set train.duration="2 epochs"
-python -m benchmarks.pretrain_emoji --readme      puts the table of results/pretrain_emoji.md there
 
 Rows: `configs/pretrain_emoji.py` from scratch; its names and pictures alone, trained longer, with
 the closed-form alignment of TF-IDF, which needs no weights either, as the teacher;
@@ -49,7 +48,6 @@ from benchmarks.emoji_vectors import (
 )
 from benchmarks.machine import about
 from benchmarks.pretrain_table import to_markdown
-from benchmarks.quickstart import put_into_readme
 from mmjax.api.run import Run, load_run
 from mmjax.checkpoint.run_folder import json_hash
 from mmjax.core import config as config_lib
@@ -291,13 +289,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--set", nargs="+", metavar="dotted.key=value", default=[])
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--runs", type=Path, help="keep the runs from scratch here, to fine-tune")
-    parser.add_argument("--readme", action="store_true", help="only put the table there")
     args = parser.parse_args(arguments)
     file = args.out / "pretrain_emoji.json"
-    if args.readme:
-        table = to_markdown(read_json(file), ROWS)
-        put_into_readme(ROOT / "README.md", table, "pretrain_emoji")
-        return
     cached = "JAX_COMPILATION_CACHE_DIR" in os.environ
     data = Data()
     runs = read_json(file)["runs"] if file.is_file() else []

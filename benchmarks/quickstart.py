@@ -2,7 +2,6 @@
 
 python -m benchmarks.quickstart --seeds 0 1 2 --out benchmarks/results
 python -m benchmarks.quickstart --config quickstart_minilm --models "text alone" fused
-python -m benchmarks.quickstart --readme        puts the table of results/quickstart.json there
 
 Every model trains with the same budget and keeps the checkpoint that validation chose; the test
 rows are read once a seed. Seconds are of the whole training: data, compilation (no cache kept from
@@ -25,7 +24,7 @@ from mmjax.api.run import load_run
 from mmjax.api.training import single_modality
 from mmjax.checkpoint.run_folder import json_hash
 from mmjax.core import config as config_lib
-from mmjax.core.files import atomic, read_json, write_json
+from mmjax.core.files import atomic, write_json
 from mmjax.metrics import mean_and_spread
 from mmjax.train.config import Config
 from mmjax.train.trainer import fit
@@ -103,17 +102,6 @@ def to_markdown(result: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def put_into_readme(readme: Path, table: str, config: str = "quickstart") -> None:
-    """Replaces what is between the two marks."""
-    first, last = f"<!-- benchmarks/results/{config}.md -->\n", f"<!-- end of {config}.md -->\n"
-    before, start, rest = readme.read_text(encoding="utf-8").partition(first)
-    _, end, after = rest.partition(last)
-    if not (start and end):
-        raise SystemExit(f"{readme.name} lacks the lines {first.strip()} and {last.strip()}")
-    with atomic(readme) as file:
-        file.write(f"{before}{first}\n{table}\n{last}{after}")
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="benchmarks.quickstart", description=__doc__)
     parser.add_argument("settings", nargs="*", metavar="dotted.key=value")
@@ -122,12 +110,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results")
     parser.add_argument("--runs", type=Path, help="keep the run folders here")
-    parser.add_argument("--readme", action="store_true", help="only put the table there")
     args = parser.parse_args(arguments)
     result_file, table_file = args.out / f"{args.config}.json", args.out / f"{args.config}.md"
-    if args.readme:
-        put_into_readme(ROOT / "README.md", to_markdown(read_json(result_file)), args.config)
-        return
     path = ROOT / "configs" / f"{args.config}.py"
     config = config_lib.override(config_lib.load(path), args.settings)
     result: dict[str, Any] = {

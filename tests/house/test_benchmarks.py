@@ -43,20 +43,35 @@ def test_summary_is_mean_and_sample_deviation(quickstart):
     assert summary["fused"]["seconds"] == {"mean": 20.0, "std": 10.0}
 
 
-def test_table_goes_into_the_readme_once(quickstart, tmp_path):
-    readme = tmp_path / "README.md"
-    readme.write_text((ROOT / "README.md").read_text(encoding="utf-8"), encoding="utf-8")
-    for seeds in ([0], [0, 1, 2]):
-        quickstart.put_into_readme(readme, quickstart.to_markdown(result(quickstart, seeds)))
-    before, _, rest = readme.read_text(encoding="utf-8").partition("results/quickstart.md -->")
-    text, _, after = rest.partition("<!-- end of quickstart.md -->")
+def test_table_of_the_summary(quickstart):
+    text = quickstart.to_markdown(result(quickstart, [0, 1, 2]))
     assert text.count("| text alone |") == 1
-    whole = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert whole.startswith(before)
-    assert whole.endswith(after)  # other tables stay as they are
     assert "| fused | 0.875 ± 0.125 | 0.438 ± 0.062 | 0.219 ± 0.031 | 20 ± 10 |" in text
     assert "seeds 0, 1, 2; 2 cores of a cpu" in text
-    assert "Not measured" not in text
+
+
+def test_a_table_goes_into_the_readme_once(tmp_path):
+    from benchmarks import figures
+
+    readme = tmp_path / "README.md"
+    whole = (ROOT / "README.md").read_text(encoding="utf-8")
+    readme.write_text(whole, encoding="utf-8")
+    for table in ("| old |\n", "| new |\n"):
+        figures.put_into_readme(readme, table, "speed")
+    before, _, rest = readme.read_text(encoding="utf-8").partition("results/speed.md -->")
+    text, _, after = rest.partition("<!-- end of speed.md -->")
+    assert text.strip() == "| new |"
+    assert whole.startswith(before)
+    assert whole.endswith(after)  # other tables stay as they are
+
+
+def test_figures_are_means_of_the_runs_asked_for():
+    from benchmarks import figures
+
+    runs = [{"row": "a", "test": {"x": 0.5}}, {"row": "a", "test": {"x": 0.7}}, {"row": "b"}]
+    tell = figures.of_runs({"row": "a"}, ["test", "x"], "alone ")
+    assert tell({"runs": runs}) == "alone 0.600 ± 0.141"
+    assert tell({"runs": []}) == ""
 
 
 def test_models_are_the_whole_and_each_modality(quickstart):
