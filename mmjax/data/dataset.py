@@ -28,7 +28,8 @@ from mmjax.data.order import epoch_examples
 from mmjax.data.quarantine import Quarantine
 from mmjax.data.splits import Splits
 from mmjax.data.table import Table
-from mmjax.data.targets.base import HasTexts, TargetProcessor, cell_of
+from mmjax.data.targets.base import HasGroups, HasTexts, TargetProcessor, cell_of
+from mmjax.data.together import Together
 
 ALL = "all"
 """Every row of every split, in the order of the table."""
@@ -53,6 +54,7 @@ class Dataset:
     quarantine: Quarantine
     joins: tuple[JoinReport, ...] = ()
     _lengths: dict[str, Int[np.ndarray, "row"]] = dataclasses.field(default_factory=dict)
+    _grouped: dict[tuple[str, str], Int[np.ndarray, "n"]] = dataclasses.field(default_factory=dict)
 
     @property
     def facts(self) -> dict[str, dict[str, dict[str, Any]]]:
@@ -127,16 +129,24 @@ class Dataset:
             modalities={name: self.modalities[name] for name in names},
         )
 
-    def epoch_examples(self, split: str) -> int:
-        """Training examples of one epoch: the rows of a split, unless they are a mixture's."""
-        return epoch_examples(self.table, self.rows(split))
+    def epoch_examples(self, split: str, *, batch_size: int | None = None) -> int:
+        """Training examples of one epoch: the rows of a split, unless they are a mixture's.
+
+        Of groups that stay together, the places of their batches, the empty ones too.
+        """
+        rows, groups = self.rows(split), self._groups(split)
+        if groups is None:
+            return epoch_examples(self.table, rows)
+        size = batch_size or self.config.batch_size
+        return Together(rows, groups, size, seed=0).batches * size
 
     def steps_per_epoch(self, split: str, *, batch_size: int | None = None) -> int:
         """Batches of one epoch, which hold every row of a split at least once.
 
         A mixture's epoch may end, if it is so set, with the first part that was seen whole.
         """
-        return -(-self.epoch_examples(split) // (batch_size or self.config.batch_size))
+        size = batch_size or self.config.batch_size
+        return -(-self.epoch_examples(split, batch_size=size) // size)
 
     def loader(
         self,
@@ -180,7 +190,28 @@ class Dataset:
             threads=config.threads,
             workers=config.workers,
             prefetch=config.prefetch,
+            groups=self._groups(split) if train else None,
         )
+
+    def _groups(self, split: str) -> Int[np.ndarray, "n"] | None:
+        """The number of each row's group; None if no target says that rows belong together."""
+        all_ = self.targets.items()
+        wanted = {n: one for n, one in all_ if isinstance(one, HasGroups) and one.together}
+        if not wanted:
+            return None
+        name, processor = next(iter(wanted.items()))
+        where = f"data.targets.{name}.together"
+        if len(wanted) > 1 or self.table.mixture is not None:
+            what = "a mixture of tables" if len(wanted) == 1 else f"targets {list(wanted)}"
+            raise ConfigError(109, f"batches of whole groups of {what}", where=where, fix="false")
+        if (name, split) not in self._grouped:
+            rows = self.rows(split)
+            if self.table.lazy:
+                lazy.require_few(self.table, len(rows), where)
+            cells = ((row, cell_of(self.table, self.columns[name], row)) for row in rows.tolist())
+            found = [processor.group(cell, Place(self.table, row)) for row, cell in cells]
+            self._grouped[name, split] = np.array(found, np.int64)
+        return self._grouped[name, split]
 
     def _row_lengths(self, modality: str) -> Int[np.ndarray, "row"]:
         if modality not in self._lengths:

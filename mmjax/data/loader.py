@@ -13,14 +13,19 @@ from mmjax.core.types import Batch
 from mmjax.core.typing import Int
 from mmjax.data.collate import Collator, as_batch
 from mmjax.data.order import InOrder, Mixed, Shuffled, training
+from mmjax.data.together import Together
+
+Order = InOrder | Shuffled | Mixed | Together
 
 
 class Loader(Iterator[Batch]):
     """This process's part of the global batches `start`, `start` + 1, ...
 
     Batches are NumPy arrays on the host. Training goes on for ever: the rows are shuffled anew in
-    each epoch, and a batch may hold the end of one and the beginning of the next. Evaluation takes
-    the rows in order once; places that the last batch does not fill have `row_mask` False.
+    each epoch, and a batch may hold the end of one and the beginning of the next. With `groups`,
+    the number of the group of each row, a training batch holds whole groups (`Together`).
+    Evaluation takes the rows in order once. Places that a batch does not fill have `row_mask`
+    False.
 
     Batch k is the same whatever `start`, the threads, the workers, and the number of processes,
     so the whole state is the number of the next step. An error of a row closes the loader.
@@ -37,6 +42,7 @@ class Loader(Iterator[Batch]):
         threads: int = 0,
         workers: int = 0,
         prefetch: int = 4,
+        groups: Int[np.ndarray, "n"] | None = None,
     ):
         check_processes(batch_size, collator.process_count)
         self.wait_seconds = 0.0
@@ -46,8 +52,10 @@ class Loader(Iterator[Batch]):
         self._workers = workers
         # Shuffled and cut into global batches first, then shared among hosts by the collator: the
         # other way round the batches would depend on the number of hosts.
-        order: InOrder | Shuffled | Mixed = InOrder(rows, batch_size)
-        if collator.seed is not None:
+        order: Order = InOrder(rows, batch_size)
+        if collator.seed is not None and groups is not None:
+            order = Together(rows, groups, batch_size, collator.seed)
+        elif collator.seed is not None:
             order = training(collator.table, rows, batch_size, collator.seed)
         self._length = len(order)
         self._iterator = _iterator(order, collator, start, threads, workers, prefetch)
@@ -104,7 +112,7 @@ def _owned(fields: Any) -> Any:
 
 
 def _iterator(
-    order: InOrder | Shuffled | Mixed,
+    order: Order,
     collator: Collator,
     start: int,
     threads: int,

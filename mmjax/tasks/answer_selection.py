@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from mmjax.core.errors import ConfigError
+from mmjax.core.registry import fact
 from mmjax.core.types import Batch, Fused, TaskOutput
 from mmjax.core.typing import Array, Bool, Float
 from mmjax.metrics.selection import selection
@@ -22,14 +24,17 @@ class AnswerSelection(PooledTask, kw_only=True):
 
     The loss is "pointwise": the mean binary cross-entropy of each candidate being right, or
     "listwise": minus the logarithm of the share of the right ones in the softmax over the
-    candidates of a question that are in the batch (or micro-batch), where there are right and wrong
-    ones (ListNet's top one, Cao et al. 2007; rows are shuffled, so it takes large batches for
-    candidates to meet), or "both", their sum. Predictions are `score` `[b]`, the logit, and
+    candidates of a question, where there are right and wrong ones (ListNet's top one, Cao et al.
+    2007), or "both", their sum. A list is of the candidates in the batch, so training by lists
+    wants a target whose rows come `together`; with gradients in several parts, or in evaluation,
+    where the loss is but told, a list may be cut. Predictions are `score` `[b]`, the logit, and
     `probability` `[b]`.
     """
 
     target: str = "label"
     loss: Literal["pointwise", "listwise", "both"] = "pointwise"
+    together: bool = fact(True)
+    """Whether training batches have all candidates of their questions."""
 
     outputs_are: ClassVar[OutputKind | None] = "labels"
     headline: ClassVar[tuple[str, ...]] = ("mrr", "map", "accuracy")
@@ -53,6 +58,13 @@ class AnswerSelection(PooledTask, kw_only=True):
         if self.loss != "listwise":
             loss += jnp.sum(jnp.where(rows, point, 0.0)) / jnp.maximum(weight, 1e-9)
         if self.loss != "pointwise":
+            if not self.together:
+                raise ConfigError(
+                    109,
+                    f"loss = '{self.loss}' compares candidates that are in different batches",
+                    where="task.loss",
+                    fix=f"data.targets.{self.target}.together=true, or task.loss=pointwise",
+                )
             lists = _listwise(logits, right, target[:, 0], rows)
             loss += jnp.sum(lists) / jnp.maximum(weight, 1e-9)
         hits = (logits > 0) == right

@@ -14,7 +14,7 @@ from sklearn.metrics import label_ranking_average_precision_score, log_loss, ndc
 
 from mmjax.api.run import load_run
 from mmjax.api.training import train
-from mmjax.core.errors import DataError
+from mmjax.core.errors import ConfigError, DataError
 from mmjax.core.registry import Spec
 from mmjax.core.types import Batch
 from mmjax.data.config import targets
@@ -59,6 +59,12 @@ def test_losses_and_gradients(loss, parts):
 
     assert float(value) == pytest.approx(expected(LOGITS), rel=1e-5)
     np.testing.assert_allclose(grads, reference.gradient(expected, LOGITS), atol=1e-5)
+
+
+def test_lists_that_are_cut_are_refused():
+    task = AnswerSelection(loss="both", together=False)
+    with pytest.raises(ConfigError, match=r"data\.targets\.label\.together=true"):
+        task.output(jnp.asarray(LOGITS), BATCH)
 
 
 def test_metrics_are_those_of_each_question():
@@ -122,7 +128,7 @@ def test_a_run(tmp_path, monkeypatch):
     config = tiny_run.config(
         path, "train.duration=2 steps", "train.evaluate_every=2 steps", "train.best_metric=mrr"
     )
-    target = Spec("relevance", column="kind", also=("place",))
+    target = Spec("relevance", column="kind", also=("place",), together=True)
     split = dataclasses.replace(config.data.split, group="place", fractions=(0.5, 0.25, 0.25))
     config = dataclasses.replace(
         config,

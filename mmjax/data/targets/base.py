@@ -43,6 +43,18 @@ class HasTexts(Protocol):
 
 
 @runtime_checkable
+class HasGroups(Protocol):
+    """A fitted target that can tell which rows belong together in training."""
+
+    @property
+    def together(self) -> bool:
+        """Whether rows of one group are to be in one batch."""
+
+    def group(self, cell: Any, place: Place) -> int:
+        """The number of a row's group. Raises DataError if the cell does not tell it."""
+
+
+@runtime_checkable
 class Target(Protocol):
     """The settings of a target."""
 

@@ -30,10 +30,14 @@ class Relevance:
     it all rows are of one. Splits that are made keep a question's rows together if `split.group`
     names that column too. Grades are true or false, or whole numbers of 0 or more. A batch has
     int32 [b 2]: the number of the question, and the grade.
+
+    With `together`, a training batch holds all training candidates of each of its questions, as
+    losses of a whole list need (`mmjax.data.together`); some places of it may stay empty.
     """
 
     column: str
     also: tuple[str, ...] = ()
+    together: bool = False
 
     role: ClassVar[Role] = "value"
 
@@ -76,11 +80,20 @@ class Relevance:
 
 
 class RelevanceProcessor:
-    """Facts: none."""
+    """Facts: `together`, whether a training batch has all candidates of its questions."""
 
     def __init__(self, settings: Relevance):
         self._settings = settings
-        self.facts: dict[str, Any] = {}
+        self.facts: dict[str, Any] = {"together": settings.together}
+
+    @property
+    def together(self) -> bool:
+        """Whether rows of one `group` belong into one training batch."""
+        return self._settings.together
+
+    def group(self, cell: Any, place: Place) -> int:
+        """The number of the question."""
+        return self._settings.of(cell, place)[0]
 
     def save(self, folder: Path) -> None:
         """`relevance.json`: the columns."""
