@@ -37,6 +37,6 @@ def get_config() -> Config:
         task=Spec("vqa", loss="softmax", hidden=128),
         optimizer=OptimizerConfig(learning_rate=2e-3, warmup="5%", end_fraction=0.01),
         train=TrainConfig(
-            duration="10 epochs", ema_decay=0.99, evaluate_every="2 epochs", save_every="2 epochs"
+            duration="5 epochs", ema_decay=0.99, evaluate_every="1 epochs", save_every="1 epochs"
         ),
     )
