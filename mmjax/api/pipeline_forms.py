@@ -56,7 +56,9 @@ def answer_span(row: Row, *, top_k: int = 1) -> Any:
 
 
 def answers(row: Row, *, top_k: int = 5) -> list[dict[str, Any]]:
-    """`[{"score", "answer"}, ...]`, likeliest first."""
+    """`[{"score", "answer"}, ...]`, likeliest first; a written answer is the only one."""
+    if "text" in row:
+        return [{"score": row["score"], "answer": row["text"]}]
     return [
         {"score": one["probability"], "answer": one["answer"]} for one in row["answers"][:top_k]
     ]
@@ -66,6 +68,28 @@ def items(row: Row, *, top_k: int = 10) -> list[dict[str, Any]]:
     """`[{"item", "score"}, ...]`, best first."""
     pairs = zip(row["items"], row["scores"], strict=True)
     return [{"item": item, "score": score} for item, score in pairs][:top_k]
+
+
+def boxes(row: Row, *, threshold: float = 0.0) -> list[dict[str, Any]]:
+    """`[{"score", "label", "box": {"xmin", "ymin", "xmax", "ymax"}}, ...]`, shares of the sides."""
+    return [
+        {
+            "score": one["score"],
+            "label": one["label"],
+            "box": dict(zip(("xmin", "ymin", "xmax", "ymax"), one["box"], strict=True)),
+        }
+        for one in row["boxes"]
+        if one["score"] >= threshold
+    ]
+
+
+def segments(row: Row, *, threshold: float = 0.0) -> list[dict[str, Any]]:
+    """`[{"start", "end", "label", "score"}, ...]`, in seconds."""
+    return [one for one in row["segments"] if one["score"] >= threshold]
+
+
+def _written(name: str) -> Callable[..., Any]:
+    return lambda row: [{name: row["text"]}]
 
 
 def as_decoded(row: Row) -> Row:
@@ -87,7 +111,7 @@ class Form:
     """Whether a Hugging Face folder will do as well."""
 
 
-_CLASSES = ("classification", "ordinal", "multi_label", "sentiment")
+_CLASSES = ("classification", "ordinal", "multi_label", "sentiment_classes")
 _QA = {"question": "text", "context": "text"}
 
 FORMS: dict[str, Form] = {
@@ -97,15 +121,26 @@ FORMS: dict[str, Form] = {
     "video-classification": Form(_CLASSES, {"video": "video"}, several_classes),
     "multimodal-classification": Form(_CLASSES, {}, several_classes),
     "multimodal-regression": Form(("regression", "sentiment")),
+    "anomaly-detection": Form(("anomaly",)),
+    "object-detection": Form(("detection",), {"image": "image"}, boxes),
+    "time-tagging": Form(("time_tagging",), {}, segments),
     "token-classification": Form(("token_classification",), {"text": "text"}, spans),
     "relation-extraction": Form(("relation_extraction",), {"text": "text"}),
     "event-extraction": Form(("event_extraction",), {"text": "text"}),
     "question-answering": Form(("extractive_qa",), _QA, answer_span),
-    "visual-question-answering": Form(("vqa",), {"image": "image", "question": "text"}, answers),
+    "visual-question-answering": Form(
+        ("vqa", "generative_vqa"), {"image": "image", "question": "text"}, answers
+    ),
     "answer-selection": Form(
         ("answer_selection",), {"question": "text", "answer": "text", "context": "text"}
     ),
     "recommendation": Form(("recommendation", "sequential_recommendation"), {}, items),
+    "image-to-text": Form(
+        ("captioning", "text_recognition"), {"image": "image"}, _written("generated_text")
+    ),
+    "translation": Form(("translation",), {"text": "text"}, _written("translation_text")),
+    "summarization": Form(("summarization",), {"text": "text"}, _written("summary_text")),
+    "conversational": Form(("dialogue",), {"text": "text"}, _written("generated_text")),
     "zero-shot-image-classification": Form((), {"image": "image"}, several_classes, folders=True),
     "feature-extraction": Form((), {"text": "text"}, folders=True),
     "image-feature-extraction": Form((), {"image": "image"}, folders=True),

@@ -114,6 +114,13 @@ def test_forms_of_decoded_rows():
     assert forms.answer_span(row) == {"score": 0.5, "start": 0, "end": 4, "answer": "Rome"}
     assert [a["answer"] for a in forms.answer_span(row, top_k=2)] == ["Rome", "Oslo"]
     assert forms.answers(row, top_k=1) == [{"score": 0.5, "answer": "Rome"}]
+    box = {"box": [0.0, 0.25, 0.5, 1.0], "label": "disc", "score": 0.5}
+    (found,) = forms.boxes({"boxes": [box]}, threshold=0.5)
+    assert found["box"] == {"xmin": 0.0, "ymin": 0.25, "xmax": 0.5, "ymax": 1.0}
+    assert forms.boxes({"boxes": [box]}, threshold=0.6) == []
+    said = {"text": "ein Apfel", "score": -0.5}
+    assert forms.answers(said) == [{"score": -0.5, "answer": "ein Apfel"}]
+    assert forms.FORMS["translation"].answer(said) == [{"translation_text": "ein Apfel"}]
     top = forms.items({"items": ["a", "b"], "scores": [2.0, 1.0]}, top_k=1)
     assert top == [{"item": "a", "score": 2.0}]
 
