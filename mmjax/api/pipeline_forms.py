@@ -88,6 +88,11 @@ def segments(row: Row, *, threshold: float = 0.0) -> list[dict[str, Any]]:
     return [one for one in row["segments"] if one["score"] >= threshold]
 
 
+def transcript(row: Row) -> dict[str, Any]:
+    """`{"text"}`."""
+    return {"text": row["text"]}
+
+
 def _written(name: str) -> Callable[..., Any]:
     return lambda row: [{name: row["text"]}]
 
@@ -137,6 +142,9 @@ FORMS: dict[str, Form] = {
     "recommendation": Form(("recommendation", "sequential_recommendation"), {}, items),
     "image-to-text": Form(
         ("captioning", "text_recognition"), {"image": "image"}, _written("generated_text")
+    ),
+    "automatic-speech-recognition": Form(
+        ("speech_recognition_ctc",), {"audio": "audio"}, transcript
     ),
     "translation": Form(("translation",), {"text": "text"}, _written("translation_text")),
     "summarization": Form(("summarization",), {"text": "text"}, _written("summary_text")),

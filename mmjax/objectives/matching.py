@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import einops
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from mmjax.core.types import ObjectiveOutput, Tokens
+from mmjax.core.types import Fused, ObjectiveOutput, Tokens
 from mmjax.core.typing import Array, Bool, Float, Int
 from mmjax.nn.dense import dense
+from mmjax.nn.pooling import masked_mean
 from mmjax.objectives.base import Context, Objective, output, require_modalities
 from mmjax.objectives.pairwise import MASKED, by_rows, cosines
 
@@ -79,12 +80,16 @@ class Matching(Objective, kw_only=True):
     nearest ones in evaluation; without `hard_negatives`, uniformly and without a joint space. Rows
     of one thing (`Context.things`) are never wrong partners.
 
+    With `reads="product"` the layer reads the product of the two sides' fused tokens, each side's
+    mean over its span (ViLBERT, Lu et al. 2019, section 3.1, multiplies the two summaries).
+
     Modalities beyond the pair are hidden from the fusion.
     """
 
     pair: tuple[str, str] = ("text", "image")
     hard_negatives: bool = True
     temperature: float = 0.07
+    reads: Literal["pooled", "product"] = "pooled"
     chunk: int | None = None
     """Rows of the similarities that exist at a time; None is all of up to 4096, else 1024."""
 
@@ -117,7 +122,8 @@ class Matching(Objective, kw_only=True):
                 for name in context.modalities
             }
         )
-        logits = dense(2, ("embed", "labels"), name="head", **self.types())(fused.pooled)
+        seen = fused.pooled if self.reads == "pooled" else _product(fused, self.pair)
+        logits = dense(2, ("embed", "labels"), name="head", **self.types())(seen)
         logits = einops.rearrange(logits, "(b k) c -> b k c", k=3)
         matches = jnp.broadcast_to(jnp.arange(3) == 0, counts.shape)
         right = (logits[..., 1] > logits[..., 0]) == matches
@@ -150,6 +156,13 @@ class Matching(Objective, kw_only=True):
         if train and self.has_rng("mask"):
             data = jax.random.bits(self.make_rng("mask"), (2,), jnp.uint32)
         return jax.random.wrap_key_data(data, impl="threefry2x32")
+
+
+def _product(fused: Fused, pair: tuple[str, str]) -> Float[Array, "b d"]:
+    """The two sides' summaries, multiplied."""
+    spans = [slice(*fused.spans[name]) for name in pair]
+    ours, theirs = (masked_mean(fused.values[:, s], fused.mask[:, s]) for s in spans)
+    return ours * theirs
 
 
 def _take(tokens: Tokens, chosen: Int[Array, "b k"]) -> Tokens:

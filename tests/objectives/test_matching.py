@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scene import ROWS, make_batch, make_context, make_encoded
+from cases.matching import reference
+from scene import ROWS, Scene, make_batch, make_context, make_encoded
 from scipy import stats
 
 from mmjax import objectives
@@ -198,3 +199,25 @@ def test_rows_of_one_thing_are_no_wrong_partners():
 def test_a_pair_that_the_model_lacks_is_refused():
     with pytest.raises(ConfigError, match="no modality 'vidoe'"):
         partners(objectives.build("matching", pair=("text", "vidoe")))
+
+
+def test_the_product_of_the_two_sides_is_read():
+    module = objectives.build("matching", reads="product")
+    batch = make_batch()
+    encoded = make_encoded(module, batch, {})
+    rng = np.random.default_rng(3)
+    head = {"kernel": rng.standard_normal((3, 2)), "bias": rng.standard_normal(2)}
+    found = module.apply({"params": {"head": head}}, make_context(batch, encoded), train=False)
+    held = Scene({"head": head}, batch, encoded, {})
+
+    def product(fused):
+        sides = []
+        for name in ("text", "image"):
+            span = slice(*fused.spans[name])
+            mask = fused.mask[:, span, None]
+            sides.append((fused.values[:, span] * mask).sum(axis=1) / mask.sum(axis=1))
+        return sides[0] * sides[1]
+
+    expected = reference(held, product)
+    np.testing.assert_allclose(float(found.loss), expected, rtol=1e-5)
+    assert abs(expected - reference(held)) > 1e-3

@@ -5,7 +5,7 @@ from cases import Case
 from mmjax.core.types import Tokens
 
 
-def reference(scene):
+def reference(scene, seen=lambda fused: fused.pooled):
     """Pairs one by one: the true one, and with the nearest other partner on either side."""
     rows = scene.rows("text", "image")
     similarity = scene.embed("text", rows) @ scene.embed("image", rows).T
@@ -16,7 +16,7 @@ def reference(scene):
     found = []
     for i, j, true in examples:
         pair = {"text": one(scene, "text", rows[i]), "image": one(scene, "image", rows[j])}
-        logits = parts.dense(scene.params["head"], scene.fuse(pair).pooled)[0]
+        logits = parts.dense(scene.params["head"], seen(scene.fuse(pair)))[0]
         found.append(np.log(np.exp(logits).sum()) - logits[true])
     return np.mean(found)
 
