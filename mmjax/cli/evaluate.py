@@ -2,11 +2,23 @@
 
 On the run's own data, RUN/metrics.json is renewed. On other data, the metrics and the report go to
 --out, which is RUN/evaluations/<name of the manifest> unless given.
+
+With --degrade, the task's headline metrics are measured as each modality is made worse step by step
+(noise, blur, dropped words, missing frames, ...) and written as curves, with relative robustness
+(the share of the clean score that stays on average) and, against --reference, effective robustness,
+to RUN/robustness or --out:
+
+    mmjax evaluate RUN --degrade
+    mmjax evaluate RUN --degrade image text/dropped_words --levels 0.5 1 --reference OTHER_RUN
 """
 
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mmjax.api.run import Run
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -16,16 +28,36 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--root", help="the folder that media paths are relative to")
     parser.add_argument("--out", help="the folder for the metrics and the report")
     parser.add_argument("--step", default="best", help="best, latest, or a checkpoint's step")
+    parser.add_argument(
+        "--degrade",
+        nargs="*",
+        metavar="MODALITY[/WAY]",
+        help="make these modalities worse, or all of them, and write how the metrics hold",
+    )
+    parser.add_argument(
+        "--levels",
+        nargs="+",
+        type=float,
+        metavar="SEVERITY",
+        help="how much worse, above 0 and to 1 (0.2 0.4 0.6 0.8 1)",
+    )
+    parser.add_argument("--reference", metavar="RUN", help="the run to be more robust than")
+    parser.add_argument("--seed", type=int, default=0, help="of the noise and of what is dropped")
 
 
 def run(args: argparse.Namespace) -> int:
     from mmjax.api.evaluating import evaluate_into
     from mmjax.api.run import load_run
     from mmjax.cli import summary
+    from mmjax.core.errors import ConfigError
     from mmjax.writers.console import say
 
+    if args.degrade is None and (args.levels or args.reference or args.seed):
+        raise ConfigError(100, "--levels, --reference and --seed are of --degrade", fix="--degrade")
     step = int(args.step) if args.step.isdigit() else args.step
     found = load_run(args.run_folder, step=step)
+    if args.degrade is not None:
+        return _degrade(found, args)
     metrics, split, folder = evaluate_into(
         found, args.data, split=args.split, root=args.root, out=args.out
     )
@@ -37,4 +69,43 @@ def run(args: argparse.Namespace) -> int:
         summary.results({name: metrics}, f"{args.data or 'its own data'}, {split}", headline)
     say(f"metrics  {folder / 'metrics.json'}")
     say(f"report   {folder / 'report.html'}")
+    return 0
+
+
+def _degrade(found: Run, args: argparse.Namespace) -> int:
+    from mmjax.api import degrading
+    from mmjax.api.run import load_run
+    from mmjax.writers import Progress
+    from mmjax.writers.console import say, table
+
+    chosen = degrading.conditions(found, args.degrade)
+    levels = args.levels or degrading.LEVELS
+    reference = None if args.reference is None else load_run(args.reference)
+    total = degrading.evaluations(chosen, levels, 1 if reference is None else 2)
+    with Progress(total, title="degrade") as progress:
+        measured, folder = degrading.degrade_into(
+            found,
+            args.data,
+            split=args.split,
+            root=args.root,
+            out=args.out,
+            wanted=args.degrade,
+            levels=levels,
+            seed=args.seed,
+            reference=reference,
+            told=progress.update,
+        )
+    for metric in measured.metrics:
+        rows = []
+        for name, curves in measured.curves.items():
+            numbers = measured.summary(name, metric)
+            rows.append([name, *curves[metric], numbers["relative_robustness"]])
+            if reference is not None:
+                rows[-1].append(numbers["effective_robustness"])
+        columns = [metric, *(f"{level:g}" for level in measured.levels), "relative"]
+        columns += [] if reference is None else ["effective"]
+        title = f"{found.folder.path.name}, {measured.split}, by severity"
+        table(rows, columns, title)
+    say(f"curves  {folder / 'robustness.json'}")
+    say(f"plot    {folder / 'robustness.png'}")
     return 0

@@ -2,7 +2,8 @@
 
 `write_report(folder, ReportContents(...))` writes `report.html` and `plots/*.png`. The page loads
 nothing, runs no script, and shows every text that came from data as text. A section whose contents
-are not given is left out.
+are not given is left out. `robustness.draw` draws a plot that is
+no page's: scores as inputs are made worse.
 """
 
 from mmjax.report.contents import Example, ReportContents

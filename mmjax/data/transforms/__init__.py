@@ -12,6 +12,7 @@ done for several small pictures at once, which is twice as fast as one by one.
 - `mixing.py`: mixup and CutMix, of whole batches and their soft labels.
 - `words.py`: dropping words.
 - `sounds.py`: shift, gain, noise, and SpecAugment's masks.
+- `damage.py`: what `mmjax.data.degraded` makes evaluation's inputs worse by.
 - `augment.py`: names to functions, and chains of them from settings such as `{"shift": 3}`.
 
 To add one: a function here and a line in `augment.FUNCTIONS`.

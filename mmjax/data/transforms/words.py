@@ -18,9 +18,14 @@ def drop_words(text: str, rng: np.random.Generator, probability: float) -> str:
     A word is what stands between blanks, in Chinese and Japanese a character; with it goes the
     blank after it (Iyyer et al. 2015, section 3).
     """
-    words = _WORD.findall(text)
+    words = words_of(text)
     kept = keep(len(words), rng, probability)
     return "".join(word for word, stays in zip(words, kept, strict=True) if stays).rstrip()
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a text, each with the blanks after it; blanks before the first are left out."""
+    return _WORD.findall(text)
 
 
 def keep(count: int, rng: np.random.Generator, probability: float) -> Sequence[bool]:
