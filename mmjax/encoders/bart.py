@@ -10,6 +10,7 @@ from mmjax.core.registry import fact
 from mmjax.core.types import Decoded, Tokens
 from mmjax.core.typing import Array, ArrayLike, Bool, Float, Int
 from mmjax.encoders.seq2seq import EmbeddingsNorm, Side, TextDecoder, settings_of, valid
+from mmjax.nn.cache import caching, mask_of_step
 from mmjax.nn.dense import dense, embedding, parameter
 from mmjax.nn.pooling import last_valid, masked_mean
 from mmjax.nn.transformer import Norm
@@ -111,23 +112,35 @@ class Bart(BartSettings, kw_only=True):
         self,
         decoder_input_ids: Int[ArrayLike, "b n"],
         encoder: Tokens,
-        decoder_attention_mask: Bool[ArrayLike, "b n"] | Int[ArrayLike, "b n"] | None = None,
+        decoder_attention_mask: Bool[ArrayLike, "b m"] | Int[ArrayLike, "b m"] | None = None,
+        position_ids: Int[ArrayLike, "b n"] | None = None,
         *,
         train: bool,
     ) -> Decoded:
-        """Logits of each next token, given those before it and the encoder's tokens."""
+        """Logits of each next token, given those before it and the encoder's tokens.
+
+        Where a cache is kept (`nn.cache`), the tokens are the next ones, and the mask is that of
+        all slots.
+        """
         mask = valid(decoder_attention_mask, decoder_input_ids)
         own = self.decoder_vocab_size is not None
         table = self.decoder_words if own else self.encoder.words
         own_scale = self.decoder_words_scale
         scale = self.words_scale if own_scale is None else own_scale
         words = table(jnp.asarray(decoder_input_ids)) * scale
-        positions = counted(decoder_input_ids, self.padding_id)
-        values = self.decoder(words, mask, encoder, positions, train=train)
+        if position_ids is None:
+            position_ids = counted(decoder_input_ids, self.padding_id)
+        values = self.decoder(words, mask, encoder, position_ids, train=train)
         logits: Float[Array, "b n v"] = table.attend(values) if self.tied else self.head(values)
         if self.logits_bias:
             logits = logits + jax.lax.stop_gradient(self.head_bias)
-        return Decoded(logits, Tokens(values, mask, last_valid(values, mask)), encoder)
+        own_mask = mask_of_step(mask, values.shape[1]) if caching(self) else mask
+        return Decoded(logits, Tokens(values, own_mask, last_valid(values, own_mask)), encoder)
+
+    @property
+    def most_positions(self) -> int | None:
+        """How many tokens can be decoded."""
+        return self.max_length
 
     def __call__(
         self,

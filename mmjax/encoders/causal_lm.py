@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import ClassVar, Literal
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
@@ -17,6 +18,7 @@ from mmjax.core.types import Decoded, Tokens
 from mmjax.core.typing import Array, ArrayLike, Bool, Float, Int
 from mmjax.encoders.base import TransformerEncoder
 from mmjax.nn.attention import causal_mask
+from mmjax.nn.cache import advance, caching, mask_of_step
 from mmjax.nn.dense import Activation, dense, embedding
 from mmjax.nn.lm_block import Layer, LMBlock, Parallel, Places
 from mmjax.nn.norms import layer_norm
@@ -127,8 +129,13 @@ class CausalSettings(TransformerEncoder, kw_only=True):
         if self.embedding_width is not None:
             values = self._projected(values, self.width, "projection")
         values = values * jnp.asarray(self.words_scale, values.dtype)
+        first = advance(self, length) if caching(self) else None
         if position_ids is None:
-            position_ids = count_valid(mask) if self.count_valid else jnp.arange(length)[None]
+            position_ids = (
+                count_valid(mask) if self.count_valid else jnp.arange(mask.shape[1])[None]
+            )
+            if first is not None:
+                position_ids = jax.lax.dynamic_slice_in_dim(position_ids, first, length, axis=1)
         position_ids = jnp.asarray(position_ids)
         if self.positions == "learned":
             count = self.max_length + self.position_offset
@@ -140,7 +147,7 @@ class CausalSettings(TransformerEncoder, kw_only=True):
         if self.embeddings_norm:
             values = layer_norm(name="embeddings_norm", eps=self.eps, **self.types())(values)
         values = nn.Dropout(self.embeddings_dropout, deterministic=not train)(values)
-        places = self._places(mask, position_ids)
+        places = self._places(mask, position_ids, first)
         if segment_ids is not None:
             seen = places.mask & packed_mask(segment_ids)
             places = dataclasses.replace(places, mask=seen)
@@ -173,8 +180,15 @@ class CausalSettings(TransformerEncoder, kw_only=True):
             name="stack",
         )
 
-    def _places(self, mask: Bool[Array, "b n"], position_ids: Int[Array, "#b n"]) -> Places:
-        places = jnp.arange(mask.shape[1])
+    def _places(
+        self,
+        mask: Bool[Array, "b m"],
+        position_ids: Int[Array, "#b n"],
+        first: Int[Array, ""] | None,
+    ) -> Places:
+        count = position_ids.shape[1]
+        keys = jnp.arange(mask.shape[1])
+        places = keys if first is None else first + jnp.arange(count)
         bias = angles = None
         if self.positions == "rotary":
             head_dim = self.head_dim or self.width // self.heads
@@ -185,7 +199,13 @@ class CausalSettings(TransformerEncoder, kw_only=True):
         elif self.positions == "alibi":
             valid = count_valid(mask) * mask
             bias = jnp.asarray(alibi_slopes(self.heads))[None, :, None, None] * valid[:, None, None]
-        return Places(causal_mask(mask), places[:, None] - places, bias, angles)
+        seen = causal_mask(mask, first, count)
+        return Places(seen, places[:, None] - keys, bias, angles)
+
+    @property
+    def most_positions(self) -> int | None:
+        """How many tokens can be decoded; None is any number."""
+        return self.max_length if self.positions == "learned" else None
 
     def _layers(self) -> Layer:
         factor = window = None
@@ -234,7 +254,8 @@ class CausalLM(CausalSettings, kw_only=True):
     """A language model; its head is the table of words (`tied`) or its own.
 
     Padding may stand at either side. `pooled` of its tokens is the last valid one. `context` are an
-    encoder's tokens, with `cross_attention`.
+    encoder's tokens, with `cross_attention`. Where a cache is kept (`nn.cache`), the tokens are the
+    next ones, and the mask is that of all slots.
     """
 
     tied: bool = True
@@ -256,6 +277,8 @@ class CausalLM(CausalSettings, kw_only=True):
         values = self.run(
             words, input_ids, mask, token_type_ids, position_ids, context, train=train
         )
+        if caching(self):
+            mask = mask_of_step(mask, values.shape[1])
         tokens = Tokens(values, mask, last_valid(values, mask))
         if self.tied:
             return Decoded(words.attend(values), tokens, context)
@@ -267,6 +290,20 @@ class CausalLM(CausalSettings, kw_only=True):
             **self.types(),
         )
         return Decoded(head(values), tokens, context)
+
+    def decode(
+        self,
+        input_ids: Int[ArrayLike, "b n"],
+        encoder: Tokens | None,
+        attention_mask: Bool[ArrayLike, "b m"] | None = None,
+        position_ids: Int[ArrayLike, "b n"] | None = None,
+        *,
+        train: bool,
+    ) -> Decoded:
+        """What an encoder-decoder's `decode` is called with."""
+        return self(
+            input_ids, attention_mask, position_ids=position_ids, context=encoder, train=train
+        )
 
 
 def valid(mask: ArrayLike | None, ids: Int[ArrayLike, "b n"]) -> Bool[Array, "b n"]:

@@ -46,18 +46,32 @@ class EncoderDecoder(nn.Module, kw_only=True):
         self,
         decoder_input_ids: Int[ArrayLike, "b n"],
         encoder: Tokens,
-        decoder_attention_mask: Bool[ArrayLike, "b n"] | Int[ArrayLike, "b n"] | None = None,
+        decoder_attention_mask: Bool[ArrayLike, "b m"] | Int[ArrayLike, "b m"] | None = None,
+        position_ids: Int[ArrayLike, "b n"] | None = None,
         *,
         train: bool,
     ) -> Decoded:
-        """Logits of each next token, given those before it and the encoder's tokens."""
+        """Logits of each next token, given those before it and the encoder's tokens.
+
+        Where a cache is kept (`nn.cache`), the tokens are the next ones, and the mask is that of
+        all slots.
+        """
         context = encoder
         if self.project is not None:
             context = dataclasses.replace(encoder, values=self.projection(encoder.values))
         found = self.decoder(
-            decoder_input_ids, decoder_attention_mask, context=context, train=train
+            decoder_input_ids,
+            decoder_attention_mask,
+            position_ids=position_ids,
+            context=context,
+            train=train,
         )
         return dataclasses.replace(found, encoder=encoder)
+
+    @property
+    def most_positions(self) -> int | None:
+        """How many tokens can be decoded."""
+        return decoders.build(self.decode_with).most_positions
 
     def __call__(
         self,

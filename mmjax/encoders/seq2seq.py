@@ -15,6 +15,7 @@ from mmjax.core.types import Tokens
 from mmjax.core.typing import Array, ArrayLike, Bool, Float, Int
 from mmjax.encoders.base import TransformerEncoder
 from mmjax.nn.attention import causal_mask
+from mmjax.nn.cache import advance, caching
 from mmjax.nn.dense import parameter
 from mmjax.nn.norms import layer_norm
 from mmjax.nn.positions import sinusoid_table
@@ -53,7 +54,8 @@ class Side(TransformerEncoder, kw_only=True):
     ) -> Float[Array, "b n d"]:
         """Embedded words through the blocks; with `context`, causally and looking at it.
 
-        To be called in a compact method. Raises ConfigError for more tokens than `max_length`.
+        To be called in a compact method. Where the decoder keeps a cache, `mask` is that of its
+        slots. Raises ConfigError for more tokens than `max_length`.
         """
         length = words.shape[1]
         if length > self.max_length:
@@ -62,8 +64,11 @@ class Side(TransformerEncoder, kw_only=True):
                 f"{length} tokens are more than max_length={self.max_length}",
                 fix="cut them, or take a model with more positions",
             )
+        first = None
+        if context is not None and caching(self):
+            first = advance(self, length)
         if position_ids is None:
-            position_ids = jnp.arange(length)[None]
+            position_ids = jnp.arange(length)[None] + (0 if first is None else first)
         values = words
         if self.embeddings_norm == "words":
             values = self._embeddings_norm(values)
@@ -79,7 +84,8 @@ class Side(TransformerEncoder, kw_only=True):
         )
         if context is None:
             return blocks(values, mask, train=train)
-        return blocks(values, causal_mask(mask), context.values, context.mask, train=train)
+        seen = causal_mask(mask, first, length)
+        return blocks(values, seen, context.values, context.mask, train=train)
 
     def _embeddings_norm(self, values: Array) -> Array:
         return layer_norm(name="embeddings_norm", eps=self.eps, **self.types())(values)

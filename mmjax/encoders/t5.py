@@ -13,6 +13,7 @@ from mmjax.core.typing import Array, ArrayLike, Bool, Float, Int
 from mmjax.encoders.base import TransformerEncoder
 from mmjax.encoders.seq2seq import settings_of, valid
 from mmjax.nn.attention import causal_mask
+from mmjax.nn.cache import advance, caching, mask_of_step
 from mmjax.nn.dense import Activation, dense, embedding
 from mmjax.nn.norms import rms_norm
 from mmjax.nn.pooling import last_valid, masked_mean
@@ -31,7 +32,8 @@ class RelativeBlock(Block, kw_only=True):
     def bias_of(
         self, values: Float[Array, "b n d"], bias: Float[Array, "#b #k #n n"] | None
     ) -> Float[Array, "#b #k #n n"]:
-        """The block's own bias, on top of the one that is given."""
+        """The block's own bias, on top of the one that is given, whose keys are all slots where a
+        cache is kept."""
         own = RelativeBias(
             heads=self.heads,
             buckets=self.buckets,
@@ -39,7 +41,7 @@ class RelativeBlock(Block, kw_only=True):
             both_ways=self.both_ways,
             name="relative_bias",
             **self.types(),
-        )(values.shape[1])
+        )(values.shape[1], None if bias is None else bias.shape[-1])
         return own if bias is None else own + bias
 
 
@@ -103,16 +105,21 @@ class T5Settings(TransformerEncoder, kw_only=True):
             remat=self.remat,
             name="stack",
         )
-        bias = None
+        bias = first = None
+        length = words.shape[1]
+        if context is not None and caching(self):
+            first = advance(self, length)
+        if self.layer_bias and first is not None:
+            bias = jnp.zeros((1, 1, length, mask.shape[1]), self.dtype)
         if not self.layer_bias:
             shared = RelativeBias(
                 heads=self.heads, name="relative_bias", **distances, **self.types()
             )
-            bias = shared(words.shape[1])
+            bias = shared(length, mask.shape[1])
         if context is None:
             values = stack(drop(words), mask, None, None, bias, train=train)
         else:
-            seen = (causal_mask(mask), context.values, context.mask)
+            seen = (causal_mask(mask, first, length), context.values, context.mask)
             values = stack(drop(words), *seen, bias, train=train)
         return drop(rms_norm(name="norm", eps=self.eps, **self.types())(values))
 
@@ -188,11 +195,16 @@ class T5(T5Settings, kw_only=True):
         self,
         decoder_input_ids: Int[ArrayLike, "b n"],
         encoder: Tokens,
-        decoder_attention_mask: Bool[ArrayLike, "b n"] | Int[ArrayLike, "b n"] | None = None,
+        decoder_attention_mask: Bool[ArrayLike, "b m"] | Int[ArrayLike, "b m"] | None = None,
+        position_ids: Int[ArrayLike, "b n"] | None = None,
         *,
         train: bool,
     ) -> Decoded:
-        """Logits of each next token, given those before it and the encoder's tokens."""
+        """Logits of each next token, given those before it and the encoder's tokens.
+
+        Where a cache is kept (`nn.cache`), the tokens are the next ones, and the mask is that of
+        all slots.
+        """
         mask = valid(decoder_attention_mask, decoder_input_ids)
         words = self.encoder.words(jnp.asarray(decoder_input_ids))
         values = self.decoder(words, mask, encoder, train=train)
@@ -200,7 +212,13 @@ class T5(T5Settings, kw_only=True):
             logits = self.encoder.words.attend(values * self.width**-0.5)
         else:
             logits = self.head(values)
-        return Decoded(logits, Tokens(values, mask, last_valid(values, mask)), encoder)
+        own_mask = mask_of_step(mask, values.shape[1]) if caching(self) else mask
+        return Decoded(logits, Tokens(values, own_mask, last_valid(values, own_mask)), encoder)
+
+    @property
+    def most_positions(self) -> int | None:
+        """How many tokens can be decoded: any number."""
+        return None
 
     def __call__(
         self,

@@ -15,6 +15,7 @@ from mmjax.core.typing import Array, ArrayLike, Bool, Dtype, Float, Int
 from mmjax.encoders.base import TransformerEncoder
 from mmjax.encoders.seq2seq import TextDecoder, settings_of, valid
 from mmjax.encoders.spec_augment import SpecAugmented
+from mmjax.nn.cache import caching, mask_of_step
 from mmjax.nn.convolution import conv1d
 from mmjax.nn.dense import ACTIVATIONS, dense, embedding, parameter
 from mmjax.nn.pooling import last_valid, masked_mean
@@ -141,17 +142,28 @@ class Whisper(WhisperSettings, kw_only=True):
         self,
         decoder_input_ids: Int[ArrayLike, "b n"],
         encoder: Tokens,
-        decoder_attention_mask: Bool[ArrayLike, "b n"] | Int[ArrayLike, "b n"] | None = None,
+        decoder_attention_mask: Bool[ArrayLike, "b m"] | Int[ArrayLike, "b m"] | None = None,
+        position_ids: Int[ArrayLike, "b n"] | None = None,
         *,
         train: bool,
     ) -> Decoded:
-        """Logits of each next token, given those before it and the encoder's tokens."""
+        """Logits of each next token, given those before it and the encoder's tokens.
+
+        Where a cache is kept (`nn.cache`), the tokens are the next ones, and the mask is that of
+        all slots.
+        """
         mask = valid(decoder_attention_mask, decoder_input_ids)
         everything = dataclasses.replace(encoder, mask=jnp.ones_like(encoder.mask))
         words = self.words(jnp.asarray(decoder_input_ids))
-        values = self.decoder(words, mask, everything, train=train)
+        values = self.decoder(words, mask, everything, position_ids, train=train)
         logits: Array = self.words.attend(values) if self.tied else self.head(values)
-        return Decoded(logits, Tokens(values, mask, last_valid(values, mask)), encoder)
+        own_mask = mask_of_step(mask, values.shape[1]) if caching(self) else mask
+        return Decoded(logits, Tokens(values, own_mask, last_valid(values, own_mask)), encoder)
+
+    @property
+    def most_positions(self) -> int | None:
+        """How many tokens can be decoded."""
+        return self.max_length
 
     def __call__(
         self,

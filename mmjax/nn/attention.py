@@ -9,15 +9,24 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from mmjax.core.errors import ConfigError
-from mmjax.core.typing import Array, Bool, Dtype, Float
+from mmjax.core.typing import Array, Bool, Dtype, Float, Int
 from mmjax.kernels.attention import attention
+from mmjax.nn.cache import caching, once, remember
 from mmjax.nn.dense import dense
 
 
-def causal_mask(mask: Bool[Array, "b n"]) -> Bool[Array, "b 1 n n"]:
-    """Which valid keys each query may look at: those up to its own place."""
+def causal_mask(
+    mask: Bool[Array, "b m"], first: Int[Array, ""] | None = None, count: int | None = None
+) -> Bool[Array, "b 1 n m"]:
+    """Which valid keys each query may look at: those up to its own place.
+
+    Queries are at all places, or with `first` at the `count` places from it on.
+    """
     length = mask.shape[1]
-    return mask[:, None, None, :] & jnp.tri(length, dtype=bool)
+    if first is None or count is None:
+        return mask[:, None, None, :] & jnp.tri(length, dtype=bool)
+    places = first + jnp.arange(count)
+    return mask[:, None, None, :] & (jnp.arange(length) <= places[:, None])
 
 
 KeyMask = Bool[Array, "b m"] | Bool[Array, "#b #k #n m"]
@@ -33,7 +42,8 @@ class Attention(nn.Module, kw_only=True):
     for each; one softmax runs over all. `bias` is added to the logits, which are scaled by `scale`,
     1 / sqrt(head_dim) if None. `use_bias` is True, False, or the projections that have one. The
     weights `b k n m` are computed and sown as `intermediates/weights` where that collection is
-    mutable. Raises ConfigError if the heads do not divide the width.
+    mutable. Where `cache` is, keys and values are kept from step to step (`nn.cache`), and `mask`
+    is that of the queries over all slots. Raises ConfigError if the heads do not divide the width.
     """
 
     heads: int
@@ -55,6 +65,7 @@ class Attention(nn.Module, kw_only=True):
         train: bool,
     ) -> Float[Array, "b n d"]:
         width = queries.shape[-1]
+        own = context is None
         context = queries if context is None else context
         if self.head_dim is None and width % self.heads:
             valid = [heads for heads in range(1, width + 1) if width % heads == 0]
@@ -82,11 +93,23 @@ class Attention(nn.Module, kw_only=True):
             )
 
         query, key, value = map(project, ("query", "key", "value"))
+
+        def project_context() -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+            return tuple(map(key, segments)), tuple(map(value, segments))
+
+        if not caching(self):
+            keys, values = project_context()
+        elif own and masks[0] is not None:
+            new = project_context()
+            *kept, first_mask, bias = remember(self, new[0][0], new[1][0], masks[0], bias)
+            keys, values, masks = (kept[0],), (kept[1],), (first_mask,)
+        else:
+            keys, values = once(self, project_context)
         use_dropout = train and self.dropout > 0.0
         output, weights = attention(
             query(queries),
-            tuple(map(key, segments)),
-            tuple(map(value, segments)),
+            keys,
+            values,
             mask=masks,
             bias=bias,
             scale=self.scale,

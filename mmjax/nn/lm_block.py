@@ -14,6 +14,7 @@ from flax import struct
 from mmjax.core.typing import Array, Bool, Dtype, Float, Int
 from mmjax.kernels.attention import attention
 from mmjax.nn.attention import Attention
+from mmjax.nn.cache import caching, remember
 from mmjax.nn.dense import dense
 from mmjax.nn.norms import rms_norm
 from mmjax.nn.rotary import rotary_angles, rotate
@@ -113,11 +114,13 @@ class LMAttention(nn.Module, kw_only=True):
             keys = rotate(keys, angles, interleaved=self.interleaved)
             if self.rotate_values:
                 content = rotate(content, angles, interleaved=self.interleaved)
-        if kv_heads != self.heads:
-            keys, content = (jnp.repeat(x, self.heads // kv_heads, axis=2) for x in (keys, content))
-        mask = places.mask
+        mask, bias = places.mask, places.bias
         if layer is not None and layer.window is not None and places.distance is not None:
             mask = mask & (places.distance < layer.window)
+        if caching(self):
+            keys, content, mask, bias = remember(self, keys, content, mask, bias)
+        if kv_heads != self.heads:
+            keys, content = (jnp.repeat(x, self.heads // kv_heads, axis=2) for x in (keys, content))
         if layer is not None and layer.factor is not None:
             queries = queries * layer.factor.astype(queries.dtype)
         use_dropout = train and self.dropout > 0.0
@@ -126,7 +129,7 @@ class LMAttention(nn.Module, kw_only=True):
             keys,
             content,
             mask=mask,
-            bias=places.bias,
+            bias=bias,
             scale=self.scale,
             dropout_rate=self.dropout,
             dropout_key=self.make_rng("dropout") if use_dropout else None,
@@ -135,8 +138,8 @@ class LMAttention(nn.Module, kw_only=True):
         if weights is not None:
             self.sow("intermediates", "weights", weights)
         axes = ("heads", "head_dim", "embed")
-        bias = self._has_bias("out")
-        return dense(width, axes, contract=(-2, -1), use_bias=bias, name="out", **types)(output)
+        has_bias = self._has_bias("out")
+        return dense(width, axes, contract=(-2, -1), use_bias=has_bias, name="out", **types)(output)
 
     def _has_bias(self, name: str) -> bool:
         return self.use_bias if isinstance(self.use_bias, bool) else name in self.use_bias

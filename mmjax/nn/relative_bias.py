@@ -9,6 +9,7 @@ import numpy as np
 from flax import linen as nn
 
 from mmjax.core.typing import Array, Dtype, Float
+from mmjax.nn.cache import advance, caching
 from mmjax.nn.dense import parameter
 
 
@@ -45,7 +46,8 @@ class RelativeBias(nn.Module, kw_only=True):
     param_dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, length: int) -> Float[Array, "1 k n n"]:
+    def __call__(self, length: int, slots: int | None = None) -> Float[Array, "1 k n m"]:
+        """Of `length` tokens to each other; where a cache is kept, to its `slots`."""
         table = parameter(
             self,
             "table",
@@ -55,6 +57,16 @@ class RelativeBias(nn.Module, kw_only=True):
             dtype=self.dtype,
             param_dtype=self.param_dtype,
         )
+        if caching(self) and slots is not None:
+            first = advance(self, length)
+            line = relative_buckets(
+                np.arange(1 - slots, slots),
+                buckets=self.buckets,
+                longest=self.longest,
+                both_ways=self.both_ways,
+            )
+            apart = jnp.arange(slots) - (first + jnp.arange(length))[:, None]
+            return jnp.moveaxis(table[jnp.asarray(line)[apart + slots - 1]], -1, 0)[None]
         places = np.arange(length)
         bins = relative_buckets(
             places[None, :] - places[:, None],

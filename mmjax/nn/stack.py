@@ -9,6 +9,7 @@ import jax
 from flax import linen as nn
 
 from mmjax.core.errors import ConfigError
+from mmjax.nn.cache import COLLECTION
 
 Remat = Literal["none", "full", "dots"]
 """What the backward pass computes again: nothing, every block, or all but its matrix products."""
@@ -69,7 +70,7 @@ class Stack(nn.Module, kw_only=True):
                 own = jax.tree.map(lambda rows, index=index: rows[index], layerwise)
                 values = apply(block, values, context, own)
             return values
-        axes: dict[Any, Any] = {"intermediates": 0}
+        axes: dict[Any, Any] = {"intermediates": 0, COLLECTION: 0}
         if not self.shared:
             axes["params"] = 0
         scanned = nn.scan(

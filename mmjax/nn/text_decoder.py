@@ -11,6 +11,8 @@ from flax import linen as nn
 from mmjax.core.errors import ConfigError
 from mmjax.core.types import Decoded, Tokens
 from mmjax.core.typing import Array, ArrayLike, Bool, Float, Int
+from mmjax.nn.attention import causal_mask
+from mmjax.nn.cache import COLLECTION, advance, caching, mask_of_step
 from mmjax.nn.dense import dense, embedding, parameter
 from mmjax.nn.lm_head import LMHead
 from mmjax.nn.norms import layer_norm
@@ -77,6 +79,34 @@ class CausalDecoder(BlockSettings, kw_only=True):
         )
         return Decoded(head(tokens.values, table), tokens, context)
 
+    def decode(
+        self,
+        words: Int[ArrayLike, "b n"],
+        encoder: Tokens | None,
+        mask: Bool[ArrayLike, "b m"] | None = None,
+        position_ids: Int[ArrayLike, "b n"] | None = None,
+        *,
+        train: bool,
+    ) -> Decoded:
+        """What an encoder-decoder's `decode` is called with: the context, or else the prefix.
+
+        Where a cache is kept (`nn.cache`), the words are the next ones, and the mask is that of the
+        slots of all words.
+        """
+        return self(
+            words,
+            mask,
+            context=encoder if self.cross_attention else None,
+            prefix=None if self.cross_attention else encoder,
+            position_ids=position_ids,
+            train=train,
+        )
+
+    @property
+    def most_positions(self) -> int | None:
+        """How many words can be decoded."""
+        return self.max_length
+
     def losses(
         self,
         words: Int[ArrayLike, "b n"] | Float[Array, "b n w"],
@@ -115,6 +145,7 @@ class CausalDecoder(BlockSettings, kw_only=True):
     ) -> tuple[Tokens, LMHead, Array | None]:
         """The last hidden states, the head, and the table that it is tied to."""
         self._check(words, context, table)
+        later = caching(self) and self.has_variable(COLLECTION, "slot")
         valid = jnp.ones(words.shape[:2], bool) if mask is None else jnp.asarray(mask, bool)
         shown = jnp.zeros_like(valid) if given is None else given
         values, own_table = self._embed(words, position_ids)
@@ -122,15 +153,16 @@ class CausalDecoder(BlockSettings, kw_only=True):
             init, axes = nn.initializers.normal(0.02), ("tokens", "embed")
             start = parameter(self, "start", (1, self.width), axes, init=init, **self.types())
             start = jnp.broadcast_to(start, (valid.shape[0], *start.shape))
-            values = jnp.concatenate([start, values], axis=1)
+            values = values if later else jnp.concatenate([start, values], axis=1)
             first = jnp.ones((valid.shape[0], 1), bool)
             valid = jnp.concatenate([first, valid], axis=1)
             shown = jnp.concatenate([first, shown], axis=1)
         before = 0
         if prefix is not None:
-            before = prefix.mask.shape[1]
-            project = dense(self.width, ("embed", "joined"), name="prefix", **self.types())
-            values = jnp.concatenate([project(prefix.values), values], axis=1)
+            if not later:
+                before = prefix.mask.shape[1]
+                project = dense(self.width, ("embed", "joined"), name="prefix", **self.types())
+                values = jnp.concatenate([project(prefix.values), values], axis=1)
             valid = jnp.concatenate([prefix.mask, valid], axis=1)
             shown = jnp.concatenate([prefix.mask, shown], axis=1)
         values = nn.Dropout(self.dropout, deterministic=not train)(values)
@@ -148,8 +180,10 @@ class CausalDecoder(BlockSettings, kw_only=True):
             remat=self.remat,
             name="transformer",
         )
-        values = blocks(values, prefix_mask(valid, shown), *seen, train=train)[:, before:]
-        valid = valid[:, before:]
+        first = advance(self, values.shape[1]) if caching(self) else None
+        looks = prefix_mask(valid, shown, first, values.shape[1])
+        values = blocks(values, looks, *seen, train=train)[:, before:]
+        valid = valid[:, before:] if first is None else mask_of_step(valid, values.shape[1])
         head = LMHead(vocab_size=self.vocab_size, use_bias=False, name="head", **self.types())
         table = table if own_table is None else own_table
         return Tokens(values, valid, last_valid(values, valid)), head, table if self.tied else None
@@ -204,10 +238,15 @@ class CausalDecoder(BlockSettings, kw_only=True):
                 )
 
 
-def prefix_mask(valid: Bool[Array, "b n"], shown: Bool[Array, "b n"]) -> Bool[Array, "b 1 n n"]:
-    """Which keys each query may look at: the valid ones up to its own place, and those `shown`.
+def prefix_mask(
+    valid: Bool[Array, "b m"],
+    shown: Bool[Array, "b m"],
+    first: Int[Array, ""] | None = None,
+    count: int | None = None,
+) -> Bool[Array, "b 1 n m"]:
+    """`nn.attention.causal_mask`, with keys besides that every query may look at: those `shown`.
 
     `shown` are the first tokens of a row, which nothing is guessed of.
     """
-    tri = jnp.tri(valid.shape[1], dtype=bool)
-    return valid[:, None, None, :] & (tri | shown[:, None, None, :])
+    seen = causal_mask(valid, first, count)
+    return seen | (valid & shown)[:, None, None, :]

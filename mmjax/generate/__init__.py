@@ -1,0 +1,18 @@
+"""Decoding: tokens one after another, from any module that can be called a step at a time.
+
+- `config.py`: `GenerationConfig`, the settings by Hugging Face's names; also read from folders.
+- `engine.py`: `generate`, which buckets the lengths, compiles, runs and streams.
+- `decoder.py`: what a model must offer, `Decoder`; `LinenDecoder` makes one of a Linen module.
+- `sampling.py`, `beam.py`: the two searches, one token a call. `state.py`: what they share.
+- `processors.py`, `penalties.py`: what is done to the logits before; `warpers.py`: before a draw.
+
+To add a processor: a function of `processors.py`'s type, and a line in `make_processors`.
+"""
+
+from __future__ import annotations
+
+from mmjax.generate.config import GenerationConfig
+from mmjax.generate.decoder import Decoder, LinenDecoder
+from mmjax.generate.engine import Generated, generate
+
+__all__ = ["Decoder", "Generated", "GenerationConfig", "LinenDecoder", "generate"]
