@@ -22,6 +22,9 @@ sources = Registry(
         "mixture": "mmjax.data.sources.mixture:Mixture",
         "tfds": "mmjax.data.sources.tfds:Tfds",
         "emoji": "mmjax.data.sources.emoji:Emoji",
+        "generated_surveillance": (
+            "mmjax.data.sources.generated_surveillance:GeneratedSurveillance"
+        ),
         "movielens": "mmjax.data.sources.movielens:MovieLens",
         "movielens_items": "mmjax.data.sources.movielens:MovieLensItems",
         "av_mnist": "mmjax.data.sources.av_mnist:AvMnist",
