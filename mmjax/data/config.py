@@ -29,6 +29,8 @@ sources = Registry(
         "movielens_items": "mmjax.data.sources.movielens:MovieLensItems",
         "av_mnist": "mmjax.data.sources.av_mnist:AvMnist",
         "easy_vqa": "mmjax.data.sources.easy_vqa:EasyVqa",
+        "vader": "mmjax.data.sources.vader:Vader",
+        "generated_finance": "mmjax.data.sources.generated_finance:GeneratedFinance",
     },
 )
 
@@ -37,6 +39,7 @@ modalities = Registry(
     {
         "text": "mmjax.data.modalities.text:Text",
         "texts": "mmjax.data.modalities.texts:Texts",
+        "dialogue": "mmjax.data.modalities.dialogue:Dialogue",
         "marks": "mmjax.data.modalities.marks:Marks",
         "packed_text": "mmjax.data.modalities.packed_text:PackedText",
         "image": "mmjax.data.modalities.image:Image",

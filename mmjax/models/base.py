@@ -134,7 +134,9 @@ class Fusing(Assembly, kw_only=True):
         """The tokens of all modalities as one."""
 
     def answer(self, tokens: Mapping[str, Tokens], batch: Batch, *, train: bool) -> TaskOutput:
-        return self.task(self.fuse(tokens, train=train), batch, train=train)
+        # A task may have heads that read what the encoders made as well.
+        more = {"tokens": tokens} if getattr(self.task, "needs_tokens", False) else {}
+        return self.task(self.fuse(tokens, train=train), batch, train=train, **more)
 
     def summary(self, tokens: Mapping[str, Tokens]) -> Float[Array, "b d"]:
         return self.fuse(tokens, train=False).pooled

@@ -41,6 +41,8 @@ registry = Registry(
         ),
         "regression": "mmjax.tasks.regression:Regression",
         "relation_extraction": "mmjax.tasks.relation_extraction:RelationExtraction",
+        "sentiment": "mmjax.tasks.sentiment:Sentiment",
+        "sentiment_classes": "mmjax.tasks.sentiment:SentimentClasses",
         "token_classification": "mmjax.tasks.token_classification:TokenClassification",
         "vqa": "mmjax.tasks.vqa:VQA",
         "extractive_qa": "mmjax.tasks.extractive_qa:ExtractiveQA",

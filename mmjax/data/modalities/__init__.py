@@ -4,6 +4,7 @@ A modality is a frozen dataclass whose fields are its settings (`base.Modality`)
 training rows it is a `base.Processor`, which the run folder keeps as plain files.
 
 - `text.py`: a text column to token ids.
+- `dialogue.py`: the texts around an utterance to token ids.
 - `image.py`: picture columns to normalised pixels.
 - `audio.py`: a column of sounds to samples, log-mel bands or cepstra.
 - `video.py`: a column of videos to the normalised pixels of a few frames.
