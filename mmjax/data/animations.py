@@ -20,6 +20,9 @@ class Frames(Protocol):
     def frames(self, indices: Sequence[int]) -> Iterator[PIL.Image.Image]:
         """The frames at ascending places, upright and RGB."""
 
+    def seconds(self) -> float | None:
+        """How long all frames together are shown; None if nothing says so."""
+
     def verify(self) -> None:
         """Decodes all. Raises DataError for damage."""
 
@@ -45,6 +48,10 @@ class FrameArray:
         for index in indices:
             frame = self._array[index]
             yield _rgb(PIL.Image.fromarray(frame[..., 0] if frame.shape[-1] == 1 else frame))
+
+    def seconds(self) -> float | None:
+        """An array does not say."""
+        return None
 
     def verify(self) -> None:
         """Nothing in an array can be damaged."""
@@ -78,6 +85,16 @@ class Animation:
             except Exception as error:  # decoders raise nearly anything for damaged files
                 raise self._damaged(error) from error
             yield frame
+
+    def seconds(self) -> float | None:
+        total = 0.0
+        try:
+            for index in range(self.count):
+                self._picture.seek(index)
+                total += float(self._picture.info.get("duration", 0)) / 1000
+        except Exception as error:  # decoders raise nearly anything for damaged files
+            raise self._damaged(error) from error
+        return total or None
 
     def verify(self) -> None:
         for _ in self.frames(range(self.count)):

@@ -61,6 +61,11 @@ class FrontEnd:
             front = dataclasses.replace(front, style="kaldi")
         return min(front.frames(samples), self.longest)
 
+    def seconds(self, length: int) -> float:
+        """How long so many samples or frames last."""
+        each = 1 if self.kind == "waveform" else self.log_mel.hop
+        return length * each / self.sample_rate
+
     def __call__(self, waveform: Float[np.ndarray, "s"]) -> Features:
         """The features of one waveform, a column of samples for a waveform, at most `longest`."""
         waveform = waveform[: self.max_samples]

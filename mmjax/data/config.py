@@ -73,6 +73,7 @@ targets = Registry(
         "relevance": "mmjax.data.targets.relevance:Relevance",
         "events": "mmjax.data.targets.events:Events",
         "spans": "mmjax.data.targets.spans:Spans",
+        "segments": "mmjax.data.targets.segments:Segments",
         "text": "mmjax.data.targets.text:WrittenText",
     },
 )

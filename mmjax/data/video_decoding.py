@@ -58,6 +58,26 @@ def decode_video(
         return [make(frame) for frame in clip.frames(sampled(clip.count, places))]
 
 
+def measure_video(
+    cell: Any,
+    *,
+    root: Path | None,
+    where: str,
+    formats: tuple[str, ...] = FORMATS,
+    max_pixels: int = MAX_PIXELS,
+    max_frames: int = MAX_FRAMES,
+    deadline_seconds: float = DEADLINE_SECONDS,
+) -> tuple[int, float | None]:
+    """How many frames a cell's video has, and how many seconds they are shown if it says so; no
+    frame is decoded. Raises as `decode_video` does.
+    """
+    with (
+        naming(cell),
+        _opened(cell, root, where, formats, max_pixels, max_frames, deadline_seconds) as clip,
+    ):
+        return clip.count, clip.seconds()
+
+
 def verify_video(
     cell: Any,
     *,

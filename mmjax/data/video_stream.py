@@ -38,6 +38,7 @@ class Stream:
         self._max_pixels = max_pixels
         self._ends = time.monotonic() + deadline_seconds
         self._deadline_seconds = deadline_seconds
+        self._unit: float | None = None
         self._times, self._keys = self._timeline(max_frames)
         self.count = len(self._times)
         if not self.count:
@@ -98,8 +99,17 @@ class Stream:
                         where=self._where,
                         fix="cut the video or raise max_frames",
                     )
+            self._unit = None if counted else float(stream.time_base)
         # Where frames have no times they are counted, and decoded from the first.
         return sorted(times), [] if counted else sorted(keys)
+
+    def seconds(self) -> float | None:
+        """From the first frame to the end of the last, which is as long as the others on average;
+        None for one frame, and for frames without times.
+        """
+        if self._unit is None or self.count < 2:
+            return None
+        return (self._times[-1] - self._times[0]) * self._unit * self.count / (self.count - 1)
 
     def frames(self, indices: Sequence[int]) -> Iterator[PIL.Image.Image]:
         """The upright frames at these places of the order in which they are shown."""

@@ -11,7 +11,7 @@ from flax import linen as nn
 from mmjax.core.errors import ConfigError, nearest
 from mmjax.core.typing import ArrayLike
 
-_OPTIONAL = ("token_type_ids", "offsets")
+_OPTIONAL = ("token_type_ids", "offsets", "seconds")
 """Fields that are made for whoever wants them: of a tokenizer, and of tasks. Masks are none of
 these: without its mask an encoder would take padding for data."""
 
@@ -30,7 +30,7 @@ def select(
 ) -> dict[str, ArrayLike]:
     """The fields of a modality that its encoder is to be called with.
 
-    `token_type_ids` and `offsets` are left out where it takes none. Raises ConfigError, which names
+    `token_type_ids`, `offsets` and `seconds` are left out where it takes none. Raises ConfigError, which names
     field, modality and encoder, for any other field that it does not take, and one that it needs
     and the modality does not make.
     """

@@ -3,7 +3,7 @@
 - Host functions take NumPy arrays and return a flat `{name: float}` in float64: `classification`,
   `multi_label`, `ordinal`, `regression` (and `quantile_regression`), `retrieval` (and
   `retrieval_of_embeddings`), `ranking`, `entities`, `relations`,
-  `events`, `detection`, `anomaly`, `sentiment`, and `unigram`, a baseline.
+  `events`, `segments`, `detection`, `anomaly`, `sentiment`, and `unigram`, a baseline.
 - Of generated texts: `captions`, `translation`, `summaries`, `dialogue`, `speech`, `chrf` and
   `exact_match` take texts, and for each row what it could have said.
 - `sums`, `label_sums` and `number_sums` hold their counterparts for use inside jit: sums over the
@@ -31,6 +31,7 @@ from mmjax.metrics.ranking import ranking
 from mmjax.metrics.regression import quantile_regression, regression
 from mmjax.metrics.relations import relations
 from mmjax.metrics.retrieval import retrieval, retrieval_of_embeddings
+from mmjax.metrics.segments import segments
 from mmjax.metrics.selection import selection
 from mmjax.metrics.sentiment import sentiment
 from mmjax.metrics.sentiment import sentiment
@@ -71,6 +72,7 @@ __all__ = [
     "relations",
     "retrieval",
     "retrieval_of_embeddings",
+    "segments",
     "selection",
     "sentiment",
     "sentiment",

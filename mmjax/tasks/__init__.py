@@ -43,6 +43,7 @@ registry = Registry(
         "relation_extraction": "mmjax.tasks.relation_extraction:RelationExtraction",
         "sentiment": "mmjax.tasks.sentiment:Sentiment",
         "sentiment_classes": "mmjax.tasks.sentiment:SentimentClasses",
+        "time_tagging": "mmjax.tasks.time_tagging:TimeTagging",
         "token_classification": "mmjax.tasks.token_classification:TokenClassification",
         "vqa": "mmjax.tasks.vqa:VQA",
         "extractive_qa": "mmjax.tasks.extractive_qa:ExtractiveQA",

@@ -53,6 +53,9 @@ class Audio:
     train_part: Literal["random", "same"] = "random"
     """Which part of a longer sound trains: any, or the one that evaluation sees."""
     evaluate_part: Literal["middle", "start"] = "middle"
+    seconds: bool = False
+    """Whether a batch also has `seconds` float32 [b 2]: when its first position begins and its last
+    one, of silence too, would end. Sounds are then seen from their start."""
     augment: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """Training transforms by name, as `transforms.sounds.AugmentSound` takes them."""
     strict_rate: bool = False
@@ -82,6 +85,14 @@ class Audio:
             and self.processor is None
             and AugmentSound(self.augment, where="audio modality, augment").of_bands,
         }
+        moved = self.train_part == "random" or self.evaluate_part != "start"
+        if self.seconds and (moved or "shift" in self.augment):
+            raise ConfigError(
+                106,
+                "seconds are asked for, but a sound may be seen from elsewhere than its start",
+                where="audio modality",
+                fix="set train_part=same and evaluate_part=start, and leave out shift",
+            )
         for name in (name for name, is_wrong in wrong.items() if is_wrong):
             raise ConfigError(
                 106,
@@ -257,7 +268,12 @@ class AudioProcessor:
             else Features(example["values"], int(example["frames"]), float(example["silence"]))
             for example in examples
         ]
-        return self._front.batch(made, length)
+        fields = self._front.batch(made, length)
+        if self._settings.seconds:
+            end = self._front.seconds(fields["attention_mask"].shape[1])
+            heard = np.array([[0.0, end if one is not None else 0.0] for one in made], np.float32)
+            fields["seconds"] = heard.reshape(-1, 2)
+        return fields
 
 
 def _is_blank(cell: Any) -> bool:

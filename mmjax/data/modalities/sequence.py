@@ -15,6 +15,7 @@ from mmjax.core.typing import Float, Int
 from mmjax.data.cells import shown
 from mmjax.data.modalities.base import Cells, Example, Place
 from mmjax.data.table import Table
+from mmjax.data.transforms.readings import READINGS, AugmentReadings
 from mmjax.data.transforms.sounds import BANDS, WAVEFORM, AugmentSound
 
 _SMALLEST_DEVIATION = 1e-6
@@ -43,8 +44,12 @@ class FeatureSequence:
     train_part: Literal["random", "same"] = "random"
     """Which part of a longer sequence trains: any, or the one that evaluation sees."""
     evaluate_part: Literal["middle", "start"] = "middle"
+    step_seconds: float | None = None
+    """Seconds from one step to the next. If given, a batch also has `seconds` float32 [b 2]: when
+    its first position begins and its last one, of padding too, would end."""
     augment: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    """Training masks by name, as `transforms.sounds.AugmentSound` has them of bands."""
+    """Training transforms by name: those of `transforms.readings`, before features are normalised,
+    then masks as `transforms.sounds.AugmentSound` has them of bands."""
 
     meaning: ClassVar[tuple[str, ...]] = ("normalize", "mean", "std")
 
@@ -53,22 +58,25 @@ class FeatureSequence:
             "max_length": self.max_length < 1,
             "lengths": any(not 0 < length <= self.max_length for length in self.lengths),
             "std": min(self.std, default=1) <= 0 or len(self.std) != len(self.mean),
+            "step_seconds": self.step_seconds is not None and not self.step_seconds > 0,
+            "augment": self.step_seconds is not None and "time_warp" in self.augment,
         }
         for name in (name for name, is_wrong in wrong.items() if is_wrong):
             raise ConfigError(
                 106,
                 f"{name} = {getattr(self, name)!r} is out of range",
                 where="sequence modality",
-                fix="lengths lie in 1 to max_length; give both mean and std, or none",
+                fix="lengths lie in 1 to max_length, steps last some time and are not warped; "
+                "give both mean and std, or none",
             )
-        AugmentSound(self.augment, where="sequence modality, augment")
+        _split_augment(self.augment, "sequence modality, augment")
         for name in self.augment:
             if name in WAVEFORM:
                 raise ConfigError(
                     106,
                     f"{name} changes waveforms, and sequences are none",
                     where="sequence modality, augment",
-                    fix=f"use {' or '.join(BANDS)}",
+                    fix=f"use {', '.join((*READINGS, *BANDS))}",
                 )
 
     def reads(self) -> tuple[str, ...]:
@@ -168,7 +176,7 @@ class SequenceProcessor:
         self._settings = settings
         self._mean = np.array(mean, np.float64)
         self._std = np.array(std, np.float64)
-        self._augment = AugmentSound(settings.augment)
+        self._of_readings, self._augment = _split_augment(settings.augment)
         self.random = bool(settings.augment) or settings.train_part == "random"
         lengths = sorted({*settings.lengths, settings.max_length})
         self.padded_lengths = tuple(lengths) if settings.lengths else ()
@@ -196,10 +204,12 @@ class SequenceProcessor:
         spare = max(0, len(values) - settings.max_length)
         start = min(spare, int(part * (spare + 1)))
         values = values[start : start + settings.max_length]
+        if rng is not None:
+            values = self._of_readings(values, rng)
         values = ((values - self._mean) / self._std).astype(np.float32)
         if rng is not None and self._augment.of_bands:
             values = self._augment.bands(values, rng)
-        return {"input_features": values}
+        return {"input_features": values, "first": np.array(start, np.int32)}
 
     def lengths(self, table: Table, rows: Int[np.ndarray, "n"]) -> Int[np.ndarray, "n"]:
         """Steps of each row that are kept."""
@@ -221,7 +231,23 @@ class SequenceProcessor:
                 kept = example["input_features"][:length]
                 values[i, : len(kept)] = kept
                 mask[i, : len(kept)] = True
-        return {"input_features": values, "attention_mask": mask}
+        fields = {"input_features": values, "attention_mask": mask}
+        step = self._settings.step_seconds
+        if step is not None:
+            fields["seconds"] = np.zeros((len(examples), 2), np.float32)
+            for i, example in enumerate(examples):
+                if example is not None:
+                    first = int(example["first"])
+                    fields["seconds"][i] = first * step, (first + length) * step
+        return fields
+
+
+def _split_augment(
+    settings: Mapping[str, Any], where: str = "augment"
+) -> tuple[AugmentReadings, AugmentSound]:
+    """What changes readings, and what masks them."""
+    masks = {name: given for name, given in settings.items() if name not in READINGS}
+    return AugmentReadings(settings, where=where), AugmentSound(masks, where=where)
 
 
 def _require_size(values: Float[np.ndarray, "t f"], size: int, where: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import PIL.Image
 
-from mmjax.core.errors import ConfigError
+from mmjax.core.errors import ConfigError, DataError
 from mmjax.core.typing import Float, Int, Shaped
 from mmjax.data import video_decoding
 from mmjax.data.modalities.base import Cells, Example, Place
@@ -47,6 +47,11 @@ class Video:
     augment: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """Training transforms by name, as `transforms.augment.Augment` takes them; the same for all
     frames of a video."""
+    seconds: bool = False
+    """Whether a batch also has `seconds` float32 [b 2]: when its first frame's part of the video
+    begins, and that of its last one, of padding too, would end. Frames count as equally long."""
+    frame_rate: float | None = None
+    """Frames a second of arrays, and of files that do not say."""
     formats: tuple[str, ...] = video_decoding.FORMATS
     max_pixels: int = video_decoding.MAX_PIXELS
     """Of one frame."""
@@ -68,6 +73,7 @@ class Video:
             "std": len(self.std) not in (1, self.channels) or min(self.std, default=0) <= 0,
             "frame_jitter": not 0 <= self.frame_jitter <= 1,
             "deadline_seconds": self.deadline_seconds <= 0,
+            "frame_rate": self.frame_rate is not None and not self.frame_rate > 0,
             "channels": self.processor is not None and self.channels != 3,
         }
         for name in (name for name, is_wrong in wrong.items() if is_wrong):
@@ -104,6 +110,20 @@ class Video:
     ) -> list[np.ndarray]:
         """What `make` makes of the frames of a cell at `places` of its parts."""
         return video_decoding.decode_video(cell, places=places, make=make, **self._limits(place))
+
+    def length(self, cell: Any, place: Place) -> float:
+        """The seconds of a cell's video. Raises DataError if nothing says how many."""
+        count, seconds = video_decoding.measure_video(cell, **self._limits(place))
+        if seconds is not None:
+            return seconds
+        if self.frame_rate is None:
+            raise DataError(
+                428,
+                "the video does not say when its frames are shown",
+                where=place.where(self.column),
+                fix="set frame_rate, in frames a second",
+            )
+        return count / self.frame_rate
 
     def _limits(self, place: Place) -> dict[str, Any]:
         return {
@@ -172,6 +192,8 @@ class VideoProcessor:
             make = functools.partial(self._part, draws=self._augment.crop.draw(rng))
         frames = settings.decode(cell, place, places.tolist(), make)
         example = {"pixel_values": np.stack(frames)}
+        if settings.seconds:
+            example["length"] = np.array(settings.length(cell, place), np.float32)
         if rng is not None and self._augment.draws:
             example["draws"] = rng.random(self._augment.draws)
         return example
@@ -213,7 +235,14 @@ class VideoProcessor:
                 count = len(example["pixel_values"])
                 batch[i, :count] = self._normalised(example)
                 mask[i, :count] = True
-        return {"pixel_values": batch, "frame_mask": mask}
+        fields = {"pixel_values": batch, "frame_mask": mask}
+        if settings.seconds:
+            fields["seconds"] = np.zeros((len(examples), 2), np.float32)
+            for i, example in enumerate(examples):
+                if example is not None:
+                    each = float(example["length"]) / len(example["pixel_values"])
+                    fields["seconds"][i, 1] = each * settings.frames
+        return fields
 
     def _normalised(self, example: Example) -> Float[np.ndarray, "t h w c"]:
         frames = example["pixel_values"]

@@ -8,6 +8,7 @@ rows it is a `base.TargetProcessor`, which the run folder keeps as plain files.
 - `number.py`: one number or several, to be predicted.
 - `vector.py`: numbers, such as a teacher's.
 - `spans.py`: named parts of a text.
+- `segments.py`: what happens when, in seconds.
 - `events.py`: what a text says has happened, and who took part.
 - `answers.py`: what one annotator or several answered.
 - `answer_spans.py`: where in a text the answer stands.
