@@ -10,7 +10,7 @@ import numpy as np
 
 from mmjax.api.run import Run
 from mmjax.data.dataset import Dataset
-from mmjax.train.evaluate import Evaluation
+from mmjax.train.evaluate import Evaluation, of_all_rows
 
 MOST = 20_000
 """Training rows that a task learns from after training; of more, evenly spaced ones."""
@@ -74,8 +74,9 @@ def tuned(run: Run, validation: Evaluation, dataset: Dataset) -> Evaluation:
     run.folder.write_tuned(task.target, {**known, **found})
     _renew(run)
     task = run.module.task
-    texts = {"texts": dataset.texts(validation.rows)} if task.needs_texts else {}
-    measured = task.evaluate(validation.predictions, validation.targets, **texts)
+    measured = of_all_rows(
+        task, validation.predictions, validation.targets, validation.rows, dataset.texts
+    )
     return dataclasses.replace(validation, metrics={**validation.metrics, **measured})
 
 

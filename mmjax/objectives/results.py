@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -27,6 +27,9 @@ class Results:
     objectives: tuple[str, ...]
     modalities: tuple[str, ...]
     """Those that have vectors in the joint space; none if no objective needs it."""
+
+    needs_texts: ClassVar[bool] = False
+    """Whether `evaluate` also takes the texts of rows; the joint space is judged by vectors."""
 
     losses_of_chance: Mapping[str, float] = dataclasses.field(default_factory=dict)
     """Of each objective that has one, the loss of a model that tells nothing apart."""

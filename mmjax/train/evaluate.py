@@ -14,6 +14,9 @@ from mmjax.core.failpoints import failpoint
 from mmjax.core.types import Batch, TaskOutput
 from mmjax.parallel.sharding import put_batch
 
+Texts = Callable[[np.ndarray], Mapping[str, Sequence[str | None]]]
+"""The texts of rows, by modality."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
@@ -36,7 +39,7 @@ def evaluate(
     mesh: Mesh,
     *,
     on_batch: Callable[[int], None] | None = None,
-    texts: Callable[[np.ndarray], Mapping[str, Sequence[str | None]]] | None = None,
+    texts: Texts | None = None,
 ) -> Evaluation:
     """Runs `function` over host batches and gathers what it returns on the host.
 
@@ -70,11 +73,21 @@ def evaluate(
     gathered, labels = _concatenate(predictions), _concatenate(targets)
     if sums:
         metrics |= task.compute(sums)
-        more = {}
-        if texts is not None and getattr(task, "needs_texts", False):
-            more["texts"] = texts(np.concatenate(rows))
-        metrics |= task.evaluate(gathered, labels, **more)
+        metrics |= of_all_rows(task, gathered, labels, np.concatenate(rows), texts)
     return Evaluation(metrics, gathered, labels, np.concatenate(rows), sums)
+
+
+def of_all_rows(
+    task: Any,
+    predictions: Mapping[str, np.ndarray],
+    targets: Mapping[str, np.ndarray],
+    rows: np.ndarray,
+    texts: Texts | None,
+) -> dict[str, float]:
+    """The metrics that need every row, with the rows' texts if the task goes by them."""
+    if texts is None or not task.needs_texts:
+        return task.evaluate(predictions, targets)
+    return task.evaluate(predictions, targets, texts=texts(rows))
 
 
 def gather(batch: Batch, device: Batch) -> Batch:

@@ -85,13 +85,14 @@ def plan_state(
     key = jax.random.key(seed, impl=rng.IMPLEMENTATION)
     shapes = jax.eval_shape(boxed, key)
     shardings = variable_shardings(shapes, mesh)
-    make = jax.jit(lambda key: unbox(boxed(key)), out_shardings=shardings)
+    # The very function whose shapes were asked for: it is not traced again.
+    make = jax.jit(boxed, out_shardings=shardings)
     abstract = jax.tree.map(
         lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
         unbox(shapes),
         shardings,
     )
-    return StatePlan(abstract, shardings, lambda: make(key))
+    return StatePlan(abstract, shardings, lambda: unbox(make(key)))
 
 
 def _averaged(param: Array) -> Array:

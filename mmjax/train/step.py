@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
@@ -121,19 +122,35 @@ def make_evaluate(module: nn.Module, mesh: Mesh, variables: Any) -> Callable[...
     `variables` is the tree of their shardings.
     """
 
+    if isinstance(module, Prepares):
+        return _Prepared(module, mesh, variables)
+    return _evaluation(module, mesh, variables)
+
+
+def _evaluation(module: nn.Module, mesh: Mesh, variables: Any) -> Callable[..., TaskOutput]:
+    leaves, tree = jax.tree.flatten(variables)
+    key = (module, mesh, tuple(leaves), tree)
+    try:
+        hash(key)
+    except TypeError:
+        return _compiled.__wrapped__(*key)
+    return _compiled(*key)
+
+
+@functools.lru_cache(maxsize=8)
+def _compiled(
+    module: nn.Module, mesh: Mesh, leaves: tuple[Any, ...], tree: Any
+) -> Callable[..., TaskOutput]:
+    """One for modules that are equal: a run that was trained here is not compiled again."""
+
     def evaluate(variables: Any, batch: Batch) -> Any:
         return module.apply(variables, batch, train=False)
 
-    def compiled(variables: Any) -> Callable[..., TaskOutput]:
-        return jax.jit(
-            traced_on(mesh, evaluate),
-            in_shardings=(variables, batch_sharding(mesh)),
-            out_shardings=replicated(mesh),
-        )
-
-    if not isinstance(module, Prepares):
-        return compiled(variables)
-    return _Prepared(module, mesh, variables, compiled)
+    return jax.jit(
+        traced_on(mesh, evaluate),
+        in_shardings=(jax.tree.unflatten(tree, leaves), batch_sharding(mesh)),
+        out_shardings=replicated(mesh),
+    )
 
 
 @runtime_checkable
@@ -147,11 +164,10 @@ class Prepares(Protocol):
 class _Prepared:
     """An evaluation that keeps what was prepared of the variables that it was last given."""
 
-    def __init__(self, module: Prepares, mesh: Mesh, shardings: Any, compiled: Callable[..., Any]):
+    def __init__(self, module: Any, mesh: Mesh, shardings: Any):
         self._module = module
         self._mesh = mesh
         self._shardings = shardings
-        self._compile = compiled
         self._function: Callable[..., TaskOutput] | None = None
         self._given: Any = None
         self._whole: Any = None
@@ -162,6 +178,6 @@ class _Prepared:
             self._given, self._whole = variables, {**variables, **more}
             if self._function is None:
                 whole = {name: replicated(self._mesh) for name in more}
-                self._function = self._compile({**self._shardings, **whole})
+                self._function = _evaluation(self._module, self._mesh, {**self._shardings, **whole})
         assert self._function is not None
         return self._function(self._whole, batch)

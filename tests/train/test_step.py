@@ -275,6 +275,19 @@ def test_evaluation_is_whole_on_every_device(compiled):
     np.testing.assert_allclose(values, expected, atol=1e-5)
 
 
+def test_modules_that_are_equal_are_evaluated_by_one_program(compiled):
+    run = compiled()
+
+    def program(module):
+        variables = {"params": run.plan.shardings.params, **run.plan.shardings.collections}
+        return make_evaluate(module, run.mesh, variables)
+
+    assert program(Regression()) is program(Regression())
+    assert program(Regression(noise=0.5)) is not program(Regression())
+    held = np.ones(2)
+    assert program(Regression(param_dtype=held)) is not program(Regression(param_dtype=held))
+
+
 def test_frozen_parameters_cost_no_gradient():
     config = dataclasses.replace(SGD, multipliers={"kernel": 0.0})
     one = Compiled(Regression(), config=config)
