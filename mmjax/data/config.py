@@ -29,6 +29,8 @@ sources = Registry(
         "movielens_items": "mmjax.data.sources.movielens:MovieLensItems",
         "av_mnist": "mmjax.data.sources.av_mnist:AvMnist",
         "easy_vqa": "mmjax.data.sources.easy_vqa:EasyVqa",
+        "smartwatch": "mmjax.data.sources.smartwatch:Smartwatch",
+        "generated": "mmjax.data.sources.generated:Generated",
         "vader": "mmjax.data.sources.vader:Vader",
         "generated_finance": "mmjax.data.sources.generated_finance:GeneratedFinance",
     },
