@@ -42,6 +42,36 @@ def read_spans(cell: Any, where: str, *, text: str | None = None) -> list[Span]:
     return sorted(dict.fromkeys(found), key=lambda span: (span.start, -span.end, span.label))
 
 
+def against_text(
+    cell: Any,
+    text: str | None,
+    where: str,
+    *,
+    missing: Literal["refuse", "none"],
+    what: str,
+) -> tuple[Any, str | None]:
+    """A cell of `what` and the text that its parts must lie in, None if there is none to hold them
+    against.
+
+    The cell comes with its text beside it where `text`, the text's column, is set. An empty cell is
+    an empty list with `missing="none"`; DataError is raised for it otherwise.
+    """
+    whole = None
+    if text is not None:
+        cell, raw = cell
+        whole = "" if raw is None else str(raw)
+    if cell is not None and not (isinstance(cell, str) and not cell.strip()):
+        return cell, whole
+    if missing == "none":
+        return [], whole
+    raise DataError(
+        530,
+        f"the row has no {what}",
+        where=where,
+        fix="give an empty list if it has none, or set missing=none",
+    )
+
+
 def without_overlaps(spans: Sequence[Span], rule: Overlaps, where: str) -> list[Span]:
     """The spans by a rule for those that share characters; raises DataError if it is "refuse"."""
     if rule == "keep":

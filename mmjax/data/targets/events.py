@@ -16,7 +16,15 @@ from mmjax.core.files import read_json, write_json
 from mmjax.core.typing import Int
 from mmjax.data.cells import shown
 from mmjax.data.modalities.base import Place
-from mmjax.data.spans import EMPTY, Span, padded, read_spans, too_many, without_overlaps
+from mmjax.data.spans import (
+    EMPTY,
+    Span,
+    against_text,
+    padded,
+    read_spans,
+    too_many,
+    without_overlaps,
+)
 from mmjax.data.table import Table
 from mmjax.data.targets.base import Role, cell_of, columns_of
 
@@ -66,20 +74,8 @@ class Events:
 
     def of(self, cell: Any, place: Place) -> list[Event]:
         """The events of a row in the order of their triggers."""
-        text = None
-        if self.text is not None:
-            cell, raw = cell
-            text = "" if raw is None else str(raw)
         where = place.where(self.column)
-        if cell is None or (isinstance(cell, str) and not cell.strip()):
-            if self.missing == "none":
-                return []
-            raise DataError(
-                530,
-                "the row has no events",
-                where=where,
-                fix="give an empty list if it has none, or set missing=none",
-            )
+        cell, text = against_text(cell, self.text, where, missing=self.missing, what="events")
         found: dict[Span, tuple[Span, ...]] = {}
         for one in _listed(cell, where):
             trigger = read_spans([one], where, text=text)[0]

@@ -14,7 +14,15 @@ from mmjax.core.errors import ConfigError, DataError, nearest
 from mmjax.core.files import read_json, write_json
 from mmjax.core.typing import Int
 from mmjax.data.modalities.base import Place
-from mmjax.data.spans import Overlaps, Span, padded, read_spans, too_many, without_overlaps
+from mmjax.data.spans import (
+    Overlaps,
+    Span,
+    against_text,
+    padded,
+    read_spans,
+    too_many,
+    without_overlaps,
+)
 from mmjax.data.table import Table
 from mmjax.data.targets.base import Role, cell_of, columns_of
 
@@ -61,20 +69,8 @@ class Spans:
 
     def of(self, cell: Any, place: Place) -> list[Span]:
         """The spans of a row in the order of their characters."""
-        text = None
-        if self.text is not None:
-            cell, raw = cell
-            text = "" if raw is None else str(raw)
         where = place.where(self.column)
-        if cell is None or (isinstance(cell, str) and not cell.strip()):
-            if self.missing == "none":
-                return []
-            raise DataError(
-                530,
-                "the row has no spans",
-                where=where,
-                fix="give an empty list if it has none, or set missing=none",
-            )
+        cell, text = against_text(cell, self.text, where, missing=self.missing, what="spans")
         spans = without_overlaps(read_spans(cell, where, text=text), self.overlaps, where)
         if len(spans) > self.most:
             raise too_many(len(spans), self.most, where, "most")
