@@ -12,6 +12,7 @@ import dataclasses
 import json
 import math
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -118,4 +119,14 @@ def write_folder(golden: Golden, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(golden.config), encoding="utf-8")
     save_file(golden.weights(), str(folder / "model.safetensors"), metadata={"format": "pt"})
+    return folder
+
+
+def write_bert(folder: Path, words: Sequence[str]) -> Path:
+    """`write_folder` of the case "bert", with a tokenizer of these words and BERT's own five."""
+    write_folder(load("bert"), folder)
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words]
+    (folder / "vocab.txt").write_text("\n".join(vocabulary), encoding="utf-8")
+    settings = {"tokenizer_class": "BertTokenizer"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
     return folder

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import dataclasses
 import json
 import os
 import re
@@ -19,15 +20,19 @@ import jax
 import numpy as np
 import PIL.Image
 import pytest
+import reference
 
 from mmjax.api.training import single_modality
 from mmjax.cli import main
 from mmjax.core import config as config_lib
+from mmjax.core import rng
 from mmjax.core.registry import Spec
 from mmjax.data.config import DataConfig
 from mmjax.models.config import ModelConfig
 from mmjax.report import figures
+from mmjax.train import trainer
 from mmjax.train.config import Config, OptimizerConfig, TrainConfig
+from mmjax.train.state import StatePlan, TrainState, plan_state
 
 LABELS = ("bird", "fish", "stone")
 _WORDS = {
@@ -168,6 +173,32 @@ def plain_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reports get empty figures."""
     monkeypatch.setattr(figures, "png", lambda *_: b"")
     monkeypatch.setattr(figures, "svg", lambda *_: "<svg></svg>")
+
+
+def numpy_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs start from NumPy's numbers: to compile JAX's takes as long as to compile a step.
+
+    Where the model keeps more than parameters, it starts as it does anywhere else.
+    """
+
+    def planned(*args: Any, **settings: Any) -> StatePlan:
+        plan = plan_state(*args, **settings)
+        shapes = plan.abstract
+
+        def make() -> TrainState:
+            zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+            params = reference.random_like(shapes.params, scale=0.2)
+            key = jax.random.key(settings["seed"], impl=rng.IMPLEMENTATION)
+            state = zeros.replace(
+                params=params,
+                ema=jax.tree.map(np.copy, params) if shapes.ema else {},
+                key=np.asarray(jax.random.key_data(key)),
+            )
+            return jax.device_put(state, plan.shardings)
+
+        return plan if shapes.collections else dataclasses.replace(plan, make=make)
+
+    monkeypatch.setattr(trainer, "plan_state", planned)
 
 
 LONG = ("train.duration=20 steps", "train.log_every=3 steps")

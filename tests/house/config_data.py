@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import av
+import goldens
 import numpy as np
 import PIL.Image
 
@@ -34,15 +35,51 @@ def clips(folder: Path) -> list[str]:
         lines.append(json.dumps({"clip": path.name, "caption": caption}))
     manifest = folder / "captions.jsonl"
     manifest.write_text("\n".join([*lines, ""]))
-    small = {"depth": 1, "width": 24, "heads": 2, "mlp_dim": 48}
     parts = ("model.encoders.text", "model.encoders.video", "model.fusion")
     return [
         f"data.source.path={manifest}",
         "data.modalities.video.size=32",
         "data.modalities.video.frames=4",
         "data.split.fractions=[0.4,0.3,0.3]",
-        *(f"{part}.{key}={value}" for part in parts for key, value in small.items()),
+        *(change for part in parts for change in blocks(part)),
     ]
+
+
+def blocks(part: str) -> list[str]:
+    """One small block in place of a part's."""
+    small = {"depth": 1, "width": 16, "heads": 2, "mlp_dim": 16}
+    return [f"{part}.{key}={value}" for key, value in small.items()]
+
+
+def cnn(part: str) -> list[str]:
+    """As many stages and blocks as a part has, all narrow."""
+    return [f"{part}.channels=[8,8,8]", f"{part}.width=8"]
+
+
+def narrow(_: Path) -> list[str]:
+    return ["model.encoders.text.width=8", *cnn("model.encoders.image"), "model.fusion.width=8"]
+
+
+def objectives_together(_: Path) -> list[str]:
+    return [
+        "data.modalities.text.vocab_size=300",
+        "data.modalities.pieces.vocab_size=300",
+        "model.encoders.text.width=8",
+        "model.encoders.pieces.width=8",
+        *cnn("model.encoders.image"),
+        *blocks("model.fusion"),
+    ]
+
+
+def bert(folder: Path) -> list[str]:
+    """A BERT of two narrow layers in MiniLM's place, which reads letters."""
+    letters = [chr(ord("a") + i) for i in range(26)]
+    made = goldens.write_bert(folder / "bert", [*letters, *(f"##{one}" for one in letters[:19])])
+    return [f"data.modalities.text.tokenizer={made}", f"model.pretrained.text={made}"]
+
+
+def bert_and_pictures(folder: Path) -> list[str]:
+    return [*bert(folder), *cnn("model.encoders.image")]
 
 
 def questions(folder: Path) -> list[str]:
@@ -62,14 +99,38 @@ def questions(folder: Path) -> list[str]:
     return [f"data.source.folder={folder}"]
 
 
-def shallow(folder: Path) -> list[str]:
-    """Nothing; one layer is enough."""
-    return ["model.encoders.image.depth=1", "objectives.masked_image.decoder_depth=1"]
+def small_questions(folder: Path) -> list[str]:
+    return [
+        *questions(folder),
+        *blocks("model.encoders.question"),
+        "data.modalities.image.size=16",
+        "model.encoders.image.channels=[8,8]",
+        "model.fusion.width=16",
+    ]
+
+
+def shallow(_: Path) -> list[str]:
+    decoder = "objectives.masked_image.decoder"
+    return [*blocks("model.encoders.image"), f"{decoder}_depth=1", f"{decoder}_width=16"]
+
+
+def snippets(folder: Path) -> list[str]:
+    """Thirty rated snippets of each domain, as the package's archive has them."""
+    for name in ("movieReviewSnippets", "amazonReviewSnippets", "nytEditorialSnippets", "tweets"):
+        lines = [f"{i}\t{i % 3 - 1}\tit was {('bad', 'so', 'fine')[i % 3]}\n" for i in range(30)]
+        (folder / f"{name}_GroundTruth.txt").write_text("".join(lines))
+    return [f"data.source.path={folder}"]
 
 
 MAKERS: dict[str, Callable[[Path], list[str]]] = {
-    "easy_vqa": questions,
+    "easy_vqa": small_questions,
+    "emoji_tags": narrow,
     "mae_image": shallow,
+    "pretrain_emoji": objectives_together,
+    "pretrain_emoji_minilm": bert_and_pictures,
+    "quickstart": narrow,
+    "quickstart_minilm": bert_and_pictures,
+    "sentiment": snippets,
     "video_text": clips,
 }
 """By the config's name: what writes data into a folder and returns changes of the config."""

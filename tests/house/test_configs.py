@@ -1,4 +1,7 @@
-"""Every file in configs/ is checked, means what it meant, builds, and trains two shrunken steps.
+"""Every file in configs/ is checked, means what it meant, and trains two shrunken steps.
+
+One of each kind by default, the rest with `-m slow`. Rows are few and models narrow, see
+`config_data.py`; the tokenizers are fitted on all rows.
 
 When a config or a default was changed on purpose, write the expected values anew and read the diff:
 
@@ -7,11 +10,13 @@ When a config or a default was changed on purpose, write the expected values ane
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 
 import numpy as np
 import pytest
+import tiny_run
 from config_data import MAKERS
 from config_pairs import PAIRS
 from package_files import ROOT
@@ -19,6 +24,7 @@ from package_files import ROOT
 from mmjax.core import config as config_lib
 from mmjax.core.errors import ConfigError
 from mmjax.core.files import read_json, write_json
+from mmjax.data.pipeline import prepare
 from mmjax.train.config import Config
 from mmjax.train.trainer import finished, fit
 from mmjax.writers import read_records
@@ -33,6 +39,20 @@ SHRUNKEN = [
     "train.evaluate_every=2 steps",
     "train.save_every=2 steps",
 ]
+
+QUICK = {
+    "easy_vqa",
+    "mae_image",
+    "movielens",
+    "pretrain_emoji",
+    "quickstart",
+    "quickstart_minilm",
+    "video_text",
+}
+"""Of labels, answers and items; pretrained; of several objectives, masked pictures and clips. Of
+pictures with texts `test_pair_configs.py` takes a step."""
+ROWS = 64
+"""Of a split, at most."""
 
 each_config = pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 
@@ -60,18 +80,23 @@ def test_config_means_what_it_meant(path):
 
 @pytest.mark.parametrize(
     "path",
-    # tests/house/test_pair_configs.py takes one step of these.
     [
-        pytest.param(path, marks=pytest.mark.slow) if path.stem in PAIRS else path
+        path if path.stem in QUICK else pytest.param(path, marks=pytest.mark.slow)
         for path in CONFIGS
     ],
     ids=lambda path: path.stem,
 )
-def test_config_trains_two_steps(path, tmp_path):
+def test_config_trains_two_steps(path, tmp_path, monkeypatch):
+    tiny_run.numpy_start(monkeypatch)
     make = {**MAKERS, **PAIRS}.get(path.stem, lambda _: [])
     config = config_lib.override(config_lib.load(path), [*make(tmp_path), *SHRUNKEN])
     try:
-        folder = fit(config, tmp_path / path.stem)
+        whole = prepare(config.data)
+        few = {name: rows[:ROWS] for name, rows in whole.splits.items()}
+        with tiny_run.one_device():
+            folder = fit(
+                config, tmp_path / path.stem, dataset=dataclasses.replace(whole, splits=few)
+            )
     except ConfigError as error:
         if "package:" not in error.what:
             raise

@@ -25,11 +25,8 @@ from mmjax.train.warm_start import with_encoders
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     """A tiny BERT with a tokenizer of some of the words."""
-    made = goldens.write_folder(goldens.load("bert"), tmp_path_factory.mktemp("bert"))
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "wing", "fin", "grey", "rock"]
-    (made / "vocab.txt").write_text("\n".join(words))
-    (made / "tokenizer_config.json").write_text('{"tokenizer_class": "BertTokenizer"}')
-    return made
+    words = ("wing", "fin", "grey", "rock")
+    return goldens.write_bert(tmp_path_factory.mktemp("bert"), words)
 
 
 def config_of(data: Path, folder: Path, *changes: str, **encoders: Spec) -> Config:
