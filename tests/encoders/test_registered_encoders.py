@@ -11,6 +11,7 @@ import reference
 from mmjax import encoders
 from mmjax.core.registry import Spec
 from mmjax.core.types import Tokens
+from mmjax.parallel.sharding import RULES
 
 RNG = np.random.default_rng(0)
 
@@ -177,18 +178,34 @@ def test_none_is_left_out():
     assert {name for name in encoders.registry if name.endswith("_base")} == set(PRESETS)
 
 
-@pytest.mark.parametrize("name", sorted(TINY))
+QUICK = {
+    "audio_cnn",
+    "frames",
+    "item_sequence",
+    "point_set",
+    "positions",
+    "siglip2_vision",
+    "table",
+    "text_windows",
+    "time_series",
+    "video_transformer",
+    "vit",
+    "volume_cnn",
+    "wav2vec2",
+}
+"""One of each kind of input. What the others compute, their own tests or pretrained/test_parity.py
+hold against references; run here as well with `-m slow`."""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in sorted(TINY)],
+)
 def test_runs(name):
     inputs, options = TINY[name]
     module = encoders.build(name, **options)
     variables = reference.random_variables(module, **inputs, train=False)
     tokens = jax.jit(functools.partial(module.apply, train=False))(variables, **inputs)
-    assert isinstance(tokens, Tokens)
-    batch, length, width = tokens.values.shape
-    assert (batch, width) == (3, 8)
-    assert tokens.mask.shape == (3, length)
-    assert tokens.mask.dtype == bool
-    assert tokens.pooled.shape == (3, 8)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(tokens))
     if "input_values" in inputs or "input_features" in inputs:
         assert tokens.mask.any(axis=1).all()
@@ -200,24 +217,22 @@ def test_runs(name):
 
 
 @pytest.mark.parametrize("name", sorted(TINY))
-def test_computes_in_one_type_and_stores_in_another(name):
+def test_shapes_types_and_axes(name):
+    """Computed in one type and stored in another, with a rule for every axis."""
     inputs, options = TINY[name]
     types = {"dtype": jnp.bfloat16, "param_dtype": jnp.float32}
     module = encoders.registry.build(name, facts=types, **options)
-    tokens, variables = jax.eval_shape(
+    tokens, boxed = jax.eval_shape(
         lambda: module.init_with_output(jax.random.key(0), **inputs, train=False)
     )
+    assert isinstance(tokens, Tokens)
+    batch, length, width = tokens.values.shape
+    assert (batch, width) == (3, 8)
+    assert tokens.mask.shape == (3, length)
+    assert tokens.mask.dtype == bool
+    assert tokens.pooled.shape == (3, 8)
     assert tokens.values.dtype == tokens.pooled.dtype == jnp.bfloat16
-    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
-
-
-@pytest.mark.parametrize("name", sorted(TINY))
-def test_every_axis_of_every_parameter_has_a_rule(name):
-    from mmjax.parallel.sharding import RULES
-
-    inputs, options = TINY[name]
-    module = encoders.build(name, **options)
-    boxed = jax.eval_shape(lambda: module.init(jax.random.key(0), **inputs, train=False))
+    assert {leaf.dtype for leaf in jax.tree.leaves(boxed)} == {jnp.dtype("float32")}
     for path, leaf in jax.tree_util.tree_leaves_with_path(
         boxed["params"], is_leaf=lambda leaf: hasattr(leaf, "names")
     ):
