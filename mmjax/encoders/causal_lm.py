@@ -90,7 +90,7 @@ class CausalSettings(TransformerEncoder, kw_only=True):
         self,
         words: nn.Embed,
         input_ids: Int[ArrayLike, "b n"],
-        mask: Bool[Array, "b n"],
+        mask: Bool[Array, "b _"],
         token_type_ids: Int[ArrayLike, "b n"] | None = None,
         position_ids: Int[ArrayLike, "#b n"] | None = None,
         context: Tokens | None = None,
@@ -265,7 +265,7 @@ class CausalLM(CausalSettings, kw_only=True):
     def __call__(
         self,
         input_ids: Int[ArrayLike, "b n"],
-        attention_mask: Bool[ArrayLike, "b n"] | Int[ArrayLike, "b n"] | None = None,
+        attention_mask: Bool[ArrayLike, "b _"] | Int[ArrayLike, "b _"] | None = None,
         token_type_ids: Int[ArrayLike, "b n"] | None = None,
         position_ids: Int[ArrayLike, "#b n"] | None = None,
         context: Tokens | None = None,
@@ -306,7 +306,7 @@ class CausalLM(CausalSettings, kw_only=True):
         )
 
 
-def valid(mask: ArrayLike | None, ids: Int[ArrayLike, "b n"]) -> Bool[Array, "b n"]:
+def valid(mask: ArrayLike | None, ids: Int[ArrayLike, "b n"]) -> Bool[Array, "b _"]:
     """An attention mask as booleans; all True where there is none."""
     return jnp.ones(ids.shape, bool) if mask is None else jnp.asarray(mask, bool)
 

@@ -46,7 +46,7 @@ class Side(TransformerEncoder, kw_only=True):
     def run(
         self,
         words: Float[Array, "b n d"],
-        mask: Bool[Array, "b n"],
+        mask: Bool[Array, "b _"],
         position_ids: Int[ArrayLike, "#b n"] | None = None,
         context: Tokens | None = None,
         *,
@@ -125,7 +125,7 @@ class TextDecoder(Side, kw_only=True):
     def __call__(
         self,
         words: Float[Array, "b n d"],
-        mask: Bool[Array, "b n"],
+        mask: Bool[Array, "b _"],
         context: Tokens,
         position_ids: Int[ArrayLike, "#b n"] | None = None,
         *,
@@ -134,7 +134,7 @@ class TextDecoder(Side, kw_only=True):
         return self.run(words, mask, position_ids, context, train=train)
 
 
-def valid(mask: ArrayLike | None, ids: Int[ArrayLike, "b n"]) -> Bool[Array, "b n"]:
+def valid(mask: ArrayLike | None, ids: Int[ArrayLike, "b n"]) -> Bool[Array, "b _"]:
     """An attention mask as booleans; all True where there is none."""
     return jnp.ones(ids.shape, bool) if mask is None else jnp.asarray(mask, bool)
 

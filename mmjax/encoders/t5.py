@@ -30,8 +30,8 @@ class RelativeBlock(Block, kw_only=True):
     both_ways: bool = True
 
     def bias_of(
-        self, values: Float[Array, "b n d"], bias: Float[Array, "#b #k #n n"] | None
-    ) -> Float[Array, "#b #k #n n"]:
+        self, values: Float[Array, "b n d"], bias: Float[Array, "#b #k #n _"] | None
+    ) -> Float[Array, "#b #k #n _"]:
         """The block's own bias, on top of the one that is given, whose keys are all slots where a
         cache is kept."""
         own = RelativeBias(
@@ -65,7 +65,7 @@ class T5Settings(TransformerEncoder, kw_only=True):
     def run(
         self,
         words: Float[Array, "b n d"],
-        mask: Bool[Array, "b n"],
+        mask: Bool[Array, "b _"],
         context: Tokens | None = None,
         *,
         train: bool,
@@ -152,7 +152,7 @@ class T5Decoder(T5Settings, kw_only=True):
     def __call__(
         self,
         words: Float[Array, "b n d"],
-        mask: Bool[Array, "b n"],
+        mask: Bool[Array, "b _"],
         context: Tokens,
         *,
         train: bool,

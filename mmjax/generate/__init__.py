@@ -5,6 +5,7 @@
 - `decoder.py`: what a model must offer, `Decoder`; `LinenDecoder` makes one of a Linen module.
 - `sampling.py`, `beam.py`: the two searches, one token a call. `state.py`: what they share.
 - `processors.py`, `penalties.py`: what is done to the logits before; `warpers.py`: before a draw.
+- `timestamps.py`: a processor for Whisper.
 
 To add a processor: a function of `processors.py`'s type, and a line in `make_processors`.
 """

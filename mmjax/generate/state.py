@@ -39,7 +39,7 @@ class Progress:
     @property
     def lengths(self) -> Int[Array, "b"]:
         """Tokens of each row so far, prompt included."""
-        return self.limits.prompt + self.count
+        return jnp.asarray(self.limits.prompt) + self.count
 
     @property
     def known(self) -> Bool[Array, "b s"]:
@@ -47,7 +47,7 @@ class Progress:
 
 
 def ends(
-    config: GenerationConfig, tokens: Int[Array, "b s"], slot: Array, count: Array, most: Array
+    config: GenerationConfig, tokens: Int[Array, "b s"], slot: Array, count: Array, most: ArrayLike
 ) -> Bool[Array, "b"]:
     """Whether the new token in `slot`, the `count`-th, is a row's last."""
     new = jax.lax.dynamic_index_in_dim(tokens, slot, axis=1, keepdims=False)

@@ -43,7 +43,7 @@ def remember(
     keys: Float[Array, "b n k h"],
     values: Float[Array, "b n k h"],
     mask: Bool[Array, "#b #k n m"],
-    bias: Float[Array, "#b #k #n m"] | None,
+    bias: Float[Array, "#b _ #n m"] | None,
 ) -> tuple[Array, Array, Array, Array | None]:
     """Keys and values of all slots after those of this step are put in, mask and bias as they are.
 

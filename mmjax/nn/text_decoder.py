@@ -50,7 +50,7 @@ class CausalDecoder(BlockSettings, kw_only=True):
     def __call__(
         self,
         words: Int[ArrayLike, "b n"] | Float[Array, "b n w"],
-        mask: Bool[ArrayLike, "b n"] | Int[ArrayLike, "b n"] | None = None,
+        mask: Bool[ArrayLike, "b m"] | Int[ArrayLike, "b m"] | None = None,
         *,
         context: Tokens | None = None,
         prefix: Tokens | None = None,
@@ -180,10 +180,11 @@ class CausalDecoder(BlockSettings, kw_only=True):
             remat=self.remat,
             name="transformer",
         )
-        first = advance(self, values.shape[1]) if caching(self) else None
-        looks = prefix_mask(valid, shown, first, values.shape[1])
+        count = values.shape[1]
+        slot = advance(self, count) if caching(self) else None
+        looks = prefix_mask(valid, shown, slot, count)
         values = blocks(values, looks, *seen, train=train)[:, before:]
-        valid = valid[:, before:] if first is None else mask_of_step(valid, values.shape[1])
+        valid = valid[:, before:] if slot is None else mask_of_step(valid, count - before)
         head = LMHead(vocab_size=self.vocab_size, use_bias=False, name="head", **self.types())
         table = table if own_table is None else own_table
         return Tokens(values, valid, last_valid(values, valid)), head, table if self.tied else None

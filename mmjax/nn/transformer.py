@@ -125,10 +125,10 @@ class Block(BlockSettings, kw_only=True):
     def __call__(
         self,
         values: Float[Array, "b n d"],
-        mask: Bool[Array, "b n"] | Bool[Array, "#b #k #n n"] | None = None,
+        mask: Bool[Array, "b s"] | Bool[Array, "#b #k #n s"] | None = None,
         context: Float[Array, "b m c"] | Sequence[Float[Array, "b _ c"]] | None = None,
         context_mask: KeyMask | Sequence[Bool[Array, "b _"]] | None = None,
-        bias: Float[Array, "#b #k #n n"] | None = None,
+        bias: Float[Array, "#b #k #n s"] | None = None,
         drop_share: Float[Array, ""] | None = None,
         *,
         train: bool,
@@ -171,8 +171,8 @@ class Block(BlockSettings, kw_only=True):
         return values
 
     def bias_of(
-        self, values: Float[Array, "b n d"], bias: Float[Array, "#b #k #n n"] | None
-    ) -> Float[Array, "#b #k #n n"] | None:
+        self, values: Float[Array, "b n d"], bias: Float[Array, "#b #k #n _"] | None
+    ) -> Float[Array, "#b #k #n _"] | None:
         """What is added to the logits of the self-attention of `values`: `bias` as it is given."""
         return bias
 
@@ -234,10 +234,10 @@ class Transformer(BlockSettings, kw_only=True):
     def __call__(
         self,
         values: Float[Array, "b n d"],
-        mask: Bool[Array, "b n"] | Bool[Array, "#b #k #n n"] | None = None,
+        mask: Bool[Array, "b s"] | Bool[Array, "#b #k #n s"] | None = None,
         context: Float[Array, "b m c"] | Sequence[Float[Array, "b _ c"]] | None = None,
         context_mask: KeyMask | Sequence[Bool[Array, "b _"]] | None = None,
-        bias: Float[Array, "#b #k #n n"] | None = None,
+        bias: Float[Array, "#b #k #n s"] | None = None,
         *,
         train: bool,
     ) -> Float[Array, "b n d"]:
