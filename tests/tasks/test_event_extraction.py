@@ -9,16 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import reference
-import tiny_run
 
-import mmjax
 from mmjax import tasks
 from mmjax.core.errors import ConfigError
 from mmjax.core.registry import Spec
 from mmjax.core.types import Batch, Fused
-from mmjax.data.config import DataConfig
-from mmjax.models.config import ModelConfig
-from mmjax.train.config import Config, OptimizerConfig, TrainConfig
 
 RNG = np.random.default_rng(0)
 ROWS, LENGTH, WIDTH = 3, 6, 4
@@ -161,13 +156,6 @@ def test_what_does_not_fit_is_refused(task, what):
         task().init(jax.random.key(0), FUSED, _batch(), train=False)
 
 
-@pytest.fixture
-def fast(monkeypatch):
-    tiny_run.plain_figures(monkeypatch)
-    with tiny_run.one_device():
-        yield
-
-
 def _table(count=24):
     columns = {"words": [], "weight": [], "happened": []}
     for row in range(count):
@@ -187,33 +175,11 @@ def _table(count=24):
     return columns
 
 
-def test_from_a_table_to_a_report(tmp_path, fast):
-    config = Config(
-        data=DataConfig(
-            source=Spec("frame"),
-            modalities={
-                "text": Spec("text", column="words", vocab_size=80, max_length=12, offsets=True),
-                "table": Spec("table", numbers=("weight",)),
-            },
-            targets={"events": Spec("events", column="happened", text="words", most=8)},
-            batch_size=8,
-            threads=1,
-        ),
-        model=ModelConfig(
-            encoders={
-                "text": Spec("text_transformer", width=8, depth=1, heads=2),
-                "table": Spec("table", width=8, depth=0),
-            },
-            fusion=Spec("concat", width=8),
-        ),
-        task=Spec("event_extraction", subwords="first", hidden=8, most=4),
-        optimizer=OptimizerConfig(learning_rate=3e-2),
-        train=TrainConfig(duration="3 steps", best_metric="trigger_f1", log_every="1 steps"),
-    )
+def test_from_a_table_to_a_report(text_run):
     frame = _table()
-    mmjax.train(config, tmp_path / "run", frame=frame)
-    assert (tmp_path / "run" / "report.html").is_file()
-    run = mmjax.load_run(tmp_path / "run")
+    target = Spec("events", column="happened", text="words", most=8)
+    task = Spec("event_extraction", subwords="first", hidden=8, most=4)
+    run = text_run(frame, ("events", target), task, "trigger_f1")
     found = run.predict(frame)
     metrics = run.evaluate(frame)
     said = {

@@ -7,17 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import reference
-import tiny_run
 from sklearn.metrics import f1_score
 
-import mmjax
 from mmjax import tasks
 from mmjax.core.errors import ConfigError
 from mmjax.core.registry import Spec
 from mmjax.core.types import Batch, Fused
-from mmjax.data.config import DataConfig
-from mmjax.models.config import ModelConfig
-from mmjax.train.config import Config, OptimizerConfig, TrainConfig
 
 RNG = np.random.default_rng(0)
 ROWS, LENGTH, WIDTH = 4, 5, 4
@@ -135,13 +130,6 @@ def test_what_does_not_fit_is_refused(options, batch, what):
         )
 
 
-@pytest.fixture
-def fast(monkeypatch):
-    tiny_run.plain_figures(monkeypatch)
-    with tiny_run.one_device():
-        yield
-
-
 def _table(count=24):
     columns = {"words": [], "weight": [], "ends": [], "kind": []}
     for row in range(count):
@@ -156,34 +144,12 @@ def _table(count=24):
     return columns
 
 
-def test_from_a_table_to_a_report(tmp_path, fast):
-    config = Config(
-        data=DataConfig(
-            source=Spec("frame"),
-            modalities={
-                "text": Spec("text", column="words", vocab_size=80, max_length=12, offsets=True),
-                "marks": Spec("marks", column="ends", text="words"),
-                "table": Spec("table", numbers=("weight",)),
-            },
-            targets={"label": Spec("category", column="kind")},
-            batch_size=8,
-            threads=1,
-        ),
-        model=ModelConfig(
-            encoders={
-                "text": Spec("text_transformer", width=8, depth=1, heads=2),
-                "table": Spec("table", width=8, depth=0),
-            },
-            fusion=Spec("concat", width=8),
-        ),
-        task=Spec("relation_extraction", null="none", hidden=8),
-        optimizer=OptimizerConfig(learning_rate=3e-2),
-        train=TrainConfig(duration="3 steps", best_metric="micro_f1", log_every="1 steps"),
-    )
+def test_from_a_table_to_a_report(text_run):
     frame = _table()
-    mmjax.train(config, tmp_path / "run", frame=frame)
-    assert (tmp_path / "run" / "report.html").is_file()
-    run = mmjax.load_run(tmp_path / "run")
+    target = Spec("category", column="kind")
+    task = Spec("relation_extraction", null="none", hidden=8)
+    marks = Spec("marks", column="ends", text="words")
+    run = text_run(frame, ("label", target), task, "micro_f1", marks=marks)
     found = run.predict(frame)
     said = [one["label"] for one in found]
     wanted = f1_score(frame["kind"], said, labels=["in", "of"], average="micro", zero_division=0)
