@@ -54,7 +54,7 @@ TASKS: dict[str, Kind] = {
     "multi_label": "labels",
     "regression": "number",
 }
-"""The tasks that need no config, and the kind of label column that each is for."""
+"""The tasks of a label alone that need no config, and the kind of column that each is for."""
 
 
 def kind_for(task: str) -> Kind:

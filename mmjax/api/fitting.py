@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mmjax.api import choosing
+from mmjax.api import choosing, relations
 from mmjax.api.run import Run
 from mmjax.api.training import require_seeds, train, train_seeds
 from mmjax.core import config as config_lib
@@ -41,8 +41,11 @@ def fit(
     """Trains a model that predicts the column `label` of a table, and evaluates it.
 
     Names are classes, lists of names (or text with separators) any of several labels, fractions and
-    very many numbers are predicted as such; `task` chooses otherwise: "classification", "ordinal",
-    "multi_label" or "regression".
+    very many numbers are predicted as such. Lists of `{"start", "end", "label"}` in a text next to
+    them are spans to be found, an answer beside a `question` and the `context` that it is in is
+    looked for there, and an `item` that a `user` chose is recommended. `task` chooses otherwise:
+    "classification", "ordinal", "multi_label", "regression", "token_classification",
+    "extractive_qa" or "recommendation".
 
     `data` is a manifest's path, a DataFrame, or an embedded set's name; media paths are relative to
     the manifest or to `root`. Columns of text, pictures, sounds, videos, numbers and categories are
@@ -51,14 +54,19 @@ def fit(
     overrides any, as `["train.duration=5 epochs"]`). With several `seeds`, returns the first run.
     """
     require_seeds(seeds)
-    table = manifest.read(data, root)
-    if task is not None:
-        kinds = {**(kinds or {}), label: choosing.kind_for(task)}
-    bad = _given(settings).get("data.on_bad_sample") == "quarantine"
-    chosen = schema.infer(table, label, kinds=kinds, allow_bad_images=bad, inputs=choosing.INPUTS)
-    for line in chosen.lines():
-        tell(line)
-    config, reasons = propose(table, chosen, manifest.source_for(data, root), task)
+    table, source = manifest.read(data, root), manifest.source_for(data, root)
+    related = relations.propose(table, label, source, task=task, kinds=kinds)
+    if related is not None:
+        config, reasons = related
+    else:
+        if task is not None:
+            kinds = {**(kinds or {}), label: choosing.kind_for(task)}
+        bad = _given(settings).get("data.on_bad_sample") == "quarantine"
+        inputs = choosing.INPUTS
+        chosen = schema.infer(table, label, kinds=kinds, allow_bad_images=bad, inputs=inputs)
+        for line in chosen.lines():
+            tell(line)
+        config, reasons = propose(table, chosen, source, task)
     for line in reasons:
         tell(line)
     config = config_lib.override(config, settings)

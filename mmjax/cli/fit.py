@@ -22,7 +22,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="take a column for text, image, audio, video, number, category or ignored",
     )
     parser.add_argument(
-        "--task", help="classification, ordinal, multi_label or regression; told by the label else"
+        "--task",
+        help="classification, ordinal, multi_label, regression, token_classification, "
+        "extractive_qa or recommendation; told by the label and the columns beside it else",
     )
     parser.add_argument("--seeds", type=int, default=1, help="so many runs: mean and spread")
     parser.add_argument("--resume", action="store_true", help="go on where the run there stopped")

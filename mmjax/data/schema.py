@@ -252,6 +252,12 @@ def _is_quantity(cells: Sequence[Any], distinct: int) -> bool:
     return len(numbers) == len(cells) and (distinct > few or not whole)
 
 
+def split_of(table: Table, label: str) -> SplitConfig:
+    """By the column that names splits, if there is one besides the label."""
+    found = split_column(table)
+    return _split(table, None if found == label else found, None)
+
+
 def _split(table: Table, column: str | None, classes: str | None) -> SplitConfig:
     if column is None:
         return SplitConfig(stratify=classes)

@@ -6,13 +6,13 @@ import csv
 import dataclasses
 import hashlib
 from collections import defaultdict
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from mmjax.core.errors import ConfigError, DataError
 from mmjax.core.extras import MissingExtra
 from mmjax.core.packages import locate
+from mmjax.data.histories import Histories
 from mmjax.data.sources.files import existing
 from mmjax.data.table import Table
 
@@ -54,7 +54,7 @@ class MovieLens:
             watched[row["user_id"]].append(one)
         names = ("user", "age", "gender", "occupation")
         columns: dict[str, Any] = {name: [] for name in (*names, "item", "rating", "time", "split")}
-        histories = _Histories()
+        histories = Histories()
         for user in sorted(watched, key=int):
             films = sorted(watched[user])
             told = people.get(user, {})
@@ -95,31 +95,6 @@ class MovieLens:
             (trained, trained + held, "validation"),
             (trained + held, count, "test"),
         ]
-
-
-class _Histories(Sequence):
-    """Of each row the films up to its own, which are lists only when they are asked for."""
-
-    def __init__(self) -> None:
-        self._wholes: list[list[str]] = []
-        self._rows: list[tuple[int, int]] = []
-
-    def add(self, whole: list[str]) -> int:
-        """All films of a user, and their number."""
-        self._wholes.append(whole)
-        return len(self._wholes) - 1
-
-    def row(self, whole: int, stop: int) -> None:
-        self._rows.append((whole, stop))
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return [self[i] for i in range(len(self))[index]]
-        whole, stop = self._rows[index]
-        return self._wholes[whole][:stop]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -29,23 +29,25 @@ class AnswerSpans:
     of more than `most`, the first. A batch has int32 [b most 2], (-1, -1) after the last.
 
     With the column of the text in `also`, ranges that are not in it, and texts that are not what
-    stands there, are refused.
+    stands there, are refused. With `find`, a cell may also be the answer itself, whose range is
+    where the text has it first; an empty one, or a missing one, means no answer.
     """
 
     column: str
     also: tuple[str, ...] = ()
     """One column at most: the text that the ranges are of."""
     most: int = 8
+    find: bool = False
 
     role: ClassVar[Role] = "value"
 
     def __post_init__(self) -> None:
-        if len(self.also) > 1 or self.most < 1:
+        if len(self.also) > 1 or self.most < 1 or (self.find and not self.also):
             raise ConfigError(
                 106,
-                f"also = {self.also}, most = {self.most}",
+                f"also = {self.also}, most = {self.most}, find = {self.find}",
                 where=f"targets of '{self.column}'",
-                fix="one column of text at most, and room for one answer at least",
+                fix="one column of text at most (with find, one), and room for one answer at least",
             )
 
     def check(self, cell: Any, place: Place) -> None:
@@ -57,6 +59,8 @@ class AnswerSpans:
         where, text = place.where(self.column), None
         if self.also:
             cell, text = cell
+        if self.find and (cell is None or isinstance(cell, str)):
+            return _first(cell or "", text, where)
         if cell is None:
             raise DataError(
                 530,
@@ -123,6 +127,22 @@ class AnswerSpansProcessor:
             for i, one in enumerate((ranges or ())[:most]):
                 batch[row, i] = one
         return batch
+
+
+def _first(answer: str, text: Any, where: str) -> Ranges:
+    """Where the text has the answer first; nowhere if there is none."""
+    answer = answer.strip()
+    if not answer:
+        return ()
+    start = text.find(answer) if isinstance(text, str) else -1
+    if start < 0:
+        raise DataError(
+            531,
+            f"the text does not have the answer '{shown(answer)}'",
+            where=where,
+            fix="write it as the text does, leave it empty where there is none, or the row out",
+        )
+    return ((start, start + len(answer)),)
 
 
 def _listed(cell: Any, where: str) -> list[Any]:
