@@ -45,11 +45,12 @@ def check(folder, step):
     return restored.state
 
 
-# Killed at the second save, of step 4: what was left on disk, and where a restart begins.
+# Killed at the second save, of step 4: what was left on disk, and where a restart begins. A whole
+# run is killed at each of these by train/test_resume.py.
 CASES = [
-    ("save-started:2", ["2", "4.uncommitted"], 2),
+    pytest.param("save-started:2", ["2", "4.uncommitted"], 2, marks=pytest.mark.slow),
     ("before-commit:2", ["2", "4.uncommitted"], 2),
-    ("after-commit:2", ["2", "4"], 4),
+    pytest.param("after-commit:2", ["2", "4"], 4, marks=pytest.mark.slow),
 ]
 
 
