@@ -111,7 +111,7 @@ def attention(
     bias: np.ndarray | None = None,
     scale: float | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """One row, head and query at a time; `mask` [b m]. Without a valid key: zeros."""
+    """One row at a time; `mask` [b m]. Without a valid key: zeros."""
     b, n, k, h = queries.shape
     m = keys.shape[1]
     scale = 1 / math.sqrt(h) if scale is None else scale
@@ -120,13 +120,11 @@ def attention(
         valid = np.ones(m, bool) if mask is None else mask[row]
         if not valid.any():
             continue
-        for head in range(k):
-            for i in range(n):
-                logits = keys[row, :, head] @ queries[row, i, head] * scale
-                if bias is not None:
-                    logits = logits + bias[row, head, i]
-                weights[row, head, i, valid] = softmax(logits[valid])
-                out[row, i, head] = weights[row, head, i] @ values[row, :, head]
+        logits = np.einsum("nkh,mkh->knm", queries[row], keys[row, valid]) * scale
+        if bias is not None:
+            logits = logits + bias[row][..., valid]
+        weights[row][..., valid] = softmax(logits)
+        out[row] = np.einsum("knm,mkh->nkh", weights[row], values[row])
     return out, weights
 
 
