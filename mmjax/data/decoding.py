@@ -19,6 +19,8 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 MAX_PIXELS = 50_000_000
 
 _ORIENTATION = 0x0112
+_FIRST_ON_ITS_SIDE = 5
+"""From this orientation on, pictures are stored on their side."""
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 _DIRECT = ("RGB", "L", "1", "CMYK", "YCbCr", "HSV")
 
@@ -47,6 +49,25 @@ def decode_image(
     """
     with naming(cell):
         return _decode(cell, root, where, channels, max_pixels, formats, draft)
+
+
+def image_size(
+    cell: Any, *, root: Path | None, where: str, formats: tuple[str, ...] = FORMATS
+) -> tuple[int, int]:
+    """Width and height in pixels of the upright picture of a cell, by its header alone.
+
+    Cells and errors are those of `decode_image`.
+    """
+    with naming(cell):
+        if isinstance(cell, np.ndarray):
+            picture = _from_array(cell, where)
+        elif isinstance(cell, PIL.Image.Image):
+            picture = cell
+        else:
+            picture = _open(cell, root, where, formats)
+        width, height = picture.size
+        lying = picture.getexif().get(_ORIENTATION, 1) >= _FIRST_ON_ITS_SIDE
+        return (height, width) if lying else (width, height)
 
 
 def _decode(

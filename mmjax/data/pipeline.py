@@ -24,7 +24,14 @@ from mmjax.data.modalities.base import Place
 from mmjax.data.quarantine import Quarantine
 from mmjax.data.splits import Splits, make_splits
 from mmjax.data.table import Table
-from mmjax.data.targets.base import ROLES, Target, TargetProcessor, cell_of, columns_of
+from mmjax.data.targets.base import (
+    ROLES,
+    SeesModalities,
+    Target,
+    TargetProcessor,
+    cell_of,
+    columns_of,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +65,10 @@ def prepare(
     wanted: dict[str, Target] = _build(target_registry, config.targets, "data.targets")
     if not settings:
         raise ConfigError(103, "the data has no modality", where="data.modalities", fix="give one")
+    if processors_folder is None:
+        for one in wanted.values():
+            if isinstance(one, SeesModalities):
+                one.check_modalities(settings)
     table, joins = manifest.load(config, frame=frame)
     if targets == "optional":
         wanted = {

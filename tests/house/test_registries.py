@@ -35,7 +35,10 @@ ENTRIES = [pytest.param(one, name, id=f"{one.kind}-{name}") for one in REGISTRIE
 REQUIRED = {str: "column", int: 4, float: 1.0, bool: False}
 """A value for each setting that has no default, by its type."""
 
-ONE_OF_SEVERAL = {("modality", "table"): {"numbers": ("column",)}}
+ONE_OF_SEVERAL = {
+    ("modality", "table"): {"numbers": ("column",)},
+    ("target", "boxes"): {"size": ("width", "height")},
+}
 """What is needed though each setting has a default."""
 
 

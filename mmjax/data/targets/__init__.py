@@ -12,6 +12,7 @@ rows it is a `base.TargetProcessor`, which the run folder keeps as plain files.
 - `events.py`: what a text says has happened, and who took part.
 - `answers.py`: what one annotator or several answered.
 - `answer_spans.py`: where in a text the answer stands.
+- `boxes.py`: what is where in a picture.
 - `relevance.py`: how right a candidate is, among those of its question.
 - `text.py`: a text to be written.
 - `same.py`: which rows are of one thing, such as the captions of a picture.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, get_args, runtime_checkable
 
@@ -70,6 +70,14 @@ class Target(Protocol):
 
     def load(self, folder: Path) -> TargetProcessor:
         """What `TargetProcessor.save` wrote."""
+
+
+@runtime_checkable
+class SeesModalities(Protocol):
+    """A target that is right only where a modality is prepared in some way."""
+
+    def check_modalities(self, modalities: Mapping[str, Any]) -> None:
+        """Raises ConfigError for modalities, by name, that are prepared in another way."""
 
 
 def columns_of(target: Any) -> tuple[str, ...]:
