@@ -10,18 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import reference
-import tiny_run
 
-import mmjax
 from mmjax import tasks
 from mmjax.core.errors import ConfigError
 from mmjax.core.registry import Spec
 from mmjax.core.types import Batch, Fused
-from mmjax.data.config import DataConfig
 from mmjax.metrics.entities import entities
-from mmjax.models.config import ModelConfig
 from mmjax.tasks import tagging
-from mmjax.train.config import Config, OptimizerConfig, TrainConfig
 
 RNG = np.random.default_rng(0)
 ROWS, LENGTH, WIDTH = 4, 6, 5
@@ -222,13 +217,6 @@ def test_what_does_not_fit_is_refused(run, what):
         run()
 
 
-@pytest.fixture
-def fast(monkeypatch):
-    tiny_run.plain_figures(monkeypatch)
-    with tiny_run.one_device():
-        yield
-
-
 def _table(count=24):
     """Names after "in" are places, unless the picture's number says that they are people's."""
     rng = np.random.default_rng(0)
@@ -245,31 +233,11 @@ def _table(count=24):
     return columns
 
 
-def test_from_a_table_to_a_report(tmp_path, fast):
-    text = Spec("text", column="words", vocab_size=80, max_length=12, offsets=True)
-    config = Config(
-        data=DataConfig(
-            source=Spec("frame"),
-            modalities={"text": text, "table": Spec("table", numbers=("weight",))},
-            targets={"spans": Spec("spans", column="parts", text="words")},
-            batch_size=8,
-            threads=1,
-        ),
-        model=ModelConfig(
-            encoders={
-                "text": Spec("text_transformer", width=8, depth=1, heads=2),
-                "table": Spec("table", width=8, depth=0),
-            },
-            fusion=Spec("concat", width=8),
-        ),
-        task=Spec("token_classification", crf=True, subwords="first"),
-        optimizer=OptimizerConfig(learning_rate=3e-2),
-        train=TrainConfig(duration="3 steps", best_metric="micro_f1", log_every="1 steps"),
-    )
+def test_from_a_table_to_a_report(text_run):
     frame = _table()
-    mmjax.train(config, tmp_path / "run", frame=frame)
-    assert (tmp_path / "run" / "report.html").is_file()
-    run = mmjax.load_run(tmp_path / "run")
+    target = Spec("spans", column="parts", text="words")
+    task = Spec("token_classification", crf=True, subwords="first")
+    run = text_run(frame, ("spans", target), task, "micro_f1")
     found = run.predict(frame)
     metrics = run.evaluate(frame)
     assert found[5]["spans"] == []
