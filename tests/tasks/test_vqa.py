@@ -114,8 +114,7 @@ def test_decode():
         _task(top_k=0).decode({"probabilities": chances})
 
 
-def test_a_run(tmp_path, monkeypatch):
-    tiny_run.plain_figures(monkeypatch)
+def test_a_run(tmp_path, fast):
     path = tiny_run.write_data(tmp_path, 24)
     rows = tiny_run.read_rows(path)
     for row in rows[::5]:
@@ -128,12 +127,11 @@ def test_a_run(tmp_path, monkeypatch):
         data=dataclasses.replace(config.data, targets={"label": target}),
         task=Spec("vqa", loss="softmax", top_k=2),
     )
-    with tiny_run.one_device():
-        train(config, tmp_path / "run")
-        run = load_run(tmp_path / "run")
-        found = run.evaluate()
-        (answer,) = [run.predict_one(text="wing feather")]
-        predictions = run.predict(split="test")
+    train(config, tmp_path / "run")
+    run = load_run(tmp_path / "run")
+    found = run.evaluate()
+    answer = run.predict_one(text="wing feather")
+    predictions = run.predict(split="test")
     assert {"vqa_accuracy/land", "vqa_accuracy/sea", "upper_bound"} <= set(found)
     assert found["vqa_accuracy"] == found["accuracy"]
     assert answer["answer"] in tiny_run.LABELS
