@@ -61,6 +61,7 @@ def test_decisions_are_combined(data, tmp_path):
     assert 0 < answer["uncertainty"] < 1
 
 
+@pytest.mark.slow
 def test_encoders_exchange_tokens(data, tmp_path):
     whole = config_lib.override(
         with_blocks(data),

@@ -175,7 +175,8 @@ def test_list_shows_what_is_registered(told):
     from mmjax.data.config import modalities, sources
     from mmjax.encoders import registry
 
-    assert all(name in told("list", "encoders") for name in registry)
+    encoders = told("list", "encoders")
+    assert all(name in encoders for name in registry)
     whole = told("list")
     assert all(name in whole for name in (*registry, *modalities, *sources))
 
