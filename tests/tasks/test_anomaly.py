@@ -97,6 +97,7 @@ CASES = {
     "disagreement": ({}, 0.5, 0.97),
     "cosine": ({"method": "disagreement", "agreement": "cosine"}, 0.3, 0.93),
     "nearest": ({}, 0.98, 0.8),
+    "tokens": ({"method": "nearest", "of": "tokens", "memory_size": 100}, 0.97, 0.0),
     "mahalanobis": ({}, 0.98, 0.98),
 }
 """Settings, and the AUROC that far rows, and rows of two causes, are at the least found with."""
