@@ -21,7 +21,8 @@ INSTALL = "pip install --no-deps seglearn==1.2.5"
 RATE = 50.0
 """Readings a second."""
 
-_MIRRORED = np.array([-1, 1, 1, 1, -1, -1], np.float32)
+MIRRORED = np.array([-1, 1, 1, 1, -1, -1], np.float32)
+"""What the mirror image of a channel is multiplied by."""
 _ALLOWED = {
     ("numpy._core.multiarray", "_reconstruct"),
     ("numpy", "ndarray"),
@@ -94,7 +95,7 @@ class Smartwatch:
         )
         columns: dict[str, list[Any]] = {name: [] for name in (*names, "split")}
         for number, one in enumerate(recordings):
-            readings = one.readings * _MIRRORED if self.mirror and not one.right else one.readings
+            readings = one.readings * MIRRORED if self.mirror and not one.right else one.readings
             arm = "right" if one.right else "left"
             for start in range(0, len(readings) - self.width + 1, self.step):
                 window = readings[start : start + self.width]
