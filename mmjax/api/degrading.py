@@ -23,7 +23,8 @@ LEVELS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 TOGETHER = "all"
 """The curve of all modalities made worse at once, each in the first way of its kind."""
 
-Told = Callable[[int], None]
+Told = Callable[[int, int], None]
+"""Called with the evaluations that are done, and the rows of the last one."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,8 +140,8 @@ def degraded(
     they are, to 1, where what is taken away is gone. What is done to a row depends on `seed` and
     the row, and more of it is done at a higher level. Shapes stay, so that nothing is compiled
     anew. With `reference`, another run on the same rows, the curves are measured of it too; a
-    modality that it does not have leaves it as it is. `told` is told how many of the `evaluations`
-    are done. Raises ConfigError for a run of objectives, and for levels outside [0, 1].
+    modality that it does not have leaves it as it is. `told` hears of each of the `evaluations`
+    that is done. Raises ConfigError for a run of objectives, and for levels outside [0, 1].
     """
     if run.config.objectives:
         raise ConfigError(
@@ -210,7 +211,7 @@ class _Scores:
     def _tell(self) -> None:
         self.done += 1
         if self._told is not None:
-            self._told(self.done)
+            self._told(self.done, self.rows)
 
     def curves(
         self, chosen: Mapping[str, Mapping[str, str]], levels: Sequence[float]
@@ -241,7 +242,8 @@ def degrade_into(
     out: str | os.PathLike | None = None,
     **options: Any,
 ) -> tuple[Robustness, Path]:
-    """`degraded`, written to `robustness.json` and `robustness.png` in a folder, which is returned.
+    """`degraded`, written to `robustness.json` and a `<metric>.png` each in a folder, which it
+    returns.
 
     It is `out`, or `RUN/robustness` for the test rows of the run's own data and
     `RUN/robustness/<data>-<split>` for others. Options are those of `degraded`.
@@ -253,11 +255,9 @@ def degrade_into(
     elif data is not None or found.split != "test":
         folder /= f"{'own' if data is None else manifest_name(data)}-{found.split}"
     values = found.as_json()
-    drawn = {
-        metric: {name: one[metric]["scores"] for name, one in values["curves"].items()}
-        for metric in found.metrics
-    }
-    with atomic(folder / "robustness.png", "wb") as file:
-        file.write(report.draw(found.levels, drawn))
+    for metric in found.metrics:
+        scores = {name: one[metric]["scores"] for name, one in values["curves"].items()}
+        with atomic(folder / f"{metric.replace('/', '_')}.png", "wb") as file:
+            file.write(report.draw(found.levels, metric, scores))
     write_json(folder / "robustness.json", values)
     return found, folder

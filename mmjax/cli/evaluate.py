@@ -93,7 +93,7 @@ def _degrade(found: Run, args: argparse.Namespace) -> int:
             levels=levels,
             seed=args.seed,
             reference=reference,
-            told=progress.update,
+            told=lambda done, rows: progress.update(done, examples=rows),
         )
     for metric in measured.metrics:
         rows = []
@@ -107,5 +107,5 @@ def _degrade(found: Run, args: argparse.Namespace) -> int:
         title = f"{found.folder.path.name}, {measured.split}, by severity"
         table(rows, columns, title)
     say(f"curves  {folder / 'robustness.json'}")
-    say(f"plot    {folder / 'robustness.png'}")
+    say(f"plots   {folder}")
     return 0

@@ -16,20 +16,20 @@ Curves = Mapping[str, Sequence[float | None]]
 """The scores at each severity, by `<modality>/<way>`, or by a name without a slash for all."""
 
 
-def draw(levels: Sequence[float], metrics: Mapping[str, Curves]) -> bytes:
-    """A PNG: a row of panels for each metric, all of a row with one scale."""
-    panels = []
-    for metric, curves in metrics.items():
-        groups: dict[str, dict[str, Sequence[float | None]]] = {}
-        for name, scores in curves.items():
-            modality, _, way = name.partition("/")
-            groups.setdefault(modality, {})[way or "together"] = scores
-        every = [v for scores in curves.values() for v in scores if v is not None]
-        low, high = (min(every), max(every)) if every else (0.0, 1.0)
-        margin = 0.05 * (high - low) or 0.05
-        limits = (low - margin, high + margin)
-        for modality, ways in groups.items():
-            panels.append(_panel(modality, metric_name(metric), levels, ways, limits))
+def draw(levels: Sequence[float], metric: str, curves: Curves) -> bytes:
+    """A PNG of one metric: a panel a modality, all with one scale."""
+    groups: dict[str, dict[str, Sequence[float | None]]] = {}
+    for name, scores in curves.items():
+        modality, _, way = name.partition("/")
+        groups.setdefault(modality, {})[way or "together"] = scores
+    every = [one for scores in curves.values() for one in scores if one is not None]
+    low, high = (min(every), max(every)) if every else (0.0, 1.0)
+    margin = 0.05 * (high - low) or 0.05
+    limits = (low - margin, high + margin)
+    panels = [
+        _panel(modality, metric_name(metric), levels, ways, limits)
+        for modality, ways in groups.items()
+    ]
     return figures.png(panels, _PANEL_INCHES)
 
 
