@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from mmjax.core.typing import Array, Bool, Float, Int
+from mmjax.core.typing import Array, ArrayLike, Bool, Float, Int
 
 COLLECTION = "cache"
 _CONTEXT = "context"
@@ -82,13 +82,13 @@ def mask_of_step(mask: Bool[Array, "b m"], count: int) -> Bool[Array, "b n"]:
     return jnp.ones((mask.shape[0], count), bool)
 
 
-def take_rows(cache: Any, rows: Int[Array, "b"], *, of_context: bool = True) -> Any:
+def take_rows(cache: Any, rows: Int[ArrayLike, "b"], *, of_context: bool = True) -> Any:
     """The cache of other rows; without `of_context`, what is kept of a context stays as it is."""
 
     def one(path: Any, leaf: Array) -> Array:
         if leaf.ndim < 4 or (not of_context and _in_context(path)):
             return leaf
-        return jnp.take(leaf, rows, axis=leaf.ndim - 4, mode="clip")
+        return jnp.take(leaf, jnp.asarray(rows), axis=leaf.ndim - 4, mode="clip")
 
     return jax.tree_util.tree_map_with_path(one, cache)
 
