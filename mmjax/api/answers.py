@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mmjax.api import showing
+from mmjax.api import detected, showing
 from mmjax.api.run import Run
 from mmjax.data.dataset import Dataset
 from mmjax.metrics import bootstrap_interval, bootstrap_interval_of_mean, calibration_bins
@@ -39,6 +39,8 @@ def page(
         find = _of_labels
     elif task.outputs_are == "values" and hasattr(task, "in_units"):
         find = _of_numbers
+    elif {"boxes", "scores", "labels"} <= evaluation.predictions.keys():
+        find = detected.page
     return find(run, task, evaluation, dataset, all_)
 
 

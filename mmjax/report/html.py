@@ -32,6 +32,10 @@ METRIC_NAMES = {
     "r2": "R²",
     "pinball": "Pinball loss",
     "quadratic_kappa": "Quadratic kappa",
+    "ap50": "Average precision at an overlap of 0.5",
+    "ap75": "Average precision at an overlap of 0.75",
+    "matched_iou": "Overlap of matched boxes",
+    "matched_accuracy": "Right label of matched boxes",
 }
 LOWER_IS_BETTER = (
     *("loss", "log_loss", "ece", "perplexity", "median_rank", "mean_rank"),

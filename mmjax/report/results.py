@@ -13,6 +13,7 @@ _TILES = (
     *("within_one", "mae", "macro_mae", "quadratic_kappa"),
     *("rmse", "r2", "pearson", "spearman", "pinball", "coverage", "interval"),
     *("log_loss", "ece"),
+    *("ap50", "ap75", "ar@100", "matched_iou", "matched_accuracy"),
     *("recall@1", "recall@5", "recall@10", "median_rank", "map"),
 )
 

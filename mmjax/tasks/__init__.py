@@ -32,6 +32,7 @@ registry = Registry(
     {
         "anomaly": "mmjax.tasks.anomaly:Anomaly",
         "classification": "mmjax.tasks.classification:Classification",
+        "detection": "mmjax.tasks.detection:Detection",
         "event_extraction": "mmjax.tasks.event_extraction:EventExtraction",
         "multi_label": "mmjax.tasks.multi_label:MultiLabel",
         "ordinal": "mmjax.tasks.ordinal:Ordinal",
