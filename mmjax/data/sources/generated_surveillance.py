@@ -93,12 +93,10 @@ class GeneratedSurveillance:
             sound = sound + _bang(rng)
         clip = clip + rng.normal(0, 255 * self.noise, clip.shape)
         sound = sound + rng.normal(0, self.noise / 5, sound.shape)
-        muted = rng.random() < self.muted
         # Where only the sound is odd, a microphone that is off would leave a normal row.
-        if muted and kind not in ("bang", "unseen"):
-            sound = None
+        muted = rng.random() < self.muted and kind not in ("bang", "unseen")
         pixels = np.rint(np.clip(clip, 0, 255)).astype(np.uint8)
-        return pixels, None if sound is None else np.clip(sound, -1, 1).astype(np.float32)
+        return pixels, None if muted else np.clip(sound, -1, 1).astype(np.float32)
 
 
 def _clip(rng: np.random.Generator, what: str, speed: float) -> Float[np.ndarray, "t h w c"]:
