@@ -162,7 +162,8 @@ def _sounds(rng: np.random.Generator) -> dict[str, Any]:
 def _clips(rng: np.random.Generator) -> dict[str, Any]:
     mirrored = bool(rng.random() < 0.5)
     clip = rng.integers(0, 60, (16, 12, 12, 1))
-    place, segments = 6, []
+    place = 6
+    segments: list[dict[str, Any]] = []
     directions = np.zeros(16, int)
     start = int(rng.integers(0, 4))
     for _ in range(2):
