@@ -32,10 +32,14 @@ sources = Registry(
         "coco": "mmjax.data.sources.coco:Coco",
         "generated_shapes": "mmjax.data.sources.generated_shapes:GeneratedShapes",
         "easy_vqa": "mmjax.data.sources.easy_vqa:EasyVqa",
-        "smartwatch": "mmjax.data.sources.smartwatch:Smartwatch",
-        "generated": "mmjax.data.sources.generated:Generated",
         "vader": "mmjax.data.sources.vader:Vader",
         "generated_finance": "mmjax.data.sources.generated_finance:GeneratedFinance",
+        "generated": "mmjax.data.sources.generated:Generated",
+        "generated_recommendation": (
+            "mmjax.data.sources.generated_recommendation:GeneratedRecommendation"
+        ),
+        "generated_items": "mmjax.data.sources.generated_recommendation:GeneratedItems",
+        "smartwatch": "mmjax.data.sources.smartwatch:Smartwatch",
     },
 )
 
