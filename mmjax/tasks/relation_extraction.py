@@ -29,8 +29,9 @@ class RelationExtraction(Task, kw_only=True):
     Each entity is the mean of its tokens of the modality `text`, or the first of them (Soares et
     al. 2019); both, and `Fused.pooled`, which tells of the other modalities, go through one hidden
     layer. The entities are given by a modality of kind marks, `marks`, with two names; the text
-    must be read with `offsets=True`. An entity without tokens, in a text that is missing or cut,
-    counts as nothing, and the row is judged by the rest.
+    must be read with `offsets=True`; with `marks` there too, entities have markers around them, of
+    which pool="first" takes the one before. An entity without tokens, in a text that is missing or
+    cut, counts as nothing, and the row is judged by the rest.
 
     The target is a category, one of whose names may be `null`, "no relation", which no F1 counts;
     or with `multi_label` a set of labels, none or several a pair. The loss is the mean

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,7 +14,9 @@ from mmjax.core.errors import ConfigError, DataError
 from mmjax.core.typing import Int
 from mmjax.data import tokenization
 from mmjax.data.cells import clean_text, shown
+from mmjax.data.marking import Marked, marked
 from mmjax.data.modalities.base import Cells, Example, Place
+from mmjax.data.modalities.marks import Marks
 from mmjax.data.subwords import Subwords
 from mmjax.data.table import Table
 from mmjax.data.tokenization import HuggingFace, Tokenizer, Trained
@@ -37,6 +39,11 @@ class Text:
     the cell, without the blanks around it; (0, 0) for special tokens, padding and tokens of blanks
     alone. Characters are counted in the cell as the table holds it, which is in the composed form
     already: what points into a text that a file has in another form was counted otherwise.
+
+    With `marks`, a column as that of a modality of kind marks, `markers` are written around those
+    parts of the text before it is cut into tokens, as entity markers (Soares et al. 2019; by
+    default the punctuation of Zhou and Chen 2022), which a tokenizer should know. `offsets` are
+    those of the text without them, a marker's those of its part.
     """
 
     column: str
@@ -63,6 +70,12 @@ class Text:
     """For "subwords": words and n-grams must occur this often to have an id of their own."""
     offsets: bool = False
     """Whether batches tell which characters each token is of: for tasks about parts of a text."""
+    marks: str | None = None
+    """The column of the parts that get markers."""
+    markers: Mapping[str, tuple[str, str]] = dataclasses.field(
+        default_factory=lambda: {"head": ("@", "@"), "tail": ("#", "#")}
+    )
+    """What is written before and after each, by name."""
 
     meaning: ClassVar[tuple[str, ...]] = ("tokenizer",)
 
@@ -83,7 +96,7 @@ class Text:
                 fix="lengths lie in 1 to max_length, word_dropout in [0, 1), ngrams ascend",
             )
         tokenization.check_name(self.tokenizer)
-        if self.offsets:
+        if self.offsets or self.marks is not None:
             self._check_offsets()
 
     def _check_offsets(self) -> None:
@@ -92,16 +105,38 @@ class Text:
             why = "tokenizer = 'subwords' makes bags of words, whose ids stand nowhere"
         elif self.word_dropout > 0:
             why = f"word_dropout = {self.word_dropout} moves what is left of a text"
+        elif not set(self.own_columns) <= set(self.reads()):
+            why = "training draws texts of other columns"
         if why:
             raise ConfigError(
                 106,
-                f"offsets are asked for, but {why}",
+                f"{'offsets' if self.offsets else 'marks'} are asked for, but {why}",
                 where="text modality",
-                fix="give wordpiece, bpe or a tokenizer's folder, and word_dropout = 0",
+                fix="give kind text, wordpiece, bpe or a tokenizer's folder, and word_dropout = 0",
             )
 
     def reads(self) -> tuple[str, ...]:
-        return (self.column,)
+        return self.own_columns
+
+    @property
+    def own_columns(self) -> tuple[str, ...]:
+        """What `with_marks` reads."""
+        return (self.column,) if self.marks is None else (self.column, self.marks)
+
+    def with_marks(self, cells: Cells, place: Place) -> Marked | None:
+        """The clean text of a row, with the markers of its parts; None if there is none."""
+        cell = cells[self.column]
+        text = self.text(cell, place)
+        if text is None or self.marks is None:
+            return None if text is None else marked(text, ())
+        names = tuple(self.markers)
+        found = Marks(self.marks, names=names).of({self.marks: cells[self.marks]}, place)
+        if found is None:
+            return marked(text, ())
+        start = self.start(cell, place)
+        moved = ((max(a - start, 0), b - start) for a, b in found.tolist())
+        both = zip(moved, self.markers.values(), strict=True)
+        return marked(text, [(a, b, *around) for (a, b), around in both if b > a])
 
     def text(self, cell: Any, place: Place) -> str | None:
         """The clean text of a cell, None if there is none. Raises DataError for no text."""
@@ -148,13 +183,14 @@ class Text:
         return TextProcessor(self, tokenization.load(self.tokenizer, folder, self.max_length))
 
     def _texts(self, table: Table, rows: Int[np.ndarray, "n"]) -> Iterator[str]:
-        cells = table.column(self.column)
+        columns = {column: table.column(column) for column in self.own_columns}
         found = False
         for row in rows.tolist():
-            text = self.text(cells[row], Place(table, row))
-            if text is not None:
+            cells = {column: values[row] for column, values in columns.items()}
+            one = self.with_marks(cells, Place(table, row))
+            if one is not None:
                 found = True
-                yield text
+                yield one.text
         if not found:
             raise DataError(
                 501,
@@ -221,9 +257,10 @@ class TextProcessor:
     ) -> Example | None:
         """The ids of one text, unpadded."""
         cell = cells[self._settings.column]
-        text = self._settings.text(cell, place)
-        if text is None:
+        one = self._settings.with_marks(cells, place)
+        if one is None:
             return None
+        text = one.text
         if rng is not None and self.random:
             text = drop_words(text, rng, self._settings.word_dropout)
         if self._placed is None:
@@ -232,7 +269,7 @@ class TextProcessor:
         else:
             ids, segments, ranges = self._placed(text)
             start = self._settings.start(cell, place)
-            fields = {"input_ids": np.array(ids, np.int32), "offsets": _moved(text, ranges, start)}
+            fields = {"input_ids": np.array(ids, np.int32), "offsets": _moved(one, ranges, start)}
         if segments is not None:
             fields["token_type_ids"] = np.array(segments, np.int32)
         return fields
@@ -240,9 +277,12 @@ class TextProcessor:
     def lengths(self, table: Table, rows: Int[np.ndarray, "n"]) -> Int[np.ndarray, "n"]:
         """Tokens of each row's text."""
         settings = self._settings
-        cells = table.column(settings.column)
-        texts = (settings.text(cells[row], Place(table, row)) for row in rows.tolist())
-        found = [0 if text is None else len(self._tokenizer.encode(text).ids) for text in texts]
+        columns = {column: table.column(column) for column in settings.own_columns}
+        found = []
+        for row in rows.tolist():
+            cells = {column: values[row] for column, values in columns.items()}
+            one = settings.with_marks(cells, Place(table, row))
+            found.append(0 if one is None else len(self._tokenizer.encode(one.text).ids))
         return np.array(found, np.int32)
 
     def collate(
@@ -266,13 +306,15 @@ class TextProcessor:
         return fields
 
 
-def _moved(text: str, ranges: Sequence[tuple[int, int]], start: int) -> Int[np.ndarray, "n 2"]:
-    """Ranges of a text that begins at `start`, without the blanks that byte pairs carry."""
+def _moved(one: Marked, ranges: Sequence[tuple[int, int]], start: int) -> Int[np.ndarray, "n 2"]:
+    """Ranges of a text that begins at `start`, without the blanks that byte pairs carry, as those
+    of the text without marks.
+    """
     moved = np.zeros((len(ranges), 2), np.int32)
     for i, (first, last) in enumerate(ranges):
-        part = text[first:last]
+        part = one.text[first:last]
         bare = part.strip()
         if bare:
-            begin = start + first + len(part) - len(part.lstrip())
-            moved[i] = begin, begin + len(bare)
+            begin = first + len(part) - len(part.lstrip())
+            moved[i] = np.add(one.back(begin, begin + len(bare)), start)
     return moved
