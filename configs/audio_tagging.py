@@ -7,7 +7,7 @@ of each tag `ap/<tag>`. The sounds are drawn by a program (`mmjax.data.sources.g
 the way from end to end. For real ones: the source of your manifest, 16 kHz, and
 `whisper_encoder`, `wav2vec2` or `spectrogram_transformer` with `model.pretrained`.
 
-Of 120 test rows, one seed: mean average precision 0.984, macro-F1 0.940 with the thresholds that were
+Of 120 test rows, one seed: mean average precision 0.984, macro-F1 0.940 with thresholds that were
 tuned on the validation rows (13 s of one busy core, compilation in it).
 """
 
