@@ -22,6 +22,7 @@ sources = Registry(
         "mixture": "mmjax.data.sources.mixture:Mixture",
         "tfds": "mmjax.data.sources.tfds:Tfds",
         "emoji": "mmjax.data.sources.emoji:Emoji",
+        "emoji_names": "mmjax.data.sources.emoji_names:EmojiNames",
         "interactions": "mmjax.data.sources.interactions:Interactions",
         "generated_surveillance": (
             "mmjax.data.sources.generated_surveillance:GeneratedSurveillance"

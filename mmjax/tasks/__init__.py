@@ -49,6 +49,7 @@ registry = Registry(
         "vqa": "mmjax.tasks.vqa:VQA",
         "extractive_qa": "mmjax.tasks.extractive_qa:ExtractiveQA",
         "answer_selection": "mmjax.tasks.answer_selection:AnswerSelection",
+        "speech_recognition_ctc": "mmjax.tasks.speech_recognition_ctc:SpeechRecognitionCTC",
     },
 )
 
