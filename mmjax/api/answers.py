@@ -159,23 +159,32 @@ def _of_numbers(
 def _of_others(
     run: Run, task: Any, evaluation: Evaluation, dataset: Dataset, all_: Mapping[str, Evaluation]
 ) -> Page:
-    """Answers as they are decoded, of rows drawn at random."""
+    """Answers as they are decoded, of rows drawn at random, beside the texts that are right."""
     chosen = np.random.default_rng(0).permutation(len(evaluation.rows))[:_DRAWN]
     some = {name: np.asarray(values)[chosen] for name, values in evaluation.predictions.items()}
-    decoded = task.decode(some, dataset.texts(evaluation.rows[chosen]))
+    texts = dataset.texts(evaluation.rows[chosen])
+    true = texts.get(f"{getattr(task, 'target', '')}/references")
     shown = [
         _example(
             run,
             evaluation,
             dataset,
             index,
-            prediction=json.dumps(answer, ensure_ascii=False),
+            prediction=_said(answer),
             group="Drawn at random",
+            **({} if true is None else {"label": " | ".join(true[place])}),
         )
-        for index, answer in zip(chosen, decoded, strict=True)
+        for place, (index, answer) in enumerate(zip(chosen, task.decode(some, texts), strict=True))
     ]
     headline = next((name for name in task.headline if name in evaluation.metrics), "loss")
     return {"headline": headline, "examples": shown}
+
+
+def _said(answer: Mapping[str, Any]) -> str:
+    """An answer on a page: a text as it is, all else as JSON."""
+    if set(answer) == {"text", "score"}:
+        return str(answer["text"])
+    return json.dumps(answer, ensure_ascii=False)
 
 
 def _rows_to_show(off: np.ndarray, title: str) -> list[tuple[int, str]]:

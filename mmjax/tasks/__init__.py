@@ -49,7 +49,13 @@ registry = Registry(
         "vqa": "mmjax.tasks.vqa:VQA",
         "extractive_qa": "mmjax.tasks.extractive_qa:ExtractiveQA",
         "answer_selection": "mmjax.tasks.answer_selection:AnswerSelection",
+        "captioning": "mmjax.tasks.captioning:Captioning",
+        "dialogue": "mmjax.tasks.dialogue:Dialogue",
+        "generative_vqa": "mmjax.tasks.generative_vqa:GenerativeVQA",
         "speech_recognition_ctc": "mmjax.tasks.speech_recognition_ctc:SpeechRecognitionCTC",
+        "summarization": "mmjax.tasks.summarization:Summarization",
+        "text_recognition": "mmjax.tasks.text_recognition:TextRecognition",
+        "translation": "mmjax.tasks.translation:Translation",
     },
 )
 
