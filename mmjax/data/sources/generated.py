@@ -55,7 +55,7 @@ class Generated:
     Also `index` and `split`. A row depends on `seed` and its number alone.
     """
 
-    scene: Scene
+    scene: Scene = "driving"
     rows: int = 600
     seed: int = 0
 
