@@ -20,6 +20,7 @@ from mmjax.core.config import spec_from_json, spec_to_json
 from mmjax.core.errors import WeightsError
 from mmjax.core.files import read_json, write_json
 from mmjax.core.typing import Dtype
+from mmjax.generate.config import FILE
 from mmjax.pretrained import find
 from mmjax.pretrained import load as hugging_face
 from mmjax.pretrained import save as saving
@@ -123,6 +124,8 @@ def _write_converted(encoder: Pretrained, folder: Path, source: Any, part: str |
     for name, path in processor_files(encoder.source).items():
         shutil.copyfile(path, folder / name)
     shutil.copyfile(encoder.source / "config.json", folder / "config.json")
+    if (encoder.source / FILE).is_file():
+        shutil.copyfile(encoder.source / FILE, folder / FILE)
     write_json(folder / _CONVERSION, {"source": str(source), **encoder.report.to_json()})
     write_json(
         folder / _ENCODER,

@@ -41,7 +41,6 @@ def model_of(family: generation.Family, folder: Path) -> tuple[Any, dict[str, An
 
 
 def generated(model: Any, family: generation.Family, settings: dict[str, Any]) -> dict[str, Any]:
-    import torch
     import transformers
 
     both = {**family.common, **settings}
@@ -52,6 +51,28 @@ def generated(model: Any, family: generation.Family, settings: dict[str, Any]) -
         output_scores=True,
     )
     inputs = generation.inputs(family)
+    rows: list[dict[str, Any]] = [inputs]
+    if family.causal:  # each alone: transformers penalises the padding between prompts
+        masks = inputs["attention_mask"].astype(bool)
+        rows = [
+            {"input_ids": ids[mask][None], "attention_mask": np.ones((1, mask.sum()), np.int64)}
+            for ids, mask in zip(inputs["input_ids"], masks, strict=True)
+        ]
+    found = [_one(model, family, config, row) for row in rows]
+    scores = [x for _, part in found for x in part]
+    return {
+        "settings": both,
+        "tokens": [generation.cut(row, both) for rows, _ in found for row in rows],
+        "scores": [round(x, 5) for x in scores] or None,
+    }
+
+
+def _one(
+    model: Any, family: generation.Family, config: Any, inputs: dict[str, np.ndarray]
+) -> tuple[list[list[int]], list[float]]:
+    import torch
+    import transformers
+
     given = {key: torch.from_numpy(np.array(array)) for key, array in inputs.items()}
     main = given.pop(family.main)
     with torch.no_grad():
@@ -59,11 +80,7 @@ def generated(model: Any, family: generation.Family, settings: dict[str, Any]) -
     prompt = inputs.get("decoder_input_ids", inputs["input_ids"] if family.causal else None)
     start = 1 if prompt is None else prompt.shape[1]
     scores = getattr(out, "sequences_scores", None)
-    return {
-        "settings": both,
-        "tokens": [generation.cut(row, both) for row in out.sequences[:, start:].tolist()],
-        "scores": None if scores is None else [round(x, 5) for x in scores.tolist()],
-    }
+    return out.sequences[:, start:].tolist(), [] if scores is None else scores.tolist()
 
 
 def _plain(value: Any) -> Any:

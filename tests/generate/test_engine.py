@@ -65,7 +65,9 @@ def test_rows_stop_at_their_own_ends():
 
 def test_max_length_counts_the_prompt_and_positions_are_a_limit():
     assert run(max_length=8).lengths[:, 0].tolist() == [3, 7, 5]
-    assert run(decoder=Chain(7), max_new_tokens=3).lengths[:, 0].tolist() == [3, 3, 3]
+    limits = engine._limits(np.array([5, 1, 3]), GenerationConfig(max_new_tokens=3), 7)
+    assert limits.most.tolist() == [3, 3, 3]
+    assert engine._limits(np.array([5]), GenerationConfig(), 7).most.tolist() == [2]
 
 
 def test_streaming_gives_every_token_once():

@@ -11,7 +11,7 @@ from mmjax.nn.cache import take_rows
 from mmjax.nn.text_decoder import CausalDecoder
 
 RNG = np.random.default_rng(0)
-B, N, M, V, D = 3, 6, 4, 11, 8
+B, N, M, V, D = 3, 5, 4, 11, 8
 FIRST = 3
 IDS = RNG.integers(1, V, (B, N)).astype(np.int32)
 LEGEND = Tokens(
