@@ -122,6 +122,19 @@ def snippets(folder: Path) -> list[str]:
     return [f"data.source.path={folder}"]
 
 
+def yard(_: Path) -> list[str]:
+    """Few scenes, and encoders of a few channels."""
+    small = {"width": 8, "heads": 2, "mlp_dim": 8}
+    return [
+        "data.source.rows=48",
+        *(f"model.encoders.video.{key}={value}" for key, value in small.items()),
+        "model.encoders.audio.channels=[4,4]",
+        "model.encoders.audio.width=8",
+        "model.fusion.width=8",
+        "task.hidden=8",
+    ]
+
+
 MAKERS: dict[str, Callable[[Path], list[str]]] = {
     "easy_vqa": small_questions,
     "emoji_tags": narrow,
@@ -131,6 +144,7 @@ MAKERS: dict[str, Callable[[Path], list[str]]] = {
     "quickstart": narrow,
     "quickstart_minilm": bert_and_pictures,
     "sentiment": snippets,
+    "scenario_surveillance": yard,
     "video_text": clips,
 }
 """By the config's name: what writes data into a folder and returns changes of the config."""
