@@ -24,7 +24,7 @@ def get_config() -> Config:
             },
             targets={"label": Spec("answers", column="answer", also=("type",))},
             split=SplitConfig(column="split"),
-            batch_size=128,
+            batch_size=64,
             eval_batch_size=256,
         ),
         model=ModelConfig(
@@ -37,6 +37,6 @@ def get_config() -> Config:
         task=Spec("vqa", loss="softmax", hidden=128),
         optimizer=OptimizerConfig(learning_rate=2e-3, warmup="5%", end_fraction=0.01),
         train=TrainConfig(
-            duration="5 epochs", ema_decay=0.99, evaluate_every="1 epochs", save_every="1 epochs"
+            duration="6 epochs", ema_decay=0.99, evaluate_every="1 epochs", save_every="1 epochs"
         ),
     )
