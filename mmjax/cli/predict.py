@@ -1,6 +1,7 @@
 """Predict the rows of a manifest, or one example given by modality.
 
 mmjax predict RUN --data new.csv --out predictions.jsonl
+mmjax predict RUN --split test --out predictions.jsonl
 mmjax predict RUN --text "red apple" --image apple.png
 mmjax predict RUN --data new.csv --out classes.jsonl --name apple --name pear --template "a {}"
 
@@ -16,8 +17,8 @@ _KINDS = ("text", "image", "audio", "video")
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_folder", metavar="RUN")
-    parser.add_argument("--data", help="a manifest")
-    parser.add_argument("--out", help="where predictions go, as JSON Lines; needed with --data")
+    parser.add_argument("--data", help="a manifest; the run's own data if a split is named alone")
+    parser.add_argument("--out", help="where predictions of rows go, as JSON Lines")
     parser.add_argument("--root", help="the folder that media paths are relative to")
     parser.add_argument("--split", help="only the rows of this split")
     for kind in _KINDS:
@@ -54,10 +55,12 @@ def run(args: argparse.Namespace) -> int:
         if not equals:
             raise ConfigError(105, f"--set {one}", fix="write --set NAME=VALUE")
         single[name] = value
-    if bool(single) == bool(args.data):
-        raise ConfigError(105, "predict needs --data, or one example", fix="--data new.csv")
-    if args.data and args.out is None:
-        raise ConfigError(105, "--data without --out", fix="--out predictions.jsonl")
+    if bool(single) == bool(args.data or args.split):
+        what = "predict needs --data, or a --split of the run's own, or one example"
+        raise ConfigError(105, what, fix="--data new.csv")
+    if not single and args.out is None:
+        asked = "--data" if args.data else "--split"
+        raise ConfigError(105, f"{asked} without --out", fix="--out predictions.jsonl")
     if args.template and not args.name:
         raise ConfigError(105, "--template without --name", fix="--name apple --name pear")
     found = load_run(args.run_folder)

@@ -280,8 +280,9 @@ def test_a_run_that_is_not_there(refused, trained, tmp_path, command):
     ("arguments", "parts"),
     [
         (["predict", "RUN", "--data", "x.csv"], ["--data without --out"]),
-        (["predict", "RUN"], ["--data, or one example"]),
-        (["predict", "RUN", "--text", "a", "--data", "x.csv"], ["--data, or one example"]),
+        (["predict", "RUN", "--split", "test"], ["--split without --out"]),
+        (["predict", "RUN"], ["--data, or a --split"]),
+        (["predict", "RUN", "--text", "a", "--data", "x.csv"], ["or one example"]),
         (["predict", "RUN", "--set", "words"], ["--set words", "NAME=VALUE"]),
         (["predict", "RUN", "--audio", "a.wav"], ["reads no 'audio'"]),
         (["predict", "RUN", "--image", "no.png"], ["'no.png' cannot be read"]),
