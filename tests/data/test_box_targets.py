@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import types
 
 import numpy as np
 import PIL.Image
@@ -274,3 +275,23 @@ def test_coco_that_is_none(tmp_path, annotation, message):
         Coco(str(tmp_path / "other.json")).read()
     with pytest.raises(DataError, match="not below the root"):
         Coco(_coco(tmp_path, []), root=str(tmp_path / "pictures")).read()
+
+
+@pytest.mark.parametrize(
+    ("facts", "fits"),
+    [
+        ({"size": {"height": 8, "width": 8}}, True),
+        ({"size": {"height": 8, "width": 8}, "do_center_crop": True}, False),
+        ({"size": {"height": 8, "width": 8}, "do_pad": True}, False),
+        ({"size": {"shortest_edge": 8}}, False),
+    ],
+)
+def test_processors_that_show_the_whole_picture(facts, fits, monkeypatch):
+    backend = types.SimpleNamespace(**facts)
+    monkeypatch.setattr("mmjax.data.targets.boxes.load_backend", lambda _: backend)
+    built = {"image": modality_registry.build(Spec("image", columns=("image",), processor="x"))}
+    if fits:
+        Boxes("boxes", units="relative").check_modalities(built)
+        return
+    with pytest.raises(ConfigError, match="crops or pads"):
+        Boxes("boxes", units="relative").check_modalities(built)
