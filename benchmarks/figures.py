@@ -64,6 +64,11 @@ def of_runs(
     return tell
 
 
+def of_recordings(result: Result) -> str:
+    """The mean over persons that were left out, over seeds."""
+    return cell([one["recordings"] for one in result["summary"]["seeds"].values()])
+
+
 QUALITY = [
     Quality(
         "classification",
@@ -104,6 +109,62 @@ QUALITY = [
         "recall@10",
         of_runs({"row": "MiniLM"}, ["test", "mean"]),
         lambda _: "chance 0.026",
+    ),
+    Quality(
+        "retrieval, closed-form alignment",
+        "EMOJI, unseen concepts",
+        "pretrain_emoji",
+        "recall@10",
+        of_runs({"row": "alignment"}, ["test", "mean"]),
+        lambda _: "chance 0.026",
+    ),
+    Quality(
+        "classification from a pretrained run",
+        "EMOJI groups, a tenth of the labels",
+        "finetune_emoji",
+        "accuracy",
+        of_models("pretrained", metric="accuracy"),
+        of_models("from scratch", "from scratch ", metric="accuracy"),
+    ),
+    Quality(
+        "visual question answering",
+        "easy-VQA",
+        "easy_vqa",
+        "accuracy",
+        of_runs({}, ["test", "accuracy"]),
+        lambda _: "question alone 0.67",
+    ),
+    *(
+        Quality(
+            "sentiment of three classes, MiniLM frozen",
+            data,
+            "sentiment",
+            "accuracy",
+            of_runs({"arm": "MiniLM, frozen"}, ["test", domain]),
+            of_runs({"arm": "TF-IDF + logistic regression"}, ["test", domain], "TF-IDF "),
+        )
+        for domain, data in {
+            "movie": "film reviews",
+            "amazon": "product reviews",
+            "nyt": "editorials",
+            "tweets": "tweets",
+        }.items()
+    ),
+    Quality(
+        "recommendation, two towers",
+        "MovieLens-100K, all films ranked",
+        "movielens",
+        "nDCG@10",
+        of_runs({"model": "two towers"}, ["test", "ndcg@10"]),
+        of_runs({"model": "BPR"}, ["test", "ndcg@10"], "BPR "),
+    ),
+    Quality(
+        "sensor activity, each person left out",
+        "smartwatch, ten persons",
+        "smartwatch",
+        "accuracy of recordings",
+        of_recordings,
+        lambda result: f"linear {result['linear']['mean and deviation']:.3f}",
     ),
 ]
 
