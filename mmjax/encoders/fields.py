@@ -30,9 +30,9 @@ def select(
 ) -> dict[str, ArrayLike]:
     """The fields of a modality that its encoder is to be called with.
 
-    `token_type_ids`, `offsets` and `seconds` are left out where it takes none. Raises ConfigError, which names
-    field, modality and encoder, for any other field that it does not take, and one that it needs
-    and the modality does not make.
+    `token_type_ids`, `offsets` and `seconds` are left out where it takes none. Raises ConfigError,
+    which names field, modality and encoder, for any other field that it does not take, and one that
+    it needs and the modality does not make.
     """
     call = type(encoder).__call__
     known, name = taken(call), type(encoder).__name__

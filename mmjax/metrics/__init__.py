@@ -34,7 +34,6 @@ from mmjax.metrics.retrieval import retrieval, retrieval_of_embeddings
 from mmjax.metrics.segments import segments
 from mmjax.metrics.selection import selection
 from mmjax.metrics.sentiment import sentiment
-from mmjax.metrics.sentiment import sentiment
 from mmjax.metrics.significance import (
     bootstrap_interval,
     bootstrap_interval_of_mean,
@@ -74,7 +73,6 @@ __all__ = [
     "retrieval_of_embeddings",
     "segments",
     "selection",
-    "sentiment",
     "sentiment",
     "speech",
     "summaries",
