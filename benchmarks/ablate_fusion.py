@@ -24,7 +24,7 @@ from typing import Any
 
 import jax
 
-from benchmarks.ablation_table import RESULTS, results, to_markdown
+from benchmarks.ablation_table import RESULTS, ROOT, results, to_markdown
 from benchmarks.machine import about
 from mmjax.api.run import Run, load_run
 from mmjax.api.training import single_modality

@@ -6,6 +6,10 @@
 4,000 training pictures of 64 x 64 pixels with 38,575 questions, 1,000 test pictures with 9,673. A
 tenth of the training pictures, with their questions, are for validation. Whoever knows the question
 alone, and the commonest answer to it, is right on 0.67 of the test questions.
+
+Test accuracy 0.996, 0.943 and 0.999 with seeds 0, 1 and 2, in 590 to 690 processor seconds each:
+`benchmarks/results/easy_vqa.md`. Training stands still between 0.92 and 0.94 for a while, and
+with seed 1 to its end.
 """
 
 from mmjax.core.registry import Spec

@@ -14,7 +14,7 @@ from typing import Any
 import goldens
 import numpy as np
 
-FILE = Path(__file__).resolve().parents[1] / "golden" / "generation.json"
+FILE = Path(__file__).resolve().parents[1] / "golden" / "generate" / "generation.json"
 VOCABULARY = 48
 
 

@@ -1,4 +1,4 @@
-"""Makes `tests/golden/generation.json`: what transformers' torch classes generate; needs torch.
+"""Makes `golden/generate/generation.json`: what transformers' torch classes generate; needs torch.
 
     python tests/generate/make_generation.py [FAMILY ...]
 

@@ -1,4 +1,4 @@
-"""Token for token what transformers' torch classes generate (`golden/generation.json`)."""
+"""Token for token what transformers' torch classes generate (`golden/generate/generation.json`)."""
 
 import json
 

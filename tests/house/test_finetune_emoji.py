@@ -70,7 +70,7 @@ def test_table_is_mean_and_sample_deviation(benchmark):
             "seed": seed,
             "model": model,
             "labels": 128,
-            "seconds": 10.0,
+            "processor_seconds": 10.0,
             "test": {"accuracy": values[seed], "macro_f1": values[seed] / 2},
         }
         for seed in (0, 1)
