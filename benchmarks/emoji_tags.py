@@ -26,13 +26,14 @@ from sklearn.multiclass import OneVsRestClassifier
 
 from benchmarks.machine import about
 from benchmarks.quickstart import models
+from benchmarks.spread import spread, told
 from mmjax.api.training import train
 from mmjax.core import config as config_lib
 from mmjax.core.files import atomic, write_json
 from mmjax.data.dataset import Dataset
 from mmjax.data.modalities.base import Place
 from mmjax.data.pipeline import prepare
-from mmjax.metrics import mean_and_spread, multi_label
+from mmjax.metrics import multi_label
 from mmjax.metrics.thresholds import best_thresholds
 from mmjax.writers.console import say
 
@@ -90,26 +91,19 @@ def summarise(runs: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, dict[str
         own = [run for run in runs if run["model"] == model]
         summary[model] = {}
         for split, name in itertools.product(SPLITS, NAMES):
-            values = [run[split][name] for run in own]
-            mean, deviation = mean_and_spread(values)
-            std = deviation if len(values) > 1 else None
-            summary[model][f"{split} {name}"] = {"mean": mean, "std": std, "seeds": len(values)}
+            summary[model][f"{split} {name}"] = spread([run[split][name] for run in own])
     return summary
 
 
 def to_markdown(result: Mapping[str, Any]) -> str:
     """The table, and below it where and when it was measured."""
 
-    def cell(found: Mapping[str, Any]) -> str:
-        spread = "" if found["std"] is None else f" ± {found['std']:.3f}"
-        return f"{found['mean']:.3f}{spread}"
-
     columns = [f"{split} {name}" for split, name in itertools.product(SPLITS, NAMES)]
     lines = [
         f"| model | {' | '.join(columns)} | seeds |",
         f"|---|{'---:|' * (len(columns) + 1)}",
         *(
-            f"| {model} | {' | '.join(cell(row[name]) for name in columns)} | "
+            f"| {model} | {' | '.join(told(row[name]) for name in columns)} | "
             f"{row['test map']['seeds']} |"
             for model, row in result["summary"].items()
         ),

@@ -24,13 +24,13 @@ from typing import Any
 
 from benchmarks.machine import about
 from benchmarks.matrix_factorisation import NAMES, Choices, bias_rmse, bpr, choices_of
+from benchmarks.spread import spread, told
 from mmjax.api.run import load_run
 from mmjax.api.training import train
 from mmjax.core import config as config_lib
 from mmjax.core.files import atomic, write_json
 from mmjax.core.registry import Spec
 from mmjax.data.config import sources
-from mmjax.metrics import mean_and_spread
 from mmjax.train.config import Config
 from mmjax.writers.console import say
 
@@ -121,11 +121,8 @@ def summarise(runs: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, dict[str
         columns["processor seconds"] = [one for one in timed if one is not None]
         summary[model] = {}
         for column, values in columns.items():
-            if not values:
-                continue
-            mean, deviation = mean_and_spread(values)
-            std = deviation if len(values) > 1 else None
-            summary[model][column] = {"mean": mean, "std": std, "seeds": len(values)}
+            if values:
+                summary[model][column] = spread(values)
     return summary
 
 
@@ -133,10 +130,7 @@ def to_markdown(result: Mapping[str, Any]) -> str:
     """The table, and below it where, when and how it was measured."""
 
     def cell(found: Mapping[str, Any] | None, digits: int = 3) -> str:
-        if found is None:
-            return ""
-        spread = "" if found["std"] is None else f" ± {found['std']:.{digits}f}"
-        return f"{found['mean']:.{digits}f}{spread}"
+        return "" if found is None else told(found, digits)
 
     columns = ["validation ndcg@10", "test ndcg@10", "test hit_rate@10", "test mrr"]
     heads = ["validation nDCG@10", "test nDCG@10", "test HR@10", "test MRR"]

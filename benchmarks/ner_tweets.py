@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import about
+from benchmarks.spread import spread, told
 from mmjax.api.run import load_run
 from mmjax.api.training import train
 from mmjax.core import config as config_lib
@@ -30,7 +31,7 @@ from mmjax.data.config import sources
 from mmjax.data.dataset import Dataset
 from mmjax.data.pipeline import prepare
 from mmjax.data.spans import Span, read_spans
-from mmjax.metrics import entities, mean_and_spread
+from mmjax.metrics import entities
 from mmjax.writers.console import say
 
 CONFIG = Path(__file__).resolve().parents[1] / "configs" / "ner_tweets.py"
@@ -110,27 +111,19 @@ def summarise(runs: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, dict[str
         summary[model] = {}
         for split in SPLITS:
             for name in own[0][split]:
-                values = [run[split][name] for run in own]
-                mean, deviation = mean_and_spread(values)
-                std = deviation if len(values) > 1 else None
-                told = {"mean": mean, "std": std, "seeds": len(values)}
-                summary[model][f"{split} {name}"] = told
+                summary[model][f"{split} {name}"] = spread([run[split][name] for run in own])
     return summary
 
 
 def to_markdown(result: Mapping[str, Any]) -> str:
     """The table, and below it where and when it was measured."""
 
-    def cell(found: Mapping[str, Any]) -> str:
-        spread = "" if found["std"] is None else f" ± {found['std']:.3f}"
-        return f"{found['mean']:.3f}{spread}"
-
     columns = ["validation default f1", *(f"test {name}" for name in COLUMNS)]
     lines = [
         f"| model | {' | '.join(columns)} | seeds |",
         f"|---|{'---:|' * (len(columns) + 1)}",
         *(
-            f"| {model} | {' | '.join(cell(row[name]) for name in columns)} | "
+            f"| {model} | {' | '.join(told(row[name]) for name in columns)} | "
             f"{row[columns[0]]['seeds']} |"
             for model, row in result["summary"].items()
         ),

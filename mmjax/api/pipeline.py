@@ -100,8 +100,9 @@ class Pipeline:
 
     def __call__(self, inputs: Any = None, /, **named: Any) -> Any:
         """The answer to one input, or a list of answers to a list."""
-        chosen = self._known({k: v for k, v in named.items() if k in self._names()})
-        given = {k: v for k, v in named.items() if k not in chosen or k not in self._names()}
+        options = self._names()
+        chosen = self._known({k: v for k, v in named.items() if k in options})
+        given = {k: v for k, v in named.items() if k not in options}
         several, rows = self._rows(inputs, given)
         if not rows:
             return []
