@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -12,6 +11,7 @@ import numpy as np
 
 from mmjax.core.errors import DataError
 from mmjax.data.cells import clean_text, key_of, shown
+from mmjax.data.listed import listed
 
 Format = Literal["xywh", "xyxy", "cxcywh"]
 """Left, top, width and height; left, top, right and bottom; or middle, width and height."""
@@ -56,7 +56,7 @@ def read_boxes(
     that lie beyond it are left out. Raises DataError, naming the place, for anything else.
     """
     found = []
-    for index, one in enumerate(_listed(cell, where)):
+    for index, one in enumerate(listed(cell, lambda: _not_boxes(cell, where))):
         box = _box(one, index, where, form, size or (1.0, 1.0), outside)
         if box is not None:
             found.append(box)
@@ -124,20 +124,6 @@ def _corners(numbers: Sequence[float], form: Format) -> tuple[float, ...]:
     if form == "cxcywh":
         return a - c / 2, b - d / 2, a + c / 2, b + d / 2
     return a, b, c, d
-
-
-def _listed(cell: Any, where: str) -> Sequence[Any]:
-    found = cell
-    if isinstance(cell, str):
-        try:
-            found = json.loads(cell)
-        except ValueError:
-            raise _not_boxes(cell, where) from None
-    if isinstance(found, np.ndarray):
-        found = found.tolist()
-    if not isinstance(found, (list, tuple)):
-        raise _not_boxes(cell, where)
-    return found
 
 
 def _number(value: Any) -> float:

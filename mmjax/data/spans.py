@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -12,6 +11,7 @@ import numpy as np
 from mmjax.core.errors import DataError
 from mmjax.core.typing import Int
 from mmjax.data.cells import clean_text, key_of, shown
+from mmjax.data.listed import listed
 
 _LABELS = ("label", "type", "entity_group", "entity", "role")
 EMPTY = -1
@@ -38,7 +38,7 @@ def read_spans(cell: Any, where: str, *, text: str | None = None) -> list[Span]:
     is known, spans must lie in it, and a span with a "text" of its own must have it there. Raises
     DataError, naming the place, for anything else.
     """
-    found = sorted(_span(one, where, text) for one in _listed(cell, where))
+    found = sorted(_span(one, where, text) for one in listed(cell, lambda: _not_spans(cell, where)))
     return sorted(dict.fromkeys(found), key=lambda span: (span.start, -span.end, span.label))
 
 
@@ -111,19 +111,6 @@ def too_many(count: int, most: int, where: str, setting: str) -> DataError:
         where=where,
         fix=f"set {setting}={count} or more",
     )
-
-
-def _listed(cell: Any, where: str) -> Iterable[Any]:
-    if isinstance(cell, str):
-        try:
-            cell = json.loads(cell)
-        except ValueError:
-            raise _not_spans(cell, where) from None
-    if isinstance(cell, np.ndarray):
-        cell = cell.tolist()
-    if not isinstance(cell, (list, tuple)):
-        raise _not_spans(cell, where)
-    return cell
 
 
 def _span(one: Any, where: str, text: str | None) -> Span:

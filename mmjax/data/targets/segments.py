@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ from mmjax.core.errors import ConfigError, DataError, nearest
 from mmjax.core.files import read_json, write_json
 from mmjax.core.typing import Float, Int
 from mmjax.data.cells import clean_text, key_of, shown
+from mmjax.data.listed import listed
 from mmjax.data.modalities.base import Place
 from mmjax.data.table import Table
 from mmjax.data.targets.base import Role
@@ -101,19 +101,11 @@ class Segments:
         return found
 
     def _read(self, cell: Any, where: str) -> list[Segment]:
-        if isinstance(cell, str):
-            try:
-                cell = json.loads(cell)
-            except ValueError:
-                raise _no_segments(cell, where) from None
-        if isinstance(cell, np.ndarray):
-            cell = cell.tolist()
-        if not isinstance(cell, (list, tuple)):
-            raise _no_segments(cell, where)
-        plain = [one is None or isinstance(one, (str, int)) for one in cell]
-        if self.step_seconds is not None and cell and all(plain):
-            return _of_steps(cell, self.step_seconds)
-        return [_segment(one, where) for one in cell]
+        given = listed(cell, lambda: _no_segments(cell, where))
+        plain = [one is None or isinstance(one, (str, int)) for one in given]
+        if self.step_seconds is not None and given and all(plain):
+            return _of_steps(given, self.step_seconds)
+        return [_segment(one, where) for one in given]
 
     def fit(self, table: Table, rows: Int[np.ndarray, "n"]) -> SegmentsProcessor:
         """The names, and how many segments of the training rows have each."""
