@@ -65,6 +65,14 @@ def prepare(
     wanted: dict[str, Target] = _build(target_registry, config.targets, "data.targets")
     if not settings:
         raise ConfigError(103, "the data has no modality", where="data.modalities", fix="give one")
+    for name in (name for name in wanted if name in settings):
+        raise ConfigError(
+            109,
+            f"'{name}' is the name of a modality ({config.modalities[name].name}) and of a target "
+            f"({config.targets[name].name})",
+            where=f"data.modalities.{name}, data.targets.{name}",
+            fix="give one of the two another name, such as 'label' for a target",
+        )
     if processors_folder is None:
         for one in wanted.values():
             if isinstance(one, SeesModalities):

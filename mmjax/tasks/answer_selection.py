@@ -26,8 +26,8 @@ class AnswerSelection(PooledTask, kw_only=True):
     "listwise": minus the logarithm of the share of the right ones in the softmax over the
     candidates of a question, where there are right and wrong ones (ListNet's top one, Cao et al.
     2007), or "both", their sum. A list is of the candidates in the batch, so training by lists
-    wants a target whose rows come `together`; with gradients in several parts, or in evaluation,
-    where the loss is but told, a list may be cut. Predictions are `score` `[b]`, the logit, and
+    wants a target whose rows come `together`, and gradients of whole batches; in evaluation, where
+    the loss is but told, a list may be cut. Predictions are `score` `[b]`, the logit, and
     `probability` `[b]`.
     """
 
@@ -38,6 +38,10 @@ class AnswerSelection(PooledTask, kw_only=True):
 
     outputs_are: ClassVar[OutputKind | None] = "labels"
     headline: ClassVar[tuple[str, ...]] = ("mrr", "map", "accuracy")
+
+    @property
+    def compares_rows(self) -> bool:
+        return self.loss != "pointwise"
 
     @nn.compact
     def head_outputs(self, fused: Fused, *, train: bool) -> Float[Array, "b 1"]:

@@ -32,6 +32,11 @@ class Task(nn.Module, abc.ABC, kw_only=True):
     needs_texts: ClassVar[bool] = False
     """Whether `evaluate` also takes `texts`, those that `decode` takes."""
 
+    @property
+    def compares_rows(self) -> bool:
+        """Whether the loss of a row depends on other rows, so that none may be left out of it."""
+        return False
+
     def __call__(self, fused: Fused, batch: Batch, *, train: bool) -> TaskOutput:
         return self.output(self.head_outputs(fused, train=train), batch)
 

@@ -96,6 +96,10 @@ class Recommendation(Task, kw_only=True):
         )
 
     @property
+    def compares_rows(self) -> bool:
+        return self.loss == "in_batch"
+
+    @property
     def needs_all(self) -> bool:
         """Whether the training loss asks for the vectors of all items."""
         return self.loss == "softmax"

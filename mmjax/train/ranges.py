@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mmjax.core.errors import ConfigError, nearest
+from mmjax.tasks.base import Task
 from mmjax.train.config import Config
 from mmjax.writers.config import writers
 
@@ -85,3 +86,16 @@ def require_ranges(config: Config) -> None:
                 where="train.writers",
                 fix=nearest(name, writers),
             )
+
+
+def require_whole_batches(task: Task, config: Config) -> None:
+    """Raises ConfigError where a task compares the rows of a batch that is worked off in parts."""
+    parts = config.train.gradient_accumulation_steps
+    if parts > 1 and task.compares_rows:
+        raise ConfigError(
+            109,
+            f"the task '{config.task.name}' compares the rows of a batch, which is worked off in "
+            f"{parts} parts",
+            where="train.gradient_accumulation_steps",
+            fix="train.gradient_accumulation_steps=1, or a loss of each row alone (task.loss=pointwise)",
+        )

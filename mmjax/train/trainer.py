@@ -38,7 +38,7 @@ from mmjax.train.optim import frozen, make_optimizer, make_schedule
 from mmjax.train.other_run import processor_folders
 from mmjax.train.periods import Periods
 from mmjax.train.pretraining import require_no_batch_statistics, require_objectives_work
-from mmjax.train.ranges import require_ranges
+from mmjax.train.ranges import require_ranges, require_whole_batches
 from mmjax.train.resume import require_same_config, require_same_data
 from mmjax.train.selection import mode_of, require_metric
 from mmjax.train.signals import StopSignals
@@ -104,6 +104,8 @@ class Trainer:
         if isinstance(module, Pretraining):
             module = module.clone(batch_size=data.batch_size)
             require_objectives_work(module, config)
+        else:
+            require_whole_batches(module.task, config)
         periods = Periods.of(config, dataset.epoch_examples("train"))
         schedule = make_schedule(config.optimizer, periods.total, periods.warmup)
         optimizer = make_optimizer(config.optimizer, schedule)

@@ -82,6 +82,12 @@ def test_a_manifest_becomes_batches(folder):
     np.testing.assert_allclose(batch.inputs["row"]["numbers"][:, 0], want, atol=1e-5)
 
 
+def test_a_target_and_a_modality_of_one_name_are_refused(folder):
+    spec = {"text": Spec("category", column="label")}
+    with pytest.raises(ConfigError, match=r"'text'.*modality \(text\).*target \(category\)"):
+        prepare(_config(folder, targets=spec))
+
+
 def test_processors_learn_from_training_rows_alone(folder):
     before = prepare(_config(folder))
     row = int(before.splits["test"][0])

@@ -135,7 +135,11 @@ def test_a_run(tmp_path, monkeypatch):
         data=dataclasses.replace(config.data, targets={"label": target}, split=split),
         task=Spec("answer_selection", loss="both"),
     )
+    parts = dataclasses.replace(config.train, gradient_accumulation_steps=2)
     with tiny_run.one_device():
+        with pytest.raises(ConfigError, match=r"MMX-109.*gradient_accumulation_steps=1"):
+            train(dataclasses.replace(config, train=parts), tmp_path / "cut")
+        assert not (tmp_path / "cut").exists()
         train(config, tmp_path / "run")
         run = load_run(tmp_path / "run")
         found = run.evaluate()
