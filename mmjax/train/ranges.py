@@ -97,5 +97,5 @@ def require_whole_batches(task: Task, config: Config) -> None:
             f"the task '{config.task.name}' compares the rows of a batch, which is worked off in "
             f"{parts} parts",
             where="train.gradient_accumulation_steps",
-            fix="train.gradient_accumulation_steps=1, or a loss of each row alone (task.loss=pointwise)",
+            fix="train.gradient_accumulation_steps=1, or a task.loss of each row alone",
         )
