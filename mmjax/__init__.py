@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mmjax import encoders, fusion, metrics, objectives, tasks
+    from mmjax.api.comparing import compare
     from mmjax.api.fitting import fit
     from mmjax.api.pipeline import pipeline
     from mmjax.api.pretrained import convert, load_pretrained, save_pretrained
@@ -30,6 +31,7 @@ _PLACES = {
     "Config": "mmjax.train.config",
     "Run": "mmjax.api.run",
     "Spec": "mmjax.core.registry",
+    "compare": "mmjax.api.comparing",
     "convert": "mmjax.api.pretrained",
     "fit": "mmjax.api.fitting",
     "load_pretrained": "mmjax.api.pretrained",
@@ -44,6 +46,7 @@ __all__ = [
     "Config",
     "Run",
     "Spec",
+    "compare",
     "convert",
     "encoders",
     "fit",

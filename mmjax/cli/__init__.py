@@ -29,6 +29,7 @@ COMMANDS = (
     "embed",
     "search",
     "probe",
+    "compare",
     "convert",
     "describe",
     "pack",

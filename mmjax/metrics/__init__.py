@@ -8,7 +8,8 @@
   `exact_match` take texts, and for each row what it could have said.
 - `sums`, `label_sums` and `number_sums` hold their counterparts for use inside jit: sums over the
   rows of a batch, which add up over batches and hosts, and a host function that divides them once.
-- `mean_and_spread` and `bootstrap_interval` say how far a number can be trusted.
+- `mean_and_spread` and `bootstrap_interval` say how far a number can be trusted; `mcnemar`,
+  `difference` (of a paired bootstrap) and `holm` whether one model is better than another.
 
 A metric that is not defined on the rows given (AUROC with one class) is NaN, never left out, so
 the names of a run's metrics do not depend on its data.
@@ -26,6 +27,7 @@ from mmjax.metrics.events import events
 from mmjax.metrics.language import unigram
 from mmjax.metrics.multi_label import multi_label
 from mmjax.metrics.ordinal import ordinal
+from mmjax.metrics.paired import difference, holm, mcnemar
 from mmjax.metrics.question_answering import question_answering
 from mmjax.metrics.ranking import ranking
 from mmjax.metrics.regression import quantile_regression, regression
@@ -57,10 +59,13 @@ __all__ = [
     "confusion_matrix",
     "detection",
     "dialogue",
+    "difference",
     "entities",
     "events",
     "exact_match",
     "expected_calibration_error",
+    "holm",
+    "mcnemar",
     "mean_and_spread",
     "multi_label",
     "ordinal",

@@ -116,7 +116,7 @@ def _style(axes: Axes, colours: Colours) -> None:
     axes.set_axisbelow(True)
 
 
-def _names(axes: Axes, axis: str, positions: Sequence[float], names: Sequence[str]) -> None:
+def name_ticks(axes: Axes, axis: str, positions: Sequence[float], names: Sequence[str]) -> None:
     """Tick labels that are data: printable and cut short."""
     short = [n if len(n) <= 24 else n[:23] + "…" for n in (printable(name) for name in names)]
     if axis == "x":
@@ -177,8 +177,8 @@ def confusion(counts: np.ndarray, names: Sequence[str]) -> Draw:
         axes.grid(False)
         axes.set(xlabel="predicted", ylabel="true")
         if len(names) <= 60:
-            _names(axes, "x", range(len(names)), names)
-            _names(axes, "y", range(len(names)), names)
+            name_ticks(axes, "x", range(len(names)), names)
+            name_ticks(axes, "y", range(len(names)), names)
         if len(names) <= 25:
             for i, j in zip(*np.nonzero(counts), strict=True):
                 colour = "white" if share[i, j] > 0.55 else colours.ink
@@ -193,7 +193,7 @@ def class_scores(names: Sequence[str], scores: Sequence[float]) -> Draw:
 
     def draw(axes: Axes, colours: Colours) -> None:
         axes.barh(range(len(order)), np.asarray(scores)[order], color=colours.series[0])
-        _names(axes, "y", range(len(order)), [names[i] for i in order])
+        name_ticks(axes, "y", range(len(order)), [names[i] for i in order])
         axes.grid(axis="y", visible=False)
         axes.set(xlim=(0, 1), xlabel="F1")
 

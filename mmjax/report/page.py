@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.resources
 import json
-import string
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +14,7 @@ from mmjax.report.contents import ReportContents
 from mmjax.report.curves import panels
 from mmjax.report.examples import cards
 from mmjax.report.html import escape, facts
+from mmjax.report.pages import Section, frame, write_page
 
 _PANEL_INCHES = (3.6, 2.8)
 _SQUARE_INCHES = (3.8, 3.6)
@@ -31,36 +30,21 @@ def write_report(folder: str | Path, contents: ReportContents) -> Path:
     for name, data in _plots(contents).items():
         with atomic(folder / "plots" / f"{name}.png", "wb") as file:
             file.write(data)
-    path = folder / "report.html"
-    with atomic(path) as file:
-        file.write(page)
-    return path
+    return write_page(folder / "report.html", page)
 
 
 def render(contents: ReportContents) -> str:
     """The page as text."""
-    sections = [
-        (name, title, body) for name, title, body in _sections(contents) if body is not None
-    ]
-    here = importlib.resources.files("mmjax.report")
-    template = string.Template((here / "page.html").read_text(encoding="utf-8"))
-    return template.substitute(
-        title=escape(contents.title),
-        style=(here / "page.css").read_text(encoding="utf-8"),
-        folder=f"<p><code>{escape(contents.run_folder)}</code></p>" if contents.run_folder else "",
+    return frame(
+        contents.title,
+        _sections(contents),
+        folder=contents.run_folder,
         headline=results.headline(contents),
-        navigation="".join(
-            f'<li><a href="#{name}">{title}</a></li>' for name, title, _ in sections
-        ),
-        sections="".join(
-            f'<section id="{name}"><h2>{title}</h2>{body}</section>'
-            for name, title, body in sections
-        ),
     )
 
 
-def _sections(contents: ReportContents) -> list[tuple[str, str, str | None]]:
-    """(anchor, title, markup); None where the contents are not given."""
+def _sections(contents: ReportContents) -> list[Section]:
+    """Those whose contents are not given have no markup."""
     several = len(contents.results) > 1
     scored = any(f"f1/{name}" in contents.metrics for name in contents.label_names)
     return [
