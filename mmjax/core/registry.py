@@ -34,6 +34,10 @@ class Spec:
         object.__setattr__(self, "name", name)
         object.__setattr__(self, "options", dict(options))
 
+    def __hash__(self) -> int:
+        # Options may be mappings; their names are enough to tell most apart.
+        return hash((self.name, *sorted(self.options)))
+
     def replace(self, **options: Any) -> Spec:
         return Spec(self.name, **{**self.options, **options})
 

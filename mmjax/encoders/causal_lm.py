@@ -18,8 +18,9 @@ from mmjax.core.types import Decoded, Tokens
 from mmjax.core.typing import Array, ArrayLike, Bool, Float, Int
 from mmjax.encoders.base import TransformerEncoder
 from mmjax.nn.attention import causal_mask
-from mmjax.nn.cache import advance, caching, mask_of_step
+from mmjax.nn.cache import COLLECTION, advance, caching, mask_of_step
 from mmjax.nn.dense import Activation, dense, embedding
+from mmjax.nn.gated_block import TanhGatedBlock
 from mmjax.nn.lm_block import Layer, LMBlock, Parallel, Places
 from mmjax.nn.norms import layer_norm
 from mmjax.nn.packing import packed_mask
@@ -28,6 +29,7 @@ from mmjax.nn.positions import sinusoids
 from mmjax.nn.rotary import rotary_angles, rotary_frequencies
 from mmjax.nn.stack import Stack
 from mmjax.nn.transformer import NORMS, BlockSettings, NormKind
+from mmjax.nn.valid_positions import behind, count_valid
 
 Positions = Literal["learned", "rotary", "alibi", "sinusoidal"]
 
@@ -45,7 +47,9 @@ class CausalSettings(TransformerEncoder, kw_only=True):
     `factor_by_layer` divides the logits of layer i by i + 1. Words of `embedding_width` are
     projected to `width` and back. `parallel`, `fused` and `query_key_norm` are those of
     `nn.lm_block`. `word_segments` adds the words of `token_type_ids` (GPT-2). `cross_attention`
-    looks at an encoder's tokens, which must have the same width.
+    looks at an encoder's tokens, which must have the same width. With `gated_every`, the first of
+    every so many layers has a gated block before it that looks at them, and that begins as the
+    identity (Flamingo, Alayrac et al. 2022).
     """
 
     causal: ClassVar[bool] = True
@@ -75,6 +79,7 @@ class CausalSettings(TransformerEncoder, kw_only=True):
     factor_by_layer: bool = False
     word_segments: bool = False
     cross_attention: bool = False
+    gated_every: int = 0
     words_scale: float = 1.0
     embedding_width: int | None = None
     embeddings_norm: bool = False
@@ -95,28 +100,18 @@ class CausalSettings(TransformerEncoder, kw_only=True):
         position_ids: Int[ArrayLike, "#b n"] | None = None,
         context: Tokens | None = None,
         segment_ids: Int[ArrayLike, "b n"] | None = None,
+        prefix: Tokens | None = None,
         *,
         train: bool,
     ) -> Float[Array, "b n d"]:
-        """The last hidden states; to be called in a compact method.
+        """The last hidden states of the words; to be called in a compact method.
 
-        Raises ConfigError for more tokens than a learned table has, segments without
-        `word_segments`, or a context that is missing or of no use.
+        The tokens of `prefix`, of the model's width, stand before the words, as words do: causally,
+        and counted in positions where they are valid. Raises ConfigError for more tokens than a
+        learned table has, segments without `word_segments`, or a context that is missing or of no
+        use.
         """
-        if (context is None) == self.cross_attention:
-            raise ConfigError(
-                109,
-                f"cross_attention={self.cross_attention}, and an encoder's tokens are "
-                f"{'missing' if context is None else 'given'}",
-                fix=f"cross_attention={not self.cross_attention}",
-            )
-        length = input_ids.shape[1]
-        if self.positions == "learned" and length > self.max_length:
-            raise ConfigError(
-                109,
-                f"{length} tokens are more than max_length={self.max_length}",
-                fix="cut them, or take a model with more positions",
-            )
+        self._check(input_ids, context, prefix)
         values = words(jnp.asarray(input_ids))
         if token_type_ids is not None:
             if not self.word_segments:
@@ -129,6 +124,15 @@ class CausalSettings(TransformerEncoder, kw_only=True):
         if self.embedding_width is not None:
             values = self._projected(values, self.width, "projection")
         values = values * jnp.asarray(self.words_scale, values.dtype)
+        before = 0
+        if prefix is not None:
+            later = caching(self) and self.has_variable(COLLECTION, "slot")
+            position_ids = behind(prefix.mask, position_ids, mask, later=later)
+            mask = jnp.concatenate([prefix.mask, mask], axis=1)
+            if not later:
+                before = prefix.mask.shape[1]
+                values = jnp.concatenate([prefix.values.astype(values.dtype), values], axis=1)
+        length = values.shape[1]
         first = advance(self, length) if caching(self) else None
         if position_ids is None:
             position_ids = (
@@ -153,11 +157,55 @@ class CausalSettings(TransformerEncoder, kw_only=True):
             places = dataclasses.replace(places, mask=seen)
         if context is not None:
             places = dataclasses.replace(places, context=context.values, context_mask=context.mask)
-        values = self._stack()(values, places, layerwise=(self._layers(),), train=train)
+        values = self._blocks(values, places, context, train=train)[:, before:]
         if self.final_norm:
             values = NORMS[self.norm_kind](name="norm", eps=self.eps, **self.types())(values)
         if self.embedding_width is not None:
             values = self._projected(values, self.embedding_width, "projection_out")
+        return values
+
+    def _check(self, input_ids: ArrayLike, context: Tokens | None, prefix: Tokens | None) -> None:
+        looks = self.cross_attention or self.gated_every > 0
+        if (context is None) == looks:
+            raise ConfigError(
+                109,
+                f"cross_attention={self.cross_attention}, gated_every={self.gated_every}, and an "
+                f"encoder's tokens are {'missing' if context is None else 'given'}",
+                fix=f"cross_attention={not looks}",
+            )
+        if prefix is not None and prefix.values.shape[-1] != self.width:
+            raise ConfigError(
+                109,
+                f"a prefix of width {prefix.values.shape[-1]} for a model of {self.width}",
+                fix="project it first",
+            )
+        length = input_ids.shape[1] + (0 if prefix is None else prefix.mask.shape[1])
+        if self.positions == "learned" and length > self.max_length:
+            raise ConfigError(
+                109,
+                f"{length} tokens are more than max_length={self.max_length}",
+                fix="cut them, or take a model with more positions",
+            )
+
+    def _blocks(
+        self, values: Array, places: Places, context: Tokens | None, *, train: bool
+    ) -> Float[Array, "b n d"]:
+        stack, own = self._stack(), (self._layers(),)
+        if not self.gated_every or context is None:
+            return stack(values, places, layerwise=own, train=train)
+        for start in range(0, self.depth, self.gated_every):
+            gated = TanhGatedBlock(
+                heads=self.heads,
+                mlp_dim=self.mlp_dim,
+                eps=self.eps,
+                self_attention=False,
+                cross_attention=True,
+                name=f"gated_{start // self.gated_every}",
+                **self.types(),
+            )
+            values = gated(values, None, context.values, context.mask, train=train)
+            stop = min(start + self.gated_every, self.depth)
+            values = stack(values, places, layerwise=own, start=start, stop=stop, train=train)
         return values
 
     def _sinusoids(self, positions: Int[Array, "#b n"]) -> Float[Array, "#b n d"]:
@@ -254,8 +302,9 @@ class CausalLM(CausalSettings, kw_only=True):
     """A language model; its head is the table of words (`tied`) or its own.
 
     Padding may stand at either side. `pooled` of its tokens is the last valid one. `context` are an
-    encoder's tokens, with `cross_attention`. Where a cache is kept (`nn.cache`), the tokens are the
-    next ones, and the mask is that of all slots.
+    encoder's tokens, with `cross_attention` or `gated_every`; `prefix` are tokens before the words.
+    Where a cache is kept (`nn.cache`), the tokens are the next ones, and the mask is that of all
+    slots of words.
     """
 
     tied: bool = True
@@ -269,13 +318,21 @@ class CausalLM(CausalSettings, kw_only=True):
         token_type_ids: Int[ArrayLike, "b n"] | None = None,
         position_ids: Int[ArrayLike, "#b n"] | None = None,
         context: Tokens | None = None,
+        prefix: Tokens | None = None,
         *,
         train: bool,
     ) -> Decoded:
         mask = valid(attention_mask, input_ids)
         words = self.words()
         values = self.run(
-            words, input_ids, mask, token_type_ids, position_ids, context, train=train
+            words,
+            input_ids,
+            mask,
+            token_type_ids,
+            position_ids,
+            context,
+            prefix=prefix,
+            train=train,
         )
         if caching(self):
             mask = mask_of_step(mask, values.shape[1])
@@ -298,22 +355,23 @@ class CausalLM(CausalSettings, kw_only=True):
         attention_mask: Bool[ArrayLike, "b m"] | None = None,
         position_ids: Int[ArrayLike, "b n"] | None = None,
         *,
+        prefix: Tokens | None = None,
         train: bool,
     ) -> Decoded:
-        """What an encoder-decoder's `decode` is called with."""
+        """What an encoder-decoder's `decode` is called with; the mask is that of words alone."""
         return self(
-            input_ids, attention_mask, position_ids=position_ids, context=encoder, train=train
+            input_ids,
+            attention_mask,
+            position_ids=position_ids,
+            context=encoder,
+            prefix=prefix,
+            train=train,
         )
 
 
 def valid(mask: ArrayLike | None, ids: Int[ArrayLike, "b n"]) -> Bool[Array, "b _"]:
     """An attention mask as booleans; all True where there is none."""
     return jnp.ones(ids.shape, bool) if mask is None else jnp.asarray(mask, bool)
-
-
-def count_valid(mask: Bool[Array, "b n"]) -> Int[Array, "b n"]:
-    """How many valid tokens stand before each; -1 for one that is not valid."""
-    return jnp.where(mask, jnp.cumsum(mask, axis=1) - 1, -1)
 
 
 def alibi_slopes(heads: int) -> np.ndarray:

@@ -36,6 +36,7 @@ registry = Registry(
         "sum": "mmjax.fusion.sum:Sum",
         "concat": "mmjax.fusion.concat:Concat",
         "side_by_side": "mmjax.fusion.side_by_side:SideBySide",
+        "unchanged": "mmjax.fusion.unchanged:Unchanged",
         "joint_embedding": "mmjax.fusion.joint_embedding:JointEmbedding",
         "max_pool": "mmjax.fusion.max_pool:MaxPool",
         "mean_pool": "mmjax.fusion.mean_pool:MeanPool",

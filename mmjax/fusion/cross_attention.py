@@ -10,7 +10,7 @@ from mmjax.core.typing import Array
 from mmjax.fusion.attention_fusion import AttentionFusion, with_values
 from mmjax.fusion.attention_maps import sown, split
 from mmjax.fusion.base import assemble, project
-from mmjax.fusion.blocks import TanhGatedBlock
+from mmjax.nn.gated_block import TanhGatedBlock
 from mmjax.nn.transformer import Block
 
 

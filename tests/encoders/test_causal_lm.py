@@ -6,7 +6,8 @@ import reference
 
 from mmjax.core.errors import ConfigError
 from mmjax.core.types import Decoded
-from mmjax.encoders.causal_lm import CausalEncoder, CausalLM, alibi_slopes, count_valid
+from mmjax.encoders.causal_lm import CausalEncoder, CausalLM, alibi_slopes
+from mmjax.nn.valid_positions import count_valid
 
 RNG = np.random.default_rng(0)
 IDS = RNG.integers(0, 13, (3, 6)).astype(np.int32)

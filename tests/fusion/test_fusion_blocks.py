@@ -3,7 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import reference
 
-from mmjax.fusion.blocks import CrossFirstBlock, TanhGatedBlock
+from mmjax.fusion.blocks import CrossFirstBlock
+from mmjax.nn.gated_block import TanhGatedBlock
 
 RNG = np.random.default_rng(0)
 VALUES = jnp.asarray(RNG.standard_normal((2, 3, 4)), jnp.float32)
