@@ -121,6 +121,13 @@ def _find(folder: Path) -> WeightFiles:
     there = sorted(one.name for one in folder.iterdir() if one.is_file())
     pickles = [name for name in there if name.endswith(_PICKLES)]
     if pickles:
+        if b"WhisperSpec" in _first(folder / pickles[0]):
+            raise WeightsError(
+                653,
+                f"{pickles[0]} is in CTranslate2's form",
+                where=str(folder),
+                fix="mmjax.pretrained.ctranslate2.to_huggingface(folder, out)",
+            )
         raise WeightsError(
             653,
             f"{', '.join(pickles[:5])}: pickles can run any code and are not read",
@@ -160,8 +167,7 @@ def _shards(index: Path) -> Iterator[Path]:
 
 def refuse_pickle(path: Path) -> None:
     """Raises WeightsError for what is no weight file by its first bytes; reads no more of it."""
-    with path.open("rb") as file:
-        first = file.read(32)
+    first = _first(path)
     if first[8:9] == b"{":
         return  # safetensors: the length of a header may look like any of the below
     for magic, kind in _MAGIC.items():
@@ -169,6 +175,11 @@ def refuse_pickle(path: Path) -> None:
             raise WeightsError(
                 653, f"'{path.name}' is {kind}, and is not opened", where=str(path), fix=CONVERT
             )
+
+
+def _first(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(32)
 
 
 def processor_files(folder: Path) -> Mapping[str, Path]:
