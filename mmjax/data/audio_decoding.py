@@ -16,7 +16,7 @@ from mmjax.core.typing import Float
 from mmjax.data.audio_stream import FORMATS, Extent, Samples, SoundFile, no_samples
 from mmjax.data.cells import shown
 from mmjax.data.paths import MAX_STREAMED_BYTES, naming, open_media
-from mmjax.data.resampling import resample
+from mmjax.data.resampling import resample, resample_blocks
 
 MAX_BYTES = MAX_STREAMED_BYTES
 """Files are read as streams, so that their size is no danger."""
@@ -53,6 +53,23 @@ def decode_audio(
         if not len(made):
             raise no_samples(where)
         return made
+
+
+@contextlib.contextmanager
+def stream_audio(
+    cell: Any,
+    *,
+    root: Path | None,
+    where: str,
+    sample_rate: int,
+    formats: tuple[str, ...] = FORMATS,
+) -> Iterator[Iterator[Float[np.ndarray, "s"]]]:
+    """All of a cell's waveform in pieces, mono float32 at `sample_rate` Hz, none of them kept.
+
+    Cells and errors are those of `decode_audio`, but for how long a sound may be.
+    """
+    with naming(cell), _opened(cell, root, where, sample_rate, formats) as sound:
+        yield resample_blocks(sound.blocks(), sound.extent.rate, sample_rate)
 
 
 def measure_audio(

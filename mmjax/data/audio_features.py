@@ -14,6 +14,7 @@ Style = Literal["whisper", "kaldi"]
 
 _VARIANCE_FLOOR = 1e-7
 _WHISPER_FLOOR = 1e-10
+_LOG_FLOOR = -10.0
 _WHISPER_TOP_HERTZ = 8000.0
 _KALDI_FLOOR = 1.192092955078125e-07
 _KALDI_LOW_HERTZ = 20.0
@@ -109,6 +110,15 @@ class LogMel:
         longest = max(count, self.window if longest is None else longest)
         room = min(longest, count + 2 * self.window)
         padded = np.pad(np.pad(waveform, (0, room - count)), half, mode="reflect")
+        heard = min(self.frames(count + half), room // self.hop)
+        values = self.whisper_bands(padded)[:heard]
+        highest = values.max(initial=_LOG_FLOOR)
+        frames = min(self.frames(count), heard)
+        silence = self.scaled(np.array(_LOG_FLOOR), highest)
+        return Features(self.scaled(values, highest), frames, float(silence))
+
+    def whisper_bands(self, samples: Float[np.ndarray, "s"]) -> Float[np.ndarray, "t f"]:
+        """log10 of Whisper's bands in each window that lies inside the samples, float64."""
         filters = spectrogram.mel_filters(
             self.window,
             self.mel_bins,
@@ -118,13 +128,13 @@ class LogMel:
             "slaney",
         )
         window = spectrogram.hann(self.window, periodic=True)
-        mel = spectrogram.power_mel(padded, filters, window, hop=self.hop, fft=self.window)
-        heard = min(self.frames(count + half), room // self.hop)
-        values = np.log10(np.maximum(mel[:heard], _WHISPER_FLOOR))
-        lowest = max(values.max(initial=np.log10(_WHISPER_FLOOR)) - 8, np.log10(_WHISPER_FLOOR))
-        values = (np.maximum(values, lowest) + 4) / 4
-        frames = min(self.frames(count), heard)
-        return Features(values.astype(np.float32), frames, float((lowest + 4) / 4))
+        mel = spectrogram.power_mel(samples, filters, window, hop=self.hop, fft=self.window)
+        return np.log10(np.maximum(mel, _WHISPER_FLOOR))
+
+    @staticmethod
+    def scaled(values: Float[np.ndarray, "..."], highest: float) -> Float[np.ndarray, "..."]:
+        """What Whisper reads of `whisper_bands`, the largest of a whole sound being `highest`."""
+        return ((np.maximum(values, highest - 8) + 4) / 4).astype(np.float32)
 
     def _kaldi(self, waveform: np.ndarray) -> np.ndarray:
         if len(waveform) < self.window:

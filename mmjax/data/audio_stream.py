@@ -55,7 +55,15 @@ class Samples:
     def read(self, wanted: int, place: float) -> Float[np.ndarray, "s"]:
         """At most so many mono samples, from `place` of what is left over."""
         start = int(place * max(0, len(self._array) - wanted))
-        part = self._array[start : start + wanted]
+        return self._mono(start, start + wanted)
+
+    def blocks(self) -> Iterator[Float[np.ndarray, "s"]]:
+        """All mono samples, piece by piece."""
+        for start in range(0, len(self._array), _BLOCK):
+            yield self._mono(start, start + _BLOCK)
+
+    def _mono(self, start: int, stop: int) -> Float[np.ndarray, "s"]:
+        part = self._array[start:stop]
         if part.dtype.kind in "iu":
             limits = np.iinfo(part.dtype)
             middle = 0 if limits.min < 0 else limits.max // 2 + 1
@@ -99,8 +107,12 @@ class SoundFile:
 
     def verify(self) -> None:
         """Decodes all of it. Raises DataError if any is damaged."""
-        for _ in self._blocks(0, self.extent.frames or _MOST_FRAMES):
+        for _ in self.blocks():
             pass
+
+    def blocks(self) -> Iterator[Float[np.ndarray, "s"]]:
+        """All mono samples, piece by piece. Raises DataError where they are damaged."""
+        yield from self._blocks(0, self.extent.frames or _MOST_FRAMES)
 
     def read(self, wanted: int, place: float) -> Float[np.ndarray, "s"]:
         """At most so many mono samples, from `place` of what is left over."""
