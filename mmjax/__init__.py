@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mmjax import encoders, fusion, metrics, objectives, tasks
     from mmjax.api.comparing import compare
+    from mmjax.api.cross_validation import cross_validate
     from mmjax.api.fitting import fit
     from mmjax.api.pipeline import pipeline
     from mmjax.api.pretrained import convert, load_pretrained, save_pretrained
@@ -33,6 +34,7 @@ _PLACES = {
     "Spec": "mmjax.core.registry",
     "compare": "mmjax.api.comparing",
     "convert": "mmjax.api.pretrained",
+    "cross_validate": "mmjax.api.cross_validation",
     "fit": "mmjax.api.fitting",
     "load_pretrained": "mmjax.api.pretrained",
     "load_run": "mmjax.api.run",
@@ -48,6 +50,7 @@ __all__ = [
     "Spec",
     "compare",
     "convert",
+    "cross_validate",
     "encoders",
     "fit",
     "fusion",

@@ -30,6 +30,7 @@ COMMANDS = (
     "search",
     "probe",
     "compare",
+    "cv",
     "convert",
     "describe",
     "pack",

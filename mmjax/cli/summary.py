@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from mmjax.api.cross_validation import CrossValidation
 from mmjax.api.reporting import usage
 from mmjax.api.run import Run
 from mmjax.api.training import comparison, spread
@@ -101,3 +102,22 @@ def seeds(runs: Sequence[Run], workdir: str) -> None:
     table(rows, ["mean ± sd", *summary], f"{len(runs)} seeds")
     say(f"runs        {', '.join(str(run.folder.path) for run in runs)}")
     say(f"summary     {workdir}/seeds.json")
+
+
+def folds(found: CrossValidation, count: int) -> None:
+    """Mean and sample standard deviation over folds, and which are still being trained."""
+    rows = [
+        [name, f"{one['mean']:.4f} ± {one['spread'] or float('nan'):.4f}", *one["values"]]
+        for name, one in found.summary().items()
+        if "/" not in name
+    ]
+    done = len(found.metrics)
+    columns = ["mean ± sd", "", *(f"fold {fold + 1}" for fold in range(done))]
+    table(rows, columns, f"{done} of {count} folds")
+    if found.unfinished:
+        left = ", ".join(str(fold + 1) for fold in found.unfinished)
+        say(f"fold {left}: another process is at it; the last one to finish sums up")
+        return
+    say(f"summary      {found.folder}/cv.json")
+    say(f"report       {found.folder}/report.html")
+    say(f"predictions  {found.folder}/out_of_fold.jsonl")

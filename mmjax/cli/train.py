@@ -9,7 +9,7 @@ import argparse
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("config", help="a Python file with get_config()")
+    parser.add_argument("config", help="a Python file with get_config(), or a config as JSON")
     parser.add_argument("settings", nargs="*", default=[], metavar="dotted.key=value")
     parser.add_argument("--workdir", required=True, help="the run folder")
     parser.add_argument("--resume", action="store_true", help="go on where the run there stopped")
@@ -19,10 +19,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from mmjax.api.training import require_seeds, train, train_seeds
     from mmjax.cli import summary
-    from mmjax.core import config as config_lib
+    from mmjax.train.config_file import load_config
 
     require_seeds(args.seeds)
-    config = config_lib.override(config_lib.load(args.config), args.settings)
+    config = load_config(args.config, args.settings)
     if args.seeds > 1:
         runs = train_seeds(config, args.workdir, seeds=args.seeds, resume=args.resume)
         summary.seeds(runs, args.workdir)

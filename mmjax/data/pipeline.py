@@ -20,12 +20,12 @@ from mmjax.data.config import DataConfig, SplitConfig
 from mmjax.data.config import modalities as modality_registry
 from mmjax.data.config import targets as target_registry
 from mmjax.data.dataset import ALL, Dataset
+from mmjax.data.folds import dealt_by
 from mmjax.data.modalities.base import Place
 from mmjax.data.quarantine import Quarantine
 from mmjax.data.splits import Splits, make_splits
 from mmjax.data.table import Table
 from mmjax.data.targets.base import (
-    ROLES,
     SeesModalities,
     Target,
     TargetProcessor,
@@ -137,9 +137,7 @@ def _splits(
     if folder is None:
         if table.splits is not None and config.split == SplitConfig():
             return dict(table.splits)
-        of = {role: [one.column for one in wanted.values() if one.role == role] for role in ROLES}
-        label = of["class"][0] if len(of["class"]) == 1 else None
-        group = config.split.group or (of["thing"][0] if len(of["thing"]) == 1 else None)
+        label, group = dealt_by(config.split, wanted)
         return make_splits(table, dataclasses.replace(config.split, group=group), label)
     if same:
         return split_files.load(folder / "splits.json", table)

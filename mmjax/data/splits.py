@@ -42,7 +42,7 @@ def make_splits(table: Table, config: SplitConfig, label_column: str | None = No
     if config.column is not None:
         splits = _by_column(table, config, label_column)
     else:
-        splits = _made(table, config, label_column, np.arange(len(table)), _fractions(config))
+        splits = dealt(table, config, label_column, np.arange(len(table)), _fractions(config))
     for name, rows in splits.items():
         if not len(rows):
             raise DataError(
@@ -138,7 +138,7 @@ def _by_column(table: Table, config: SplitConfig, label_column: str | None) -> S
         raise ConfigError(106, "split.names.train is empty", fix="say which cells are training")
     if unnamed and len(splits.get("train", ())):
         shares = {name: _fractions(config).get(name, 0.0) for name in ("train", *unnamed)}
-        splits |= _made(table, config, label_column, splits["train"], shares)
+        splits |= dealt(table, config, label_column, splits["train"], shares)
     return {name: splits[name] for name in config.names if name in splits}
 
 
@@ -157,14 +157,16 @@ def _fold(value: str) -> str:
     return value.strip().casefold()
 
 
-def _made(
+def dealt(
     table: Table,
     config: SplitConfig,
     label_column: str | None,
     rows: Int[np.ndarray, "n"],
     fractions: Mapping[str, float],
 ) -> Splits:
-    """Splits of some rows of a table in proportion to the fractions."""
+    """Splits of some rows of a table in proportion to the fractions, as `make_splits` makes them
+    without a column.
+    """
     names = [name for name, fraction in fractions.items() if fraction > 0]
     shares = np.asarray([fractions[name] for name in names])
     shares = shares / shares.sum()

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import itertools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +137,7 @@ class Trainer:
         `init` takes of another run, which is returned.
         """
         self.state, started = constants.fill(self.plan.make(), self.dataset), None
-        if self.config.model.pretrained:
+        if warm_start.wanted(self.config):
             self.state = warm_start.start(self.state, self.config)
         if self.config.init is not None:
             facts = self.dataset.facts
@@ -208,13 +208,15 @@ def fit(
     frame: Any = None,
     dataset: Dataset | None = None,
     title: str = "train",
+    hooks: Sequence[Hook] = (),
 ) -> RunFolder:
     """Trains into `workdir`; with `resume`, goes on where the run there stopped, or starts it.
 
     The folder is a run, loadable without code or data, from the first checkpoint on; what stops the
     run before it began leaves no folder. A run that was resumed ends with the same bits as one that
-    was never stopped. `dataset` is the config's data if it is prepared already. Raises ConfigError,
-    DataError, CheckpointError, NumericError, or Preempted after an orderly stop.
+    was never stopped. `dataset` is the config's data if it is prepared already, and `hooks` see
+    each step border after validation, and before it is saved. Raises ConfigError, DataError,
+    CheckpointError, NumericError, or Preempted after an orderly stop.
     """
     config = config_lib.check(config)
     require_ranges(config)
@@ -267,7 +269,7 @@ def fit(
                 log.warning(
                     "rows left out are listed in %s", folder.processors / "quarantine.jsonl"
                 )
-        _train(trainer, evaluator, folder, stack, resuming=resuming, title=title)
+        _train(trainer, evaluator, folder, stack, resuming=resuming, title=title, hooks=hooks)
     return folder
 
 
@@ -310,6 +312,7 @@ def _train(
     *,
     resuming: bool,
     title: str,
+    hooks: Sequence[Hook],
 ) -> None:
     config, dataset, train = trainer.config, trainer.dataset, trainer.config.train
     first = jax.process_index() == 0
@@ -382,7 +385,7 @@ def _train(
     # A run may have been stopped between its last checkpoint and the note that it is finished.
     stopped = parts["validate"].why_stop() if "validate" in parts else ""
     if not stopped:
-        stopped = trainer.run(loader, [*parts.values(), save], save)
+        stopped = trainer.run(loader, [*parts.values(), *hooks, save], save)
     if stopped:
         progress.note(f"stopped early: {stopped}")
     checkpoints.wait()
