@@ -71,7 +71,8 @@ class EncoderDecoder(nn.Module, kw_only=True):
     @property
     def most_positions(self) -> int | None:
         """How many tokens can be decoded."""
-        return decoders.build(self.decode_with).most_positions
+        own = decoders.load(self.decode_with.name)
+        return own(**self.decode_with.options, parent=None).most_positions
 
     def __call__(
         self,

@@ -5,22 +5,30 @@ from __future__ import annotations
 import abc
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
 
 from mmjax.core.errors import ConfigError, DataError
-from mmjax.core.registry import fact
+from mmjax.core.registry import Spec, fact
 from mmjax.core.types import Batch, Fused, TaskOutput
 from mmjax.core.typing import Array, Dtype
 from mmjax.data.spelling import spelled
+from mmjax.encoders import decoders
 from mmjax.generate.config import GenerationConfig
+from mmjax.generate.decoder import LinenDecoder
 from mmjax.nn.dense import Activation
+from mmjax.nn.lm_head import cross_entropy
 from mmjax.nn.stack import Remat
 from mmjax.tasks.base import Task, unlabelled
+from mmjax.tasks.connecting import Connect, Connector, Seeing, prefix_of, require_fit, width_of
 from mmjax.tasks.losses import require
-from mmjax.tasks.writing import Seen, Writer, seen_of, shifted, write
+from mmjax.tasks.spans import tokens_of
+from mmjax.tasks.writing import Prompt, Seen, Writer, prompted, seen_of, shifted, write
+
+DecoderSpec = Annotated[Spec, decoders]
 
 _REFUSED = ("eos_token_id", "pad_token_id", "bos_token_id", "decoder_start_token_id")
 _DECODER = (
@@ -34,7 +42,20 @@ class Generation(Task, abc.ABC, kw_only=True):
 
     With `reads="context"` its blocks look at all tokens of `Fused` beside the words; with "prefix"
     those stand before the words. Of a context, the modalities named in `before` stand before the
-    words instead, such as the language that is to be written.
+    words instead, such as the language that is to be written. A `connector` brings fused tokens to
+    the decoder's width first.
+
+    The decoder is made here, of `width` and the like, or is `decode_with`, one of
+    `mmjax.encoders.decoders`; in training it starts from the weights of `pretrained`, a Hugging
+    Face folder or hub id, which also gives its settings, tokenizer and first ids, and how it
+    decodes (`train.decoders`). A `causal_lm` takes fused tokens as a prefix, or as a context with
+    `gated_every` blocks; an encoder-decoder's decoder as a context. To train all but a language
+    model, `optimizer.multipliers={"^/task/decoder/(?!gated)": 0.0}`. The tokens of the modality
+    `prompt`, made by the decoder's own tokenizer, are words before those that are written, and no
+    part of what is fused.
+
+    A text begins with the ids `begins_with`, which are given (the tokenizer's own start if none),
+    and `leads_with`, which are learnt.
 
     In training the decoder is given the true words; the loss is the mean cross-entropy over tokens,
     the end of a text included, with labels smoothed by `label_smoothing` as torch's `cross_entropy`
@@ -51,6 +72,12 @@ class Generation(Task, abc.ABC, kw_only=True):
     reads: Literal["context", "prefix"] = "context"
     before: tuple[str, ...] = ()
     decoding: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    decode_with: DecoderSpec | None = None
+    pretrained: str = ""
+    connector: Connect = "none"
+    prompt: str = ""
+    begins_with: tuple[int, ...] = ()
+    leads_with: tuple[int, ...] = ()
     width: int = 256
     depth: int = 2
     heads: int = 4
@@ -82,11 +109,32 @@ class Generation(Task, abc.ABC, kw_only=True):
                 fix="give a target of kind text",
             )
         require("label_smoothing", 0 <= self.label_smoothing < 1, self.label_smoothing, "[0, 1)")
-        self.decoder = Writer(**self._decoder_options())
+        self.decoder = self._decoder()
+        if self.connector != "none":
+            types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+            width = width_of(self.decoder) or self.width
+            self.connect = Connector(kind=self.connector, width=width, **types)
 
-    def _decoder_options(self) -> dict[str, Any]:
-        options = {name: getattr(self, name) for name in _DECODER}
-        return {**options, "cross_attention": self.reads == "context"}
+    def _decoder(self) -> nn.Module:
+        if self.decode_with is None:
+            options = {name: getattr(self, name) for name in _DECODER}
+            options["max_length"] += len(self._begin) + len(self.leads_with) - 1
+            return Writer(**options, cross_attention=self.reads == "context")
+        names = ("vocab_size", "max_length", "dtype", "param_dtype")
+        made = decoders.build(self.decode_with, facts={name: getattr(self, name) for name in names})
+        words = getattr(made, "decoder_vocab_size", None) or getattr(made, "vocab_size", None)
+        if words is not None and words < self.vocab_size:
+            raise ConfigError(
+                109,
+                f"the target has {self.vocab_size} token ids, its decoder {words}",
+                where=f"data.targets.{self.target}.tokenizer",
+                fix="use the tokenizer that belongs to the weights",
+            )
+        return made
+
+    @property
+    def _begin(self) -> tuple[int, ...]:
+        return self.begins_with or (self.start_id,)
 
     @property
     def settings(self) -> GenerationConfig:
@@ -100,12 +148,12 @@ class Generation(Task, abc.ABC, kw_only=True):
                     fix="leave it out",
                 )
         found = GenerationConfig(
-            max_new_tokens=self.max_length, eos_token_id=(self.end_id,), pad_token_id=self.pad_id
+            max_new_tokens=self._longest, eos_token_id=(self.end_id,), pad_token_id=self.pad_id
         )
         return found.replace(**self.decoding)
 
     def __call__(self, fused: Fused, batch: Batch, *, train: bool) -> TaskOutput:
-        seen = seen_of(fused, before=self.before, as_prefix=self.reads == "prefix")
+        seen, prompt = self._seen(fused, batch)
         known = self.target in batch.targets
         rows = jnp.asarray(batch.row_mask)
         labels = jnp.full((rows.shape[0], 1), -1, jnp.int32)
@@ -113,24 +161,67 @@ class Generation(Task, abc.ABC, kw_only=True):
             labels = jnp.asarray(batch.targets[self.target])
         output = unlabelled({})
         if known or self.is_initializing():
-            output = self._judged(seen, labels, rows, train=train)
+            output = self._judged(seen, prompt, labels, rows, train=train)
         if train or self.is_initializing():
             return output
-        return dataclasses.replace(output, predictions=self._written(seen, rows.shape[0]))
+        predictions = self._written(seen, prompt, rows.shape[0])
+        return dataclasses.replace(output, predictions=predictions)
 
-    def _judged(self, seen: Seen, labels: Array, rows: Array, *, train: bool) -> TaskOutput:
+    @property
+    def _longest(self) -> int:
+        return self.max_length + len(self.leads_with)
+
+    def _seen(self, fused: Fused, batch: Batch) -> tuple[Seen, Prompt | None]:
+        if self.connector != "none":
+            fused = self.connect(fused)
+        without = (self.prompt,) if self.prompt else ()
+        as_prefix = self.reads == "prefix"
+        seen = seen_of(fused, before=self.before, as_prefix=as_prefix, without=without)
+        if self.decode_with is None and not self.prompt:
+            return seen, None
+        require_fit(self.decoder, seen, prompted=bool(self.prompt))
+        if not self.prompt:
+            return seen, None
+        fields = batch.inputs[self.prompt]
+        if "input_ids" not in fields:
+            raise ConfigError(
+                109, f"'{self.prompt}' is no text", where="task.prompt", fix="a modality of text"
+            )
+        # What the model is not to see of a row, it does not see here either.
+        here = tokens_of(fused, self.prompt)[1].any(axis=1, keepdims=True)
+        mask = jnp.asarray(fields["attention_mask"], bool) & here
+        return seen, Prompt(jnp.asarray(fields["input_ids"]), mask)
+
+    def _judged(
+        self, seen: Seen, prompt: Prompt | None, labels: Array, rows: Array, *, train: bool
+    ) -> TaskOutput:
         """The loss of the true words, and sums of it."""
-        words, said, counts = shifted(labels, start=self.start_id, pad=self.pad_id)
+        words, said, counts = shifted(
+            labels, begin=self._begin, lead=self.leads_with, pad=self.pad_id
+        )
         counts &= rows[:, None]
         smoothing = self.label_smoothing if train else 0.0
-        losses, right = self.decoder.losses(
-            words,
-            said,
-            context=seen.get("context"),
-            prefix=seen.get("prefix"),
-            label_smoothing=smoothing,
-            train=train,
-        )
+        if self.decode_with is None:
+            losses, right = self.decoder.losses(
+                words,
+                said,
+                context=seen.get("context"),
+                prefix=seen.get("prefix"),
+                label_smoothing=smoothing,
+                train=train,
+            )
+        else:
+            mask = None
+            if prompt is not None:
+                words, said, counts, mask = prompted(prompt, words, said, counts)
+            context, positions = seen.get("context"), None
+            if mask is not None:
+                positions = jnp.maximum(jnp.cumsum(mask, axis=1) - 1, 0)
+            logits = self.decoder.decode(
+                words, context, mask, positions, train=train, **prefix_of(seen)
+            ).logits
+            losses = cross_entropy(logits, said, label_smoothing=smoothing)
+            right = jnp.argmax(logits, axis=-1) == said
         weight = counts.sum().astype(jnp.float32)
         total = jnp.where(counts, losses, 0.0).sum()
         sums = {"right": (right & counts).sum().astype(jnp.float32), "tokens": weight}
@@ -138,10 +229,18 @@ class Generation(Task, abc.ABC, kw_only=True):
             sums["loss"] = total
         return TaskOutput(total / jnp.maximum(weight, 1.0), weight, sums, {})
 
-    def _written(self, seen: Seen, rows: int) -> dict[str, Array]:
-        writer = Writer(**self._decoder_options(), parent=None)
-        parameters = self.variables["params"]["decoder"]
-        found = write(writer, parameters, seen, self.settings, rows=rows, start=self.start_id)
+    def _written(self, seen: Seen, prompt: Prompt | None, rows: int) -> dict[str, Array]:
+        module = self.decoder.clone(parent=None)
+        found = write(
+            LinenDecoder(module) if self.decode_with is None else Seeing(module),
+            self.variables["params"]["decoder"],
+            seen,
+            self.settings,
+            rows=rows,
+            begin=self._begin,
+            longest=self._longest,
+            prompt=prompt,
+        )
         return {"ids": found.ids, "lengths": found.lengths, "scores": found.scores}
 
     def head_outputs(self, fused: Fused, *, train: bool) -> Array:

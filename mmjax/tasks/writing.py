@@ -1,4 +1,4 @@
-"""A text decoder as a task has it: what it looks at, its loss, and what it writes."""
+"""A text decoder as a task has it: what it looks at, what it shall say, and what it writes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mmjax.nn.text_decoder import CausalDecoder
 from mmjax.tasks.spans import tokens_of
 
 Seen = Mapping[str, Tokens]
-"""What a writer looks at: its `context`, its `prefix`, or both."""
+"""What a writer looks at: its `context`, its `prefix`, both, or neither."""
 
 
 class Writer(CausalDecoder, kw_only=True):
@@ -46,6 +46,14 @@ class Writer(CausalDecoder, kw_only=True):
 
 
 @struct.dataclass
+class Prompt:
+    """Words before those that are written, in each row some."""
+
+    ids: Int[Array, "b p"]
+    mask: Bool[Array, "b p"]
+
+
+@struct.dataclass
 class Written:
     """The best text of each row: ids, its end included and padding behind, how many they are, and
     its score: the log-probability over the number of ids to the power of the length penalty.
@@ -56,71 +64,115 @@ class Written:
     scores: Float[Array, "b"]
 
 
-def seen_of(fused: Fused, *, before: tuple[str, ...], as_prefix: bool) -> Seen:
-    """The tokens of the modalities `before` as a prefix, all others as a context.
+def seen_of(
+    fused: Fused, *, before: tuple[str, ...], as_prefix: bool, without: tuple[str, ...] = ()
+) -> Seen:
+    """The tokens of the modalities `before` as a prefix, all others but `without` as a context.
 
     With `as_prefix`, all are a prefix. Raises ConfigError for a modality that is not there.
     """
-    if as_prefix:
-        return {"prefix": Tokens(fused.values, fused.mask, fused.pooled)}
-    parts = [tokens_of(fused, name) for name in before]
-    rest = [span for name, span in fused.spans.items() if name not in before]
-    if not parts or not rest:
-        return {"context": Tokens(fused.values, fused.mask, fused.pooled)}
+    for name in (*before, *without):
+        tokens_of(fused, name)
+    kept = [name for name in fused.spans if name not in without]
+    first = kept if as_prefix else [name for name in before if name in kept]
+    rest = [name for name in kept if name not in first]
+    if not as_prefix and not rest:
+        first, rest = [], first
     found = {}
-    others = [(fused.values[:, a:b], fused.mask[:, a:b]) for a, b in rest]
-    for name, some in (("prefix", parts), ("context", others)):
-        values, mask = (jnp.concatenate(one, axis=1) for one in zip(*some, strict=True))
-        found[name] = Tokens(values, mask, fused.pooled)
+    for what, names in (("prefix", first), ("context", rest)):
+        if names:
+            parts = zip(*(tokens_of(fused, name) for name in names), strict=True)
+            values, mask = (jnp.concatenate(one, axis=1) for one in parts)
+            found[what] = Tokens(values, mask, fused.pooled)
     return found
 
 
 def shifted(
-    labels: Int[Array, "b n"], *, start: int, pad: int
-) -> tuple[Int[Array, "b n"], Int[Array, "b n"], Bool[Array, "b n"]]:
+    labels: Int[Array, "b n"], *, begin: tuple[int, ...], lead: tuple[int, ...] = (), pad: int
+) -> tuple[Int[Array, "b _"], Int[Array, "b _"], Bool[Array, "b _"]]:
     """What the decoder is given, what it shall say, and which of that counts.
 
-    Ids of `labels` below 0 stand behind the end of a text.
+    It is given the ids `begin`, and shall say those of `lead` and of the text. Ids of `labels`
+    below 0 stand behind the end of a text.
     """
     counts = labels >= 0
+    rows = labels.shape[0]
+
+    def every(ids: tuple[int, ...]) -> Array:
+        return jnp.broadcast_to(jnp.asarray(ids, labels.dtype), (rows, len(ids)))
+
+    def behind(flags: Array) -> Array:
+        led = jnp.repeat(counts.any(axis=1, keepdims=True), len(lead), axis=1)
+        return jnp.concatenate([jnp.zeros((rows, len(begin) - 1), bool), led, flags], axis=1)
+
     words = jnp.where(counts, labels, pad)
-    first = jnp.full((labels.shape[0], 1), start, words.dtype)
-    return jnp.concatenate([first, words[:, :-1]], axis=1), jnp.maximum(labels, 0), counts
+    whole = jnp.concatenate([every(begin), every(lead), words], axis=1)
+    return whole[:, :-1], whole[:, 1:], behind(counts)
+
+
+def prompted(
+    prompt: Prompt, words: Int[Array, "b n"], said: Int[Array, "b n"], counts: Bool[Array, "b n"]
+) -> tuple[Int[Array, "b _"], Int[Array, "b _"], Bool[Array, "b _"], Bool[Array, "b _"]]:
+    """`shifted` with a prompt before it, of which nothing counts, and the mask of the words."""
+    nothing = jnp.zeros_like(prompt.ids)
+    return (
+        jnp.concatenate([prompt.ids, words], axis=1),
+        jnp.concatenate([nothing, said], axis=1),
+        jnp.concatenate([nothing.astype(bool), counts], axis=1),
+        jnp.concatenate([prompt.mask, jnp.ones_like(counts)], axis=1),
+    )
 
 
 def write(
-    writer: Writer,
+    decoder: LinenDecoder,
     parameters: Any,
     seen: Seen,
     config: GenerationConfig,
     *,
     rows: int,
-    start: int,
+    begin: tuple[int, ...],
+    longest: int,
+    prompt: Prompt | None = None,
     key: Array | None = None,
 ) -> Written:
-    """What the writer says of `rows` rows, within jit: `generate` with one first token each.
+    """What the decoder says of `rows` rows behind their prompts and `begin`, within jit.
 
-    `config` has `max_new_tokens`, and its ids. Raises ConfigError for more than there are positions
-    for, and for several texts a row.
+    `config` has its ids; `longest` is how many tokens it may ask for. Raises ConfigError for more,
+    or more than there are positions for, and for several texts a row.
     """
-    new = config.max_new_tokens or config.max_length or writer.max_length
-    if new > writer.max_length or config.num_return_sequences != 1:
+    new = config.max_new_tokens or config.max_length or longest
+    before = len(begin) + (0 if prompt is None else prompt.ids.shape[1])
+    if isinstance(decoder.module, Writer) or "prefix" not in seen:
+        needed = before + new - 1
+    else:
+        needed = before + new - 1 + seen["prefix"].mask.shape[1]
+    most = decoder.most_positions
+    if new > longest or config.num_return_sequences != 1 or (most is not None and needed > most):
         raise ConfigError(
             109,
-            f"max_new_tokens={new}, num_return_sequences={config.num_return_sequences}",
+            f"max_new_tokens={new}, num_return_sequences={config.num_return_sequences}, and "
+            f"{before} tokens before them",
             where="task.decoding",
-            fix=f"{writer.max_length} tokens at most, as the target's max_length, and one text",
+            fix=f"{longest} tokens at most, as the target's max_length, {most or 'any number'} "
+            "with all that stands before them, and one text",
         )
-    tokens = jnp.full((rows, 1 + new), config.padding, jnp.int32).at[:, 0].set(start)
-    valid = jnp.ones(tokens.shape, bool)
+    first = jnp.broadcast_to(jnp.asarray(begin, jnp.int32), (rows, len(begin)))
+    space = jnp.full((rows, new), config.padding, jnp.int32)
+    parts, flags = [first, space], [jnp.ones((rows, len(begin) + new), bool)]
+    if prompt is not None:
+        # Prompts end where what follows begins.
+        order = jnp.argsort(prompt.mask, axis=1, stable=True)
+        parts.insert(0, jnp.take_along_axis(prompt.ids, order, axis=1))
+        flags.insert(0, jnp.take_along_axis(prompt.mask, order, axis=1))
+    tokens, valid = (jnp.concatenate(one, axis=1) for one in (parts, flags))
+    count = valid.sum(axis=1).astype(jnp.int32) - new
     least = max(config.min_new_tokens or 0, config.min_length - 1)
-    whole = [jnp.full(rows, one, jnp.int32) for one in (1, new, least)]
-    limits = Limits(prompt=whole[0], most=whole[1], least=whole[2])
+    whole = [jnp.full(rows, one, jnp.int32) for one in (new, least)]
+    limits = Limits(prompt=count, most=whole[0], least=whole[1])
     rules = config.replace(
         max_new_tokens=None, max_length=None, min_new_tokens=None, min_length=0, output_scores=True
     )
     static: Any = {"config": rules, "processors": (), "mesh": None}
-    decoder = LinenDecoder(writer)
     variables = {"params": parameters}
     key = jax.random.key(0) if key is None else key
     run = engine.begin(
@@ -134,4 +186,4 @@ def write(
         return Written(best.tokens[:, 0], best.lengths[:, 0], best.scores[:, 0])
     lengths = jnp.maximum(search.lengths, 1).astype(jnp.float32)
     scores = search.scores.sum(axis=1) / lengths**config.length_penalty
-    return Written(search.tokens[:, 1:], search.lengths, scores)
+    return Written(search.tokens[:, -new:], search.lengths, scores)

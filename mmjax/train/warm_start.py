@@ -1,10 +1,10 @@
-"""Encoders that start from pretrained weights: their settings, and their parameters."""
+"""Parts that start from pretrained weights: their settings, and their parameters."""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -15,6 +15,7 @@ from mmjax.core import config as config_lib
 from mmjax.core.errors import ConfigError, nearest
 from mmjax.pretrained.load import Opened, open_folder, read_arrays
 from mmjax.train.config import Config
+from mmjax.train.decoders import source_of, targets_of, with_decoder
 from mmjax.train.other_run import with_run
 from mmjax.train.state import TrainState
 
@@ -22,8 +23,8 @@ log = logging.getLogger(__name__)
 
 
 def with_encoders(config: Config, stored: Mapping[str, Any] | None = None) -> Config:
-    """The config with the settings of every pretrained encoder spelled out, and of those that the
-    run of `init` gives.
+    """The config with the settings of every pretrained encoder spelled out, of the task's
+    pretrained decoder, and of those that the run of `init` gives.
 
     What `encoders` says of one overrides what its folder says. `stored` is the config of a run that
     goes on: its encoders are known, and the folders are not needed.
@@ -31,7 +32,7 @@ def with_encoders(config: Config, stored: Mapping[str, Any] | None = None) -> Co
     Raises ConfigError for a pretrained modality that the data lacks, or an encoder of another kind;
     WeightsError as `mmjax.load_pretrained`; CheckpointError if there is no such run.
     """
-    config = with_run(config, stored)
+    config = with_decoder(with_run(config, stored), stored)
     model = config.model
     if not model.pretrained:
         return config
@@ -62,8 +63,13 @@ def with_encoders(config: Config, stored: Mapping[str, Any] | None = None) -> Co
     return dataclasses.replace(config, model=dataclasses.replace(model, encoders=ordered))
 
 
+def wanted(config: Config) -> bool:
+    """Whether some part starts from pretrained weights."""
+    return bool(config.model.pretrained or source_of(config))
+
+
 def start(state: TrainState, config: Config) -> TrainState:
-    """The state with the parameters of pretrained encoders, each read into its own shards."""
+    """The state with the parameters of pretrained parts, each read into its own shards."""
     params, collections = dict(state.params), dict(state.collections)
     for name, source in config.model.pretrained.items():
         key = f"encoders_{name}"
@@ -72,16 +78,25 @@ def start(state: TrainState, config: Config) -> TrainState:
         mine = {kind: tree[key] for kind, tree in trees.items() if key in tree}
         for kind, tree in _read(opened, mine).items():
             (params if kind == "params" else collections[kind])[key] = tree
+    source = source_of(config)
+    if source:
+        task = dict(params["task"])
+        found = _read(open_folder(source), {"params": task["decoder"]}, targets_of)["params"]
+        task["decoder"] = {**task["decoder"], **found}
+        params["task"] = task
     ema = state.ema
     if ema:
         ema = jax.tree.map(lambda average, param: jnp.array(param, average.dtype), ema, params)
     return dataclasses.replace(state, params=params, collections=collections, ema=ema)
 
 
-def _read(opened: Opened, variables: Mapping[str, Any]) -> dict[str, Any]:
+def _read(
+    opened: Opened, variables: Mapping[str, Any], choose: Callable[..., Any] = dict
+) -> dict[str, Any]:
+    flat = choose(traverse_util.flatten_dict(dict(variables), sep="/"))
     targets = {
         path: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
-        for path, leaf in traverse_util.flatten_dict(dict(variables), sep="/").items()
+        for path, leaf in flat.items()
     }
     arrays, report = read_arrays(opened, targets)
     log.info("%s: %s", opened.folder, report.summary())

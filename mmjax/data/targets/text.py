@@ -141,7 +141,9 @@ class WrittenTextProcessor:
                 where=f"targets of '{settings.column}'",
                 fix="choose another one, such as bpe",
             )
-        self._marks = (start, end)
+        around = list(tokenizer.encode("").ids)
+        self._before = around[: around.index(end)] if end in around else around
+        self._end = end
         self.facts: dict[str, Any] = {
             "vocab_size": tokenizer.vocab_size,
             "max_length": settings.max_length,
@@ -159,12 +161,12 @@ class WrittenTextProcessor:
         """The ids of the text that training takes, its end behind."""
         texts, _ = self._settings.of(cell, place)
         ids = list(self._tokenizer.encode(Counter(texts).most_common(1)[0][0]).ids)
-        start, end = self._marks
-        if ids and ids[0] == start:
-            ids = ids[1:]
-        if ids and ids[-1] == end:
-            ids = ids[:-1]
-        return np.array([*ids, end][: self._settings.max_length], np.int32)
+        before = len(self._before)
+        if ids[:before] == self._before:
+            ids = ids[before:]
+        if self._end in ids:
+            ids = ids[: ids.index(self._end)]
+        return np.array([*ids, self._end][: self._settings.max_length], np.int32)
 
     def collate(self, values: Sequence[Int[np.ndarray, "n"] | None]) -> Int[np.ndarray, "b n"]:
         """int32, NOTHING behind each text and for None."""
