@@ -18,6 +18,7 @@ from mmjax.generate.decoder import LinenDecoder
 from mmjax.generate.engine import Generated, OnTokens, bucket
 from mmjax.generate.engine import generate as decode
 from mmjax.generate.processors import Processor
+from mmjax.generate.stops import texts_of
 from mmjax.parallel.sharding import batch_sharding
 from mmjax.pretrained.load import Pretrained
 
@@ -56,6 +57,7 @@ def generate(
     has a `task` ("transcribe" or "translate") and `timestamps`. For the other arguments and errors
     see `mmjax.generate.generate`. Raises ConfigError for a model without a decoder, a language or
     task that it does not have, and settings that are none; DataError for a text without a token.
+    `stop_strings` are looked for in what the folder's tokenizer says of each token.
     """
     decoder = LinenDecoder(encoder.module)
     if not hasattr(encoder.module, "decode"):
@@ -94,6 +96,7 @@ def generate(
         on_tokens=on_tokens,
         every=every,
         mesh=mesh,
+        token_texts=texts_of(_tokenizer(encoder)) if config.stop_strings else None,
     )
 
 
@@ -106,15 +109,20 @@ def settings_of(encoder: Pretrained) -> GenerationConfig:
 
 def texts(encoder: Pretrained, generated: Generated) -> list[list[str]]:
     """The texts of each row, without special tokens. Raises ConfigError for no tokenizer."""
+    tokenizer = _tokenizer(encoder)
+    return [
+        [tokenizer.decode(one, skip_special_tokens=True) for one in row]
+        for row in generated.lists()
+    ]
+
+
+def _tokenizer(encoder: Pretrained) -> Any:
     tokenizer = getattr(encoder.processor, "tokenizer", None)
     if tokenizer is None:
         raise ConfigError(
             110, "the folder has no tokenizer", where=str(encoder.source), fix="read the tokens"
         )
-    return [
-        [tokenizer.decode(one, skip_special_tokens=True) for one in row]
-        for row in generated.lists()
-    ]
+    return tokenizer
 
 
 @functools.partial(jax.jit, static_argnames="module")

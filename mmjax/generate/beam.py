@@ -10,6 +10,7 @@ from mmjax.core.typing import Array, Bool, Float, Int
 from mmjax.generate.config import GenerationConfig
 from mmjax.generate.processors import Processor, log_softmax, process
 from mmjax.generate.state import Limits, Progress, ends
+from mmjax.generate.stops import Stops
 from mmjax.generate.warpers import warp
 
 LOW = -1.0e9
@@ -41,6 +42,8 @@ class Beams:
     parents: Int[Array, "b"]
     """Of each beam of each row, which one it was at the step before."""
     key: Array
+    stopping: Int[Array, "b r"]
+    """How much of a string that ends a row is there (`stops.Stops`)."""
 
     @property
     def newest(self) -> Int[Array, "b 1"]:
@@ -49,11 +52,17 @@ class Beams:
 
 
 def start(
-    tokens: Int[Array, "b s"], slot: int, new: int, key: Array, config: GenerationConfig
+    tokens: Int[Array, "b s"],
+    slot: int,
+    new: int,
+    key: Array,
+    config: GenerationConfig,
+    stops: Stops | None,
 ) -> Beams:
     """The first beam alone counts, so that the others do not say the same."""
     rows, beams = tokens.shape[0], config.num_beams
     kept = new if config.output_scores else 0
+    at = jnp.zeros(rows, jnp.int32) if stops is None else jnp.asarray(stops.at)
     best = Best(
         tokens=jnp.full((rows, beams, new), config.padding, tokens.dtype),
         lengths=jnp.zeros((rows, beams), jnp.int32),
@@ -72,6 +81,7 @@ def start(
         count=jnp.asarray(0, jnp.int32),
         parents=jnp.arange(rows * beams),
         key=jax.random.fold_in(key, 0),
+        stopping=jnp.repeat(at[:, None], beams, axis=1),
     )
 
 
@@ -82,6 +92,7 @@ def choose(
     limits: Limits,
     config: GenerationConfig,
     processors: list[Processor],
+    stops: Stops | None,
 ) -> Beams:
     """One more token for each beam. `valid` and `limits` have a row an input, `logits` a beam."""
     rows, beams, slots = state.tokens.shape
@@ -95,7 +106,7 @@ def choose(
     scores = process(processors, progress, log_softmax(logits))
     key = state.key
     if config.do_sample:
-        scores = warp(scores, config)
+        scores = warp(scores, config, progress.limits.temperature)
         key, own = jax.random.split(key)
     vocabulary = scores.shape[-1]
     scores = scores.reshape(rows, beams, vocabulary)
@@ -120,6 +131,10 @@ def choose(
     count = state.count + 1
     most = jnp.repeat(limits.most, keep)
     hits = ends(config, tokens.reshape(-1, slots), state.slot, count, most).reshape(rows, keep)
+    stopping = _of(state.stopping, parent)
+    if stops is not None:
+        stopping, stopped = stops.step(stopping, token)
+        hits |= stopped
 
     running = top + jnp.where(hits, LOW, 0.0)
     sums, following = jax.lax.top_k(running, beams)
@@ -141,6 +156,7 @@ def choose(
         count=count,
         parents=(_of(parent, following) + offsets).reshape(-1),
         key=key,
+        stopping=_of(stopping, following),
     )
 
 

@@ -26,7 +26,8 @@ class GenerationConfig:
 
     Lengths are those of each row: `max_length` and `min_length` count its prompt (for an
     encoder-decoder that of the decoder), and no padding. `stop_sequences` are ids that end a row,
-    the ids included. Ids that are given as one number become a tuple. With `output_scores` the
+    the ids included; `stop_strings` end it wherever tokens meet in them, behind the token in which
+    one ends. What is given as one id or one string becomes a tuple. With `output_scores` the
     log-probability of each token is returned. Raises ConfigError for a value out of range.
     """
 
@@ -51,6 +52,7 @@ class GenerationConfig:
     forced_bos_token_id: int | None = None
     forced_eos_token_id: Ids = ()
     stop_sequences: tuple[Ids, ...] = ()
+    stop_strings: tuple[str, ...] = ()
     renormalize_logits: bool = False
     bos_token_id: int | None = None
     eos_token_id: Ids = ()
@@ -64,6 +66,9 @@ class GenerationConfig:
         for name in _NESTED:
             groups = getattr(self, name) or ()
             object.__setattr__(self, name, tuple(_ids(one) for one in groups))
+        strings = self.stop_strings or ()
+        strings = (strings,) if isinstance(strings, str) else tuple(strings)
+        object.__setattr__(self, "stop_strings", strings)
         self._check()
 
     @property
@@ -146,6 +151,8 @@ class GenerationConfig:
             )
         if any(not one for one in (*self.stop_sequences, *self.bad_words_ids)):
             raise ConfigError(109, "stop_sequences or bad_words_ids with no ids in one")
+        if not all(self.stop_strings):
+            raise ConfigError(109, "stop_strings with an empty one", fix="leave it out")
 
 
 def _ids(value: Any) -> Ids:

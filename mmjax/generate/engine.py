@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
@@ -20,6 +21,7 @@ from mmjax.generate.config import DEFAULT_NEW_TOKENS, GenerationConfig
 from mmjax.generate.decoder import Decoder, repeat_rows
 from mmjax.generate.processors import Processor, make_processors
 from mmjax.generate.state import Limits
+from mmjax.generate.stops import Stops, stops_of
 from mmjax.parallel.mesh import BATCH_AXES, traced_on
 from mmjax.parallel.sharding import batch_sharding
 
@@ -34,7 +36,8 @@ class Generated:
     `lengths` count them, an end token included; behind are padding ids. `scores` are those of the
     sequences: with beams their log-probability over their length to the power of the length
     penalty; else their log-probability, None without `output_scores`. `token_scores` are the
-    log-probabilities of each token after processing, 0 behind the end.
+    log-probabilities of each token after processing, 0 behind the end; of one that was drawn,
+    before the temperature and the cuts of the draw.
     """
 
     tokens: Int[np.ndarray, "b r n"]
@@ -72,6 +75,7 @@ def generate(
     every: int = 1,
     mesh: Mesh | None = None,
     empty: bool = False,
+    token_texts: Mapping[int, str] | None = None,
 ) -> Generated:
     """What follows each prompt.
 
@@ -80,13 +84,13 @@ def generate(
     `context` is what the encoder made. Sampling draws from `key` (`jax.random.key(0)`). Further
     `processors` are hashable functions that come after those of the settings. `on_tokens` is called
     behind every `every` tokens, without beams. With `mesh`, rows are split over its devices;
-    `variables` lie where they are. `empty` says that all prompts
-    may have no token.
+    `variables` lie where they are. `empty` says that all prompts may have no token. `token_texts`
+    are what `stop_strings` are looked for in (`stops.texts_of`).
 
     One program is compiled for a bucket of lengths (`bucket`): of prompts, and of new tokens; the
     limits within are data. Raises DataError for a prompt without a token, for one that leaves no
     room in the decoder's positions or below `max_length`, and ConfigError for settings that
-    exclude each other.
+    exclude each other, and for `stop_strings` without texts.
     """
     tokens, counts = _right_aligned(prompts, mask, config.padding, empty=empty)
     limits = _limits(counts, config, decoder.most_positions)
@@ -97,6 +101,7 @@ def generate(
     times = config.num_return_sequences if config.num_beams == 1 else 1
     if times > 1:
         tokens, limits, context = (repeat_rows(one, times) for one in (tokens, limits, context))
+    stops = _stops(config, token_texts, tokens, limits.prompt)
     width = bucket(tokens.shape[1], decoder.most_positions) if tokens.shape[1] else 0
     new = bucket(int(limits.most.max()))
     tokens = np.pad(
@@ -106,6 +111,8 @@ def generate(
     given: Any = (tokens.astype(np.int32), valid, limits, context)
     if mesh is not None:
         given = _split(given, mesh)
+        if stops is not None:
+            stops = dataclasses.replace(stops, at=_split(stops.at, mesh))
     static: Any = {
         "decoder": decoder,
         "config": _rules(config),
@@ -114,13 +121,13 @@ def generate(
         "mesh": mesh,
     }
     key = jax.random.key(0) if key is None else key
-    run = begin(variables, *given, key, **static)
+    run = begin(variables, *given, key, stops, **static)
     most = int(np.max(limits.most))
     del static["new"]
     if on_tokens is None:
-        run = proceed(run, variables, *given[1:], most, **static)
+        run = proceed(run, variables, *given[1:], most, stops, **static)
     else:
-        go_on = functools.partial(proceed, **static)
+        go_on = functools.partial(proceed, stops=stops, **static)
         run = _streamed(run, (variables, *given[1:]), most, width, on_tokens, every, go_on)
     return _result(run.search, config, times, width, most)
 
@@ -144,6 +151,7 @@ def begin(
     limits: Limits,
     context: Any,
     key: Array,
+    stops: Stops | None = None,
     *,
     decoder: Decoder,
     config: GenerationConfig,
@@ -152,6 +160,8 @@ def begin(
     mesh: Mesh | None,
 ) -> _Run:
     """The prompts through the decoder, and the first token after them."""
+    if config.stop_strings:
+        raise _without_texts(config)
 
     def run() -> _Run:
         width = tokens.shape[1] - new
@@ -165,9 +175,9 @@ def begin(
             rows = jnp.repeat(jnp.arange(tokens.shape[0]), beams)
             cache = decoder.take_rows(cache, rows, of_context=True)
             logits = repeat_rows(logits, beams)
-        state = search.start(tokens, width, new, key, config)
+        state = search.start(tokens, width, new, key, config, stops)
         made = make_processors(config, processors)
-        state = search.choose(state, logits, valid, limits, config, made)
+        state = search.choose(state, logits, valid, limits, config, made, stops)
         return _Run(state, cache)
 
     return run() if mesh is None else traced_on(mesh, run)()
@@ -185,6 +195,7 @@ def proceed(
     limits: Limits,
     context: Any,
     until: Int[Array, ""],
+    stops: Stops | None = None,
     *,
     decoder: Decoder,
     config: GenerationConfig,
@@ -210,7 +221,7 @@ def proceed(
             positions=positions[:, None],
             context=seen,
         )
-        state = search.choose(state, logits, valid, limits, config, made)
+        state = search.choose(state, logits, valid, limits, config, made, stops)
         if beams > 1:
             cache = decoder.take_rows(cache, state.parents, of_context=False)
         return state, cache
@@ -227,8 +238,15 @@ def _search(config: GenerationConfig) -> ModuleType:
 
 
 def _rules(config: GenerationConfig) -> GenerationConfig:
-    """The settings that a program is compiled for: all but the lengths."""
-    return config.replace(max_new_tokens=None, max_length=None, min_new_tokens=None, min_length=0)
+    """The settings that a program is compiled for: those that are no data of it."""
+    return config.replace(
+        max_new_tokens=None,
+        max_length=None,
+        min_new_tokens=None,
+        min_length=0,
+        temperature=1.0,
+        stop_strings=(),
+    )
 
 
 def _right_aligned(
@@ -291,7 +309,30 @@ def _limits(counts: np.ndarray, config: GenerationConfig, positions: int | None)
             else f"a prompt of {positions} tokens at most",
         )
     least = np.maximum(config.min_new_tokens or 0, config.min_length - counts)
-    return Limits(counts, most.astype(np.int32), least.astype(np.int32))
+    temperature = np.full(len(counts), config.temperature, np.float32) if config.do_sample else None
+    return Limits(counts, most.astype(np.int32), least.astype(np.int32), temperature)
+
+
+def _stops(
+    config: GenerationConfig,
+    texts: Mapping[int, str] | None,
+    tokens: np.ndarray,
+    counts: ArrayLike,
+) -> Stops | None:
+    if not config.stop_strings:
+        return None
+    if texts is None:
+        raise _without_texts(config)
+    rows = zip(tokens.tolist(), np.asarray(counts).tolist(), strict=True)
+    return stops_of(config.stop_strings, texts, (row[len(row) - count :] for row, count in rows))
+
+
+def _without_texts(config: GenerationConfig) -> ConfigError:
+    return ConfigError(
+        109,
+        f"stop_strings={config.stop_strings} where the texts of tokens are not known",
+        fix="token_texts=..., or stop_sequences, which are ids",
+    )
 
 
 def _split(given: Any, mesh: Mesh) -> Any:

@@ -12,6 +12,7 @@ from mmjax.core.typing import Array, Bool, Float, Int
 from mmjax.generate.config import GenerationConfig
 from mmjax.generate.processors import Processor, log_softmax, process
 from mmjax.generate.state import Limits, Progress, ends
+from mmjax.generate.stops import Stops
 from mmjax.generate.warpers import warp
 
 
@@ -28,6 +29,8 @@ class Sampled:
     scores: Float[Array, "b n"]
     """The log-probability of each new token, where it is asked for."""
     key: Array
+    stopping: Int[Array, "b"]
+    """How much of a string that ends a row is there (`stops.Stops`)."""
 
     @property
     def newest(self) -> Int[Array, "b 1"]:
@@ -39,7 +42,12 @@ class Sampled:
 
 
 def start(
-    tokens: Int[Array, "b s"], slot: int, new: int, key: Array, config: GenerationConfig
+    tokens: Int[Array, "b s"],
+    slot: int,
+    new: int,
+    key: Array,
+    config: GenerationConfig,
+    stops: Stops | None,
 ) -> Sampled:
     rows = tokens.shape[0]
     return Sampled(
@@ -50,6 +58,7 @@ def start(
         lengths=jnp.zeros(rows, jnp.int32),
         scores=jnp.zeros((rows, new if config.output_scores else 0), jnp.float32),
         key=jax.random.fold_in(key, 0),
+        stopping=jnp.zeros(rows, jnp.int32) if stops is None else jnp.asarray(stops.at),
     )
 
 
@@ -60,15 +69,16 @@ def choose(
     limits: Limits,
     config: GenerationConfig,
     processors: list[Processor],
+    stops: Stops | None,
 ) -> Sampled:
     """One more token for each row; rows that have ended get padding."""
     progress = Progress(state.tokens, valid, state.slot, state.count, limits)
     logits = process(processors, progress, logits.astype(jnp.float32))
     key = state.key
     if config.do_sample:
-        logits = warp(logits, config)
         key, own = jax.random.split(key)
-        token = jax.random.categorical(own, logits, axis=-1)
+        warped = warp(logits, config, limits.temperature)
+        token = jax.random.categorical(own, warped, axis=-1)
     else:
         token = jnp.argmax(logits, axis=-1)
     token = jnp.where(state.done, config.padding, token.astype(state.tokens.dtype))
@@ -79,13 +89,19 @@ def choose(
         scores = jax.lax.dynamic_update_slice_in_dim(scores, found, state.count, axis=1)
     tokens = jax.lax.dynamic_update_slice_in_dim(state.tokens, token[:, None], state.slot, axis=1)
     count = state.count + 1
+    done = state.done | ends(config, tokens, state.slot, count, limits.most)
+    stopping = state.stopping
+    if stops is not None:
+        stopping, stopped = stops.step(stopping, token)
+        done |= stopped
     return dataclasses.replace(
         state,
         tokens=tokens,
         slot=state.slot + 1,
         count=count,
-        done=state.done | ends(config, tokens, state.slot, count, limits.most),
+        done=done,
         lengths=jnp.where(state.done, state.lengths, count),
         scores=scores,
         key=key,
+        stopping=stopping,
     )

@@ -6,17 +6,20 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from mmjax.core.typing import Array, ArrayLike, Bool, Int
+from mmjax.core.typing import Array, ArrayLike, Bool, Float, Int
 from mmjax.generate.config import GenerationConfig
 
 
 @struct.dataclass
 class Limits:
-    """Of each row: the tokens of its prompt, how many new ones it may have, and must."""
+    """Of each row: the tokens of its prompt, how many new ones it may have, and must, and what
+    logits are divided by before a draw (the settings' temperature if None).
+    """
 
     prompt: Int[ArrayLike, "b"]
     most: Int[ArrayLike, "b"]
     least: Int[ArrayLike, "b"]
+    temperature: Float[ArrayLike, "b"] | None = None
 
     def repeated(self, times: int) -> Limits:
         return jax.tree.map(lambda one: jnp.repeat(one, times, axis=0), self)

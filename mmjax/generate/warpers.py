@@ -5,18 +5,27 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from mmjax.core.typing import Array, Float
+from mmjax.core.typing import Array, ArrayLike, Float
 from mmjax.generate.config import GenerationConfig
 
 _NEVER = -jnp.inf
 
 
-def warp(logits: Float[Array, "b v"], config: GenerationConfig) -> Float[Array, "b v"]:
-    """As transformers' warpers, in their order; beams keep one more word than there are ends."""
+def warp(
+    logits: Float[Array, "b v"],
+    config: GenerationConfig,
+    temperature: Float[ArrayLike, "b"] | None = None,
+) -> Float[Array, "b v"]:
+    """As transformers' warpers, in their order; beams keep one more word than there are ends.
+
+    `temperature` is that of each row, the settings' own if None.
+    """
     keep = len(config.eos_token_id) + 1 if config.num_beams > 1 and config.eos_token_id else 1
     if config.num_beams > 1:
         keep = max(keep, 2)
-    if config.temperature != 1.0:
+    if temperature is not None:
+        logits = logits / jnp.asarray(temperature)[:, None]
+    elif config.temperature != 1.0:
         logits = logits / config.temperature
     if config.top_k:
         logits = top_k(logits, max(config.top_k, keep))
