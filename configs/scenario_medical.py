@@ -3,11 +3,12 @@
     mmjax train configs/scenario_medical.py --workdir runs/medical
 
 The data are drawn by a program (`mmjax.data.sources.generated`) and show the way from end to end,
-nothing about patients. A volume's slices are read as the frames of a video. They hold a small
-nodule, a large one or none; what that means depends on the history.
+nothing about patients. A volume holds a small nodule, a large one or none; what that means depends
+on the history. Real scans are named by path, as NIfTI, a folder of DICOM slices or npy
+(`pip install 'mmjax[medical]'` for the first two), with `window=(-600.0, 1500.0)` for lungs.
 
-Of 120 test rows, one seed: fused 1.000, the scan alone 0.550, the history alone 0.592 (33, 29 and
-8 s of one busy core, compilation in it).
+Of 120 test rows, one seed: fused 0.967, the scan alone 0.550, the history alone 0.592 (73 s of one
+busy core in all, compilation in it).
 """
 
 from mmjax.core.registry import Spec
@@ -21,9 +22,7 @@ def get_config() -> Config:
         data=DataConfig(
             source=Spec("generated", scene="medical", rows=600),
             modalities={
-                "scan": Spec(
-                    "video", column="scan", frames=8, size=16, channels=1, frame_jitter=0.0
-                ),
+                "scan": Spec("volume", column="scan", size=(8, 16, 16)),
                 "history": Spec("text", column="history", tokenizer="subwords", max_length=32),
             },
             targets={"label": Spec("category", column="label")},
@@ -34,15 +33,7 @@ def get_config() -> Config:
         ),
         model=ModelConfig(
             encoders={
-                "scan": Spec(
-                    "frames",
-                    image=Spec("image_cnn", stem=1, channels=(8, 16), blocks=(0, 0), width=32),
-                    width=32,
-                    depth=1,
-                    heads=2,
-                    mlp_dim=64,
-                    temporal="transformer",
-                ),
+                "scan": Spec("volume_cnn", channels=(8, 16), blocks=(1, 1), width=32),
                 "history": Spec("bag_of_subwords", width=32),
             },
             fusion=Spec("concat", width=48, depth=2),

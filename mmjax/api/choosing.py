@@ -14,7 +14,7 @@ import PIL.Image
 from mmjax import tasks
 from mmjax.core.errors import ConfigError, DataError, nearest
 from mmjax.core.registry import Spec
-from mmjax.data import audio_decoding
+from mmjax.data import audio_decoding, volume_decoding
 from mmjax.data.cells import key_of
 from mmjax.data.config import modalities as modality_registry
 from mmjax.data.kinds import Kind, sampled
@@ -22,7 +22,10 @@ from mmjax.data.modalities.base import Place
 from mmjax.data.numbers import parse_number
 from mmjax.data.table import Table
 
-INPUTS: tuple[Kind, ...] = ("text", "image", "audio", "video", "number", "category")
+INPUTS: tuple[Kind, ...] = (
+    *("text", "image", "audio", "video", "volume", "points"),
+    *("number", "category"),
+)
 """The kinds of columns that there is a choice for."""
 
 _RATE = 16_000
@@ -157,6 +160,25 @@ def _video(table: Table, spec: Spec) -> Choice:
     )
 
 
+def _volume(table: Table, spec: Spec) -> Choice:
+    size = volume_size(table, spec)
+    augment = {"shift": max(1, min(size) // 16), "contrast": 0.1}
+    return Choice(
+        spec.replace(size=size, augment=augment),
+        Spec("volume_cnn", channels=(16, 32), blocks=(1, 1), width=64, dropout=0.2),
+        f"a small network from scratch on {' x '.join(map(str, size))} voxels",
+    )
+
+
+def _points(table: Table, spec: Spec) -> Choice:
+    count, axes, scale = points_size(table, spec)
+    return Choice(
+        spec.replace(count=count, axes=axes, augment={"jitter": 0.02, "drop": 0.2}),
+        Spec("point_set", axes=axes, channels=(64, 128), width=64, scale=scale, dropout=0.2),
+        f"one network for each of {count} points at most, whose first {axes} columns are its place",
+    )
+
+
 def _table(table: Table, spec: Spec) -> Choice:
     return Choice(spec, Spec("table", width=64), "one token a column")
 
@@ -166,6 +188,8 @@ _CHOICES: dict[str, Callable[[Table, Spec], Choice]] = {
     "image": _image,
     "audio": _audio,
     "video": _video,
+    "volume": _volume,
+    "points": _points,
     "table": _table,
 }
 
@@ -218,6 +242,41 @@ def video_size(table: Table, spec: Spec) -> int:
             cell = table.column(column)[row]
             sides += modality.decode(cell, Place(table, row), (0.0,), side)
     return int(np.clip(np.median(sides) // 16 * 16, 32, 48)) if sides else 32
+
+
+def volume_size(table: Table, spec: Spec) -> tuple[int, int, int]:
+    """What volumes are brought to: the size of a few, along each axis 8 at least and 32 at most."""
+    column = spec.options["column"]
+    shapes = []
+    for row in _some(table, column, 4):
+        with contextlib.suppress(DataError):
+            found = volume_decoding.decode_volume(
+                table.column(column)[row],
+                root=table.root_of(column, row),
+                where=table.where(row, column),
+            )
+            shapes.append(found.values.shape[:3])
+    usual = np.median(shapes, axis=0) if shapes else np.full(3, 32)
+    depth, height, width = np.clip(usual // 8 * 8, 8, 32).astype(int).tolist()
+    return depth, height, width
+
+
+def points_size(table: Table, spec: Spec) -> tuple[int, int, float]:
+    """How many points a set has, at most 512, of how many axes, and how far they lie apart (the
+    deviation of their places), by a few.
+    """
+    modality, column = modality_registry.build(spec.replace(axes=1)), spec.options["column"]
+    counts, columns, apart = [], [], []
+    for row in _some(table, column, 8):
+        with contextlib.suppress(DataError):
+            found = modality.decode(table.column(column)[row], Place(table, row))
+            counts.append(len(found))
+            columns.append(found.shape[1])
+            apart.append(float(found[:, :3].std(axis=0).mean()))
+    if not counts:
+        return 512, 3, 1.0
+    scale = float(np.median(apart)) or 1.0
+    return int(np.clip(max(counts), 16, 512)), min(3, *columns), float(f"{scale:.3g}")
 
 
 def _some(table: Table, column: str, most: int) -> Iterator[int]:

@@ -26,7 +26,7 @@ from mmjax.data.table import Table
 logger = logging.getLogger(__name__)
 
 _KEY = "__key__"
-_MEDIA = ("image", "audio", "video")
+_MEDIA = ("image", "audio", "video", "volume", "points")
 _SIZE = re.compile(r"([0-9]+) ?([kmg]b)?", re.IGNORECASE)
 _UNITS = {"kb": 2**10, "mb": 2**20, "gb": 2**30}
 _ALONE = "shard"

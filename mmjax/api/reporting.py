@@ -22,7 +22,7 @@ from mmjax.train.config import Config
 from mmjax.train.evaluate import Evaluation
 from mmjax.writers import read_records
 
-_KINDS = ("text", "image", "audio", "video")
+_KINDS = ("text", "image", "audio", "video", "volume", "points")
 """What `mmjax predict` takes of a single example as an option of the same name."""
 
 

@@ -25,16 +25,16 @@ from mmjax.data.config import modalities as modality_registry
 from mmjax.data.dataset import ALL, Dataset
 from mmjax.data.pipeline import prepare
 from mmjax.models.base import Assembly
-from mmjax.models.build import build_model
 from mmjax.models.pretraining import Pretraining
 from mmjax.parallel.mesh import MeshConfig, make_mesh
 from mmjax.parallel.sharding import batch_sharding, put_batch, replicated, variable_shardings
+from mmjax.train import adapting
 from mmjax.train.config import Config
 from mmjax.train.evaluate import Evaluation, evaluate, gather
 from mmjax.train.step import make_evaluate
 from mmjax.train.trainer import example_batch, load
 
-_MEDIA = ("image", "audio", "video")
+_MEDIA = ("image", "audio", "video", "volume", "points")
 
 
 class Run:
@@ -65,7 +65,7 @@ class Run:
 
     @functools.cached_property
     def module(self) -> Assembly | Pretraining:
-        return build_model(self.config.model, self.config.task, self.facts, self.config.objectives)
+        return adapting.build(self.config, self.facts)
 
     @functools.cached_property
     def mesh(self) -> Mesh:
@@ -154,9 +154,9 @@ class Run:
     def predict_one(self, **inputs: Any) -> dict[str, Any]:
         """The prediction for a single example, given by modality or by column.
 
-        `run.predict_one(text="red apple", image="a.png")`: a path or bytes for a picture, a sound
-        or a video. What is not given is missing. Raises DataError for a name that is neither
-        modality nor column, and a file that cannot be read.
+        `run.predict_one(text="red apple", image="a.png")`: a path or bytes for a picture, a sound,
+        a video, a volume or a set of points. What is not given is missing. Raises DataError for a
+        name that is neither modality nor column, and a file that cannot be read.
         """
         dataset = self.dataset(self.columns_of(inputs), batch_size=1)
         answer = self.predict_dataset(dataset)[0]
@@ -271,9 +271,13 @@ class Run:
         return evaluate(self._function, variables, batches, task, self.mesh, texts=texts)
 
 
-def read_file(path: str | os.PathLike) -> bytes:
-    """A media file. Raises DataError if it cannot be read."""
+def read_file(path: str | os.PathLike) -> bytes | list[bytes]:
+    """A media file, or those of a folder, such as a DICOM series. Raises DataError if it cannot be
+    read.
+    """
     try:
+        if Path(path).is_dir():
+            return [one.read_bytes() for one in sorted(Path(path).iterdir()) if one.is_file()]
         return Path(path).read_bytes()
     except OSError as error:
         raise DataError(301, f"'{path}' cannot be read: {error.strerror}") from error

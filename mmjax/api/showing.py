@@ -1,4 +1,4 @@
-"""A row's cells as a person sees them: text, and pictures of pictures, sounds and videos."""
+"""A row's cells as a person sees them: text, and pictures of all media."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ _HEIGHT = 96
 def inputs(run: Run, dataset: Dataset, row: int) -> tuple[dict[str, str], dict[str, np.ndarray]]:
     """The cells of a row as texts, and as uint8 pictures, by column.
 
-    Of a sound the log-mel bands, low ones at the bottom; of a video some frames side by side.
+    Of a sound the log-mel bands, low ones at the bottom; of a video some frames, of a volume some
+    slices side by side; of points the first two axes.
     """
     fields: dict[str, str] = {}
     images: dict[str, np.ndarray] = {}
@@ -54,9 +55,13 @@ def of_modality(
             images[column] = _bands(modality, cell, place)
         elif spec.name == "video":
             images[column] = _film(modality, cell, place)
+        elif spec.name == "volume":
+            images[column] = _slices(modality.decode(cell, place))
+        elif spec.name == "points":
+            images[column] = _from_above(modality.decode(cell, place), modality.axes)
         else:
             fields[column] = str(cell)
-        if spec.name in ("audio", "video"):
+        if spec.name in ("audio", "video", "volume", "points"):
             fields[column] = shown(cell, 80)
     return fields, images
 
@@ -72,8 +77,7 @@ def _bands(modality: Any, cell: Any, place: Place) -> np.ndarray:
         formats=modality.formats,
     )
     values = LogMel(mel_bins=64, hop=max(160, len(waveform) // _COLUMNS))(waveform).values
-    low, high = values.min(), values.max()
-    return np.flipud((255 * (values - low) / max(high - low, 1e-9)).T).astype(np.uint8)
+    return np.flipud(_gray(values).T)
 
 
 def _film(modality: Any, cell: Any, place: Place) -> np.ndarray:
@@ -84,3 +88,20 @@ def _film(modality: Any, cell: Any, place: Place) -> np.ndarray:
 
     count = min(_SEEN, modality.frames)
     return np.concatenate(modality.decode(cell, place, [0.5] * count, small), axis=1)
+
+
+def _slices(values: np.ndarray) -> np.ndarray:
+    places = (np.arange(_SEEN) + 0.5) * len(values) / _SEEN
+    return _gray(np.concatenate(values[places.astype(int), ..., 0], axis=1))
+
+
+def _from_above(points: np.ndarray, axes: int) -> np.ndarray:
+    """How many points lie where, the first axis to the right and the second up."""
+    second = points[:, 1] if axes > 1 else np.zeros(len(points))
+    counts, _, _ = np.histogram2d(points[:, 0], second, bins=_HEIGHT)
+    return _gray(np.flipud(np.log1p(counts).T))
+
+
+def _gray(values: np.ndarray) -> np.ndarray:
+    low, high = values.min(), values.max()
+    return (255 * (values - low) / max(high - low, 1e-9)).astype(np.uint8)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 
-_KINDS = ("text", "image", "audio", "video")
+_KINDS = ("text", "image", "audio", "video", "volume", "points")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

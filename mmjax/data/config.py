@@ -58,6 +58,8 @@ modalities = Registry(
         "video": "mmjax.data.modalities.video:Video",
         "items": "mmjax.data.modalities.items:Items",
         "sequence": "mmjax.data.modalities.sequence:FeatureSequence",
+        "volume": "mmjax.data.modalities.volume:Volume",
+        "points": "mmjax.data.modalities.points:Points",
     },
 )
 

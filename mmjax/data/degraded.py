@@ -99,6 +99,27 @@ def _missing_cells(example: Example, how: Damage) -> Example | None:
     return found if left else None
 
 
+def _noisy_voxels(example: Example, how: Damage) -> Example:
+    values = damage.noisy_numbers(example["voxel_values"], how.severity, how.rng)
+    return {**example, "voxel_values": values}
+
+
+def _fewer_slices(example: Example, how: Damage) -> Example | None:
+    values = example["voxel_values"]
+    gone = damage.dropped(len(values), how.severity, how.rng)
+    filled = np.where(gone[:, None, None, None], values.min(), values)
+    return None if gone.all() else {**example, "voxel_values": filled}
+
+
+def _noisy_points(example: Example, how: Damage) -> Example:
+    return {**example, "points": damage.noisy_points(example["points"], how.severity, how.rng)}
+
+
+def _fewer_points(example: Example, how: Damage) -> Example | None:
+    gone = damage.dropped(len(example["points"]), how.severity, how.rng)
+    return None if gone.all() else {**example, "points": example["points"][~gone]}
+
+
 def _fewer_items(example: Example, how: Damage) -> Example | None:
     gone = damage.dropped(len(example["item_ids"]), how.severity, how.rng)
     return None if gone.all() else {**example, "item_ids": example["item_ids"][~gone]}
@@ -167,6 +188,10 @@ AFTER: dict[tuple[str, str], After] = {
     ("table", "noise"): _noisy_cells,
     ("table", "missing_cells"): _missing_cells,
     ("items", "dropped_items"): _fewer_items,
+    ("volume", "noise"): _noisy_voxels,
+    ("volume", "dropped_slices"): _fewer_slices,
+    ("points", "noise"): _noisy_points,
+    ("points", "dropped_points"): _fewer_points,
 }
 """What changes the decoded values of a row, such as its resized picture before normalisation."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
 import typing
@@ -10,13 +11,25 @@ from typing import Any, Literal
 
 import numpy as np
 
+from mmjax.data import array_files
 from mmjax.data.cells import key_of, shown
 from mmjax.data.config import SplitConfig, modalities
 from mmjax.data.numbers import parse_number
+from mmjax.data.paths import open_media
 from mmjax.data.table import Table
 
 Kind = Literal[
-    "text", "image", "audio", "video", "number", "category", "labels", "identifier", "ignored"
+    "text",
+    "image",
+    "audio",
+    "video",
+    "volume",
+    "points",
+    "number",
+    "category",
+    "labels",
+    "identifier",
+    "ignored",
 ]
 KINDS: tuple[Kind, ...] = typing.get_args(Kind)
 
@@ -24,12 +37,15 @@ MEDIA: Mapping[Kind, tuple[str, tuple[str, ...]]] = {
     "image": ("picture", (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")),
     "audio": ("sound", (".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus")),
     "video": ("video", (".mp4", ".mov", ".m4v", ".3gp", ".mkv", ".webm", ".avi")),
+    "volume": ("volume", (".nii", ".nii.gz", ".dcm")),
+    "points": ("point", (".ply", ".xyz")),
 }
 """What files of each kind are called, and how their names end."""
 _OTHER_MEDIA: Mapping[str, tuple[str, ...]] = {
     "sounds": (".m4a", ".aac", ".wma", ".aif", ".aiff", ".amr"),
     "videos": (".wmv", ".flv", ".mpg", ".mpeg", ".ts"),
-    "arrays": (".npy", ".npz", ".nii", ".nii.gz", ".dcm", ".h5"),
+    "arrays": (".h5", ".hdf5", ".mat"),
+    "tables": (".csv", ".tsv"),
     "documents": (".pdf", ".svg", ".html", ".docx"),
 }
 _ID_NAME = re.compile(r"(?i:(.*[_ .-])?(id|idx|index|uuid|guid|key|row))|.*[a-z](Id|ID|Index)")
@@ -47,6 +63,10 @@ _MOSTLY = 0.9
 _SAMPLE = 500
 _SAMPLED_TEXTS = 5000
 _LONGEST = 10_000
+_HEADERS = 8
+_ARRAYS = (".npy", ".npz")
+_MEASURED = range(3, 9)
+"""So many columns make a file's array with two axes a set of points."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +107,8 @@ def column_of(table: Table, name: str) -> Column:
 
     Pictures, sounds and videos (paths, bytes, arrays), then few distinct values, numbers, text of
     three words a cell or more, as AutoGluon tells them; short text is a category if its values
-    repeat and an identifier if each is a word of its own. Nothing is opened.
+    repeat and an identifier if each is a word of its own. Nothing is opened, but the headers of a
+    few files of arrays.
     """
     cells = table.column(name)
     sample = [cell for row in sampled(len(table)) if (cell := cells[row]) is not None]
@@ -140,6 +161,10 @@ def _of_objects(name: str, cells: Sequence[Any], objects: Sequence[Any]) -> Colu
     if isinstance(first, np.ndarray) and first.dtype == np.uint8 and first.ndim == 4:
         return Column(name, "video", f"arrays of frames ({shown(first)})", missing)
     if isinstance(first, np.ndarray) and not _is_picture(first):
+        if _kind_of_shape(first.shape, first.dtype) == "volume":
+            return Column(
+                name, "volume", f"arrays with three axes of space ({shown(first)})", missing
+            )
         return Column(name, "ignored", f"arrays that are no pictures ({shown(first)})", missing)
     if isinstance(first, bytes) and _SOUND.match(first):
         return Column(name, "audio", f"encoded sounds ({shown(first)})", missing)
@@ -157,6 +182,33 @@ def _is_picture(array: np.ndarray) -> bool:
     return array.dtype == np.uint8 and array.ndim in (2, 3) and channels in (1, 3, 4)
 
 
+def _kind_of_shape(shape: tuple[int, ...], dtype: np.dtype) -> Kind | None:
+    """What an array of numbers must be; None where several modalities could be meant."""
+    colours = len(shape) == 3 and shape[-1] in (1, 3, 4)
+    if dtype.kind in "iuf" and len(shape) in (3, 4) and not colours:
+        return "volume"
+    if dtype.kind in "iuf" and len(shape) == 2 and shape[1] in _MEASURED:
+        return "points"
+    return None
+
+
+def _of_array_files(table: Table, name: str, known: Sequence[Any]) -> tuple[Kind, str, str] | None:
+    """By the header of the first file that has one; None for cells that are no such files."""
+    paths = [cell for cell in known if isinstance(cell, str) and _has_suffix(cell, _ARRAYS)]
+    if len(paths) * 2 < len(known):
+        return None
+    for path in paths[:_HEADERS]:
+        with contextlib.suppress(Exception):  # readers raise nearly anything for damaged files
+            with open_media(table.root_of(name), path, where=name) as file:
+                shape, dtype = array_files.shape_of(file)
+            axes = f"arrays such as {dtype} {list(shape)}"
+            kind = _kind_of_shape(shape, dtype)
+            if kind is not None:
+                return kind, axes, ""
+            return "ignored", f"{axes}: no volumes, and no sets of points", ""
+    return "ignored", "files of arrays, none of which says what it holds", ""
+
+
 def _of_values(
     table: Table, name: str, known: Sequence[Any], distinct: int
 ) -> tuple[Kind, str, str]:
@@ -167,6 +219,9 @@ def _of_values(
     if all(isinstance(cell, bool) for cell in known):
         return "category", "true or false", ""
     sample = [known[i] for i in sampled(len(known), _SAMPLED_TEXTS)]
+    arrays = _of_array_files(table, name, sample)
+    if arrays is not None:
+        return arrays
     numeric = None
     # A column of text is not parsed to its end.
     if len(_parsed(sample)[1]) * 2 <= len(sample):

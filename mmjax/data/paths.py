@@ -80,6 +80,38 @@ def read_media(root: Path | None, cell: Any, *, where: str, max_bytes: int = MAX
     raise AssertionError("unreachable")
 
 
+def list_media(root: Path | None, cell: Any, *, where: str, max_bytes: int) -> list[str]:
+    """The cell, or, where it names a folder, cells for the files that lie directly in it, by name.
+
+    Hidden files are left out. Raises as `resolve_media` does, and DataError for a folder without
+    files, or with more than `max_bytes` in all.
+    """
+    base = _base(root, cell, where)
+    folder = Path(os.path.realpath(base / cell))
+    if not (folder.is_relative_to(base) and folder.is_dir()):
+        resolve_media(root, cell, where=where, max_bytes=max_bytes)
+        return [cell]
+    try:
+        with os.scandir(folder) as entries:
+            found = {
+                entry.name: entry.stat().st_size
+                for entry in entries
+                if entry.is_file() and not entry.name.startswith(".")
+            }
+    except OSError as error:
+        raise _transient(error, cell, where) from error
+    if not found:
+        raise DataError(306, f"the folder '{cell}' has no file", where=where, fix="name another")
+    if sum(found.values()) > max_bytes:
+        raise DataError(
+            309,
+            f"'{cell}' has {sum(found.values())} bytes, over the limit of {max_bytes}",
+            where=where,
+            fix="name a folder of one series",
+        )
+    return [os.path.join(cell, name) for name in sorted(found)]
+
+
 def _read(path: Path, cell: str, where: str, max_bytes: int) -> bytes:
     # The path is resolved already: a symlink or FIFO here was put in its place since.
     handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)

@@ -30,7 +30,13 @@ from mmjax.data.numbers import parse_number
 from mmjax.data.table import Table, check_ids
 
 _MOST_CLASSES = 100
-_OPENED: Mapping[Kind, int] = {"image": 200, "audio": 8, "video": 4}
+_OPENED: Mapping[Kind, int] = {
+    "image": 200,
+    "audio": 8,
+    "video": 4,
+    "volume": 4,
+    "points": 8,
+}
 """How many files of a column are opened to see what they are."""
 _KIND_OF_TARGET: Mapping[str, Kind] = {
     "category": "category",
@@ -39,7 +45,13 @@ _KIND_OF_TARGET: Mapping[str, Kind] = {
 }
 _RARE = 0.002
 """A label that fewer of the rows have than this share is left out."""
-_THINGS = {"image": "pictures", "audio": "sounds", "video": "videos"}
+_THINGS = {
+    "image": "pictures",
+    "audio": "sounds",
+    "video": "videos",
+    "volume": "volumes",
+    "points": "sets of points",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,8 +97,8 @@ def infer(
 
     `kinds`, `split` and `id_column` override what would be chosen. `inputs` are the kinds that the
     caller has encoders for; columns of other kinds are ignored. Raises DataError for an unknown
-    column, a label that no registered target fits, columns that are all ignored, and pictures,
-    sounds or videos that do not open: the first of a sample, or with `allow_bad_images` if most of
+    column, a label that no registered target fits, columns that are all ignored, and media
+    that do not open: the first of a sample, or with `allow_bad_images` if most of
     the sample does not.
     """
     table.column(label)
@@ -158,8 +170,8 @@ def _kind(table: Table, name: str, kind: str) -> Kind:
 
 
 def propose(columns: Sequence[Column]) -> dict[str, Spec]:
-    """Modalities of the columns: each text, sound and video its own, pictures as views of one,
-    numbers and categories as one table.
+    """Modalities of the columns: pictures as views of one, numbers and categories as one table, and
+    each other medium its own.
     """
     by_kind = {kind: [c.name for c in columns if c.kind == kind] for kind in KINDS}
     found = {}
@@ -169,7 +181,7 @@ def propose(columns: Sequence[Column]) -> dict[str, Spec]:
         numbers, categories = tuple(by_kind["number"]), tuple(by_kind["category"])
         found["table"] = Spec("table", numbers=numbers, categories=categories)
     singles: dict[str, Spec] = {}
-    for kind in ("text", "audio", "video"):
+    for kind in ("text", "audio", "video", "volume", "points"):
         for name in by_kind[kind]:
             key = kind if len(by_kind[kind]) == 1 else _identifier(name, kind)
             while key in found or key in singles:
@@ -290,7 +302,7 @@ def _id_column(table: Table, columns: Mapping[str, Column], label: str) -> str |
 
 
 def _open_media(table: Table, column: Column, allow_bad: bool) -> None:
-    """Raises DataError if pictures, sounds or videos of the column do not open."""
+    """Raises DataError if media of the column do not open."""
     columns = {"columns": (column.name,)} if column.kind == "image" else {"column": column.name}
     modality = modalities.build(column.kind, **columns)
     cells = table.column(column.name)

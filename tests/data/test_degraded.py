@@ -101,6 +101,8 @@ def _dataset():
         "picture": [rng.integers(0, 256, (8, 8, 3), np.uint8) for _ in range(rows)],
         "cry": [rng.normal(0, 0.1, 800).astype(np.float32) for _ in range(rows)],
         "clip": [rng.integers(0, 256, (5, 8, 8, 3), np.uint8) for _ in range(rows)],
+        "scan": [rng.normal(size=(4, 5, 5)).astype(np.float32) for _ in range(rows)],
+        "radar": [rng.normal(size=(6, 3)).astype(np.float32) for _ in range(rows)],
         "steps": [rng.normal(size=(7, 2)).astype(np.float32) for _ in range(rows)],
         "weight": rng.normal(size=rows).tolist(),
         "size": [None, *rng.normal(size=rows - 1).tolist()],
@@ -112,6 +114,8 @@ def _dataset():
         "audio": Spec("audio", column="cry", sample_rate=RATE, max_seconds=0.1, mel_bins=8),
         "video": Spec("video", column="clip", frames=5, size=8),
         "sequence": Spec("sequence", column="steps", max_length=7),
+        "volume": Spec("volume", column="scan", size=(4, 5, 5)),
+        "points": Spec("points", column="radar", count=8),
         "table": Spec("table", numbers=("weight", "size"), categories=("place",)),
     }
     config = DataConfig(source=Spec("frame"), modalities=modalities, batch_size=3, threads=1)
@@ -130,11 +134,11 @@ def _batches(dataset):
 
 WAYS = [
     (kind, way)
-    for kind in ("text", "image", "audio", "video", "sequence", "table")
+    for kind in ("text", "image", "audio", "video", "sequence", "table", "volume", "points")
     for way in kinds_of(kind)
 ]
 KEPT_AT_FULL = {("image", "noise"), ("image", "blur"), ("video", "noise"), ("video", "blur")}
-KEPT_AT_FULL |= {("audio", "noise"), ("sequence", "noise"), ("table", "noise")}
+KEPT_AT_FULL |= {(kind, "noise") for kind in ("audio", "sequence", "table", "volume", "points")}
 """What is all noise in the end, and not gone."""
 
 

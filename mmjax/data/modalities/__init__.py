@@ -9,6 +9,8 @@ training rows it is a `base.Processor`, which the run folder keeps as plain file
 - `audio.py`: a column of sounds to samples, log-mel bands or cepstra.
 - `video.py`: a column of videos to the normalised pixels of a few frames.
 - `sequence.py`: a column of feature vectors in time.
+- `volume.py`: a column of volumes, such as CT, to voxels of one size.
+- `points.py`: a column of sets of points, such as radar, to so many of them.
 - `table.py`: columns of numbers and categories.
 
 To add one: a file with the two classes, and a line in `data.config.modalities`.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -131,3 +132,21 @@ def strengths_of(
                 103, f"transform '{name}' needs '{parameter.name}'", where=where, fix="give it"
             )
     return {key: float(value) for key, value in strengths.items()}
+
+
+def chain_of(
+    settings: Mapping[str, Any], known: Mapping[str, Callable[..., Any]], where: str
+) -> list[tuple[str, Callable[[Any, np.random.Generator], Any]]]:
+    """Names and functions of two arguments, in the order of `settings`, their strengths given.
+
+    Raises ConfigError for an unknown name or strength.
+    """
+    found: list[tuple[str, Callable[[Any, np.random.Generator], Any]]] = []
+    for name, given in settings.items():
+        if name not in known:
+            raise ConfigError(
+                102, f"unknown transform '{name}'", where=where, fix=nearest(name, known)
+            )
+        strengths = strengths_of(known[name], name, given, where)
+        found.append((name, functools.partial(known[name], **strengths)))
+    return found

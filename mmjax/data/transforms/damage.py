@@ -98,6 +98,14 @@ def noisy_numbers(
     return ((1 - severity) * values + severity * noise).astype(np.float32)
 
 
+def noisy_points(
+    points: Float[np.ndarray, "n c"], severity: float, rng: np.random.Generator
+) -> Float[np.ndarray, "n c"]:
+    """`severity` parts of normal noise with each column's mean and deviation, the rest points."""
+    noise = points.mean(axis=0) + points.std(axis=0) * rng.standard_normal(points.shape)
+    return ((1 - severity) * points + severity * noise).astype(np.float32)
+
+
 def swapped_categories(
     ids: Shaped[np.ndarray, "n"],
     cardinalities: Sequence[int],
