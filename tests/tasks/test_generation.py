@@ -146,6 +146,86 @@ def test_what_is_written_is_the_likeliest_word_each_time(options):
     np.testing.assert_allclose(found.predictions["scores"], sums / lengths, rtol=1e-4)
 
 
+def test_a_language_model_goes_on_from_a_prompt_behind_a_prefix():
+    """The likeliest word each time, given all before it at once; prompts differ in length."""
+    still = {"dropout": 0.0, "attention_dropout": 0.0, "positions": "rotary"}
+    task = _task(
+        "generative_vqa",
+        reads="prefix",
+        prompt="text",
+        connector="mlp",
+        decode_with=Spec("causal_lm", **SMALL, **still),
+        decoding={"max_new_tokens": 4},
+        begins_with=(2, 3),
+    )
+    rng = np.random.default_rng(3)
+    ids = jnp.asarray(rng.integers(5, 12, (6, 3)), jnp.int32)
+    known = np.array([3, 2, 1, 3, 2, 1])[:, None] > np.arange(3)
+    prompt = {"input_ids": ids, "attention_mask": jnp.asarray(known)}
+    batch = dataclasses.replace(_batch(), inputs={"text": prompt})
+    variables = reference.random_variables(task, _fused(), batch, train=False)
+    assert set(variables["params"]) == {"decoder", "connect"}
+
+    def step(module, words):
+        fused = module.connect(_fused())
+        seen = seen_of(fused, before=(), as_prefix=True, without=("text",))
+        # The first row has no text that may be seen, the last no modality at all.
+        shown = jnp.asarray(known) & jnp.asarray([False, *[True] * 4, False])[:, None]
+        mask = jnp.concatenate([shown, jnp.ones_like(words, bool)], axis=1)
+        places = jnp.maximum(jnp.cumsum(mask, axis=1) - 1, 0)
+        whole = jnp.concatenate([ids, words], axis=1)
+        found = module.decoder.decode(whole, None, mask, places, train=False, **seen)
+        return jax.nn.log_softmax(found.logits[:, 3:])
+
+    @jax.jit
+    def both(variables, words):
+        return (
+            task.apply(variables, _fused(), batch, train=False),
+            task.apply(variables, words, method=step),
+        )
+
+    words = np.zeros((6, 13), np.int32)
+    words[:, :2] = 2, 3
+    labels = np.asarray(batch.targets["label"])
+    true = np.where(labels < 0, 0, labels)
+    words[:, 2:] = true[:, :11]
+    found, log_p = both(variables, jnp.asarray(words))
+    counts = (labels >= 0) & np.asarray(batch.row_mask)[:, None]
+    own = np.take_along_axis(np.asarray(log_p)[:, 1:], true[..., None], axis=2)[..., 0]
+    assert float(found.loss) == pytest.approx(-own[counts].mean(), rel=1e-5)
+    going = np.ones(6, bool)
+    for place in range(4):
+        log_p = np.asarray(both(variables, jnp.asarray(words))[1])[:, place + 1]
+        best = np.where(going, log_p.argmax(axis=1), PROCESSOR.facts["pad_id"])
+        words[:, place + 2] = best
+        np.testing.assert_array_equal(np.asarray(found.predictions["ids"])[:, place], best)
+        going &= best != PROCESSOR.facts["end_id"]
+    assert going.any()
+
+
+def test_decoders_that_cannot_see_what_they_are_shown():
+    small = {"width": 16, "depth": 1, "heads": 2, "mlp_dim": 16}
+    for decoder, options, why in (
+        ("bart", {"reads": "prefix"}, "no prefix"),
+        ("causal_lm", {}, "gated_every"),
+        ("causal_lm", {"reads": "prefix"}, "connector='linear'"),
+        ("ctc", {}, "decodes no text"),
+        ("bart", {"connector": "linear", "prompt": "text"}, "no prompt"),
+    ):
+        if decoder == "ctc":
+            given = Spec("ctc", tower=Spec("wav2vec2"))
+        else:
+            given = Spec(decoder, **small, max_length=40)
+        task = _task(decode_with=given, **options)
+        with pytest.raises(ConfigError, match=why):
+            jax.eval_shape(
+                lambda task=task: task.init(jax.random.key(0), _fused(), _batch(), train=False)
+            )
+    few = _task(decode_with=Spec("bart", **small, vocab_size=3), connector="linear")
+    with pytest.raises(ConfigError, match="belongs to the weights"):
+        jax.eval_shape(lambda: few.init(jax.random.key(0), _fused(), _batch(), train=False))
+
+
 def test_texts_of_ids():
     task = _task()
     ids = np.asarray(_batch().targets["label"])
