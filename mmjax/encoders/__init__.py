@@ -87,6 +87,7 @@ decoders = Registry(
         "t5": "mmjax.encoders.t5:T5",
         "encoder_decoder": "mmjax.encoders.encoder_decoder:EncoderDecoder",
         "causal_lm": "mmjax.encoders.causal_lm:CausalLM",
+        "context_decoder": "mmjax.encoders.context_decoder:ContextDecoder",
         "ctc": "mmjax.encoders.ctc:CTC",
         "whisper": "mmjax.encoders.whisper:Whisper",
     },

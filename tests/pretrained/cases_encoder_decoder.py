@@ -33,7 +33,68 @@ def pair(config: dict[str, Any]) -> Any:
     return cls.from_encoder_decoder_configs(encoder(**first), decoder(**second))
 
 
+TROCR: dict[str, Any] = {
+    "vocab_size": 50,
+    "d_model": 16,
+    "decoder_layers": 2,
+    "decoder_attention_heads": 2,
+    "decoder_ffn_dim": 24,
+    "max_position_embeddings": 12,
+}
+
+
+def _pictures(config: Any) -> dict[str, np.ndarray]:
+    words = {name: array[:2] for name, array in DECODER.items()}
+    return {"pixel_values": PIXELS, **words}
+
+
 CASES = {
+    "vision-encoder-decoder_trocr": Case(
+        "VisionEncoderDecoderModel",
+        {
+            "cls": "VisionEncoderDecoderConfig",
+            "sides": [
+                ("vit", VIT),
+                (
+                    "trocr",
+                    {
+                        **TROCR,
+                        "cross_attention_hidden_size": VIT["hidden_size"],
+                        "scale_embedding": True,
+                    },
+                ),
+            ],
+        },
+        _pictures,
+        {**OUTPUTS, **ENCODER},
+        ours=channels_last,
+        call=CALL,
+        make_config=pair,
+    ),
+    "vision-encoder-decoder_trocr_fixed": Case(
+        "VisionEncoderDecoderModel",
+        {
+            "cls": "VisionEncoderDecoderConfig",
+            "sides": [
+                ("vit", VIT),
+                (
+                    "trocr",
+                    {
+                        **TROCR,
+                        "use_learned_position_embeddings": False,
+                        "layernorm_embedding": False,
+                        "activation_function": "relu",
+                        "tie_word_embeddings": False,
+                    },
+                ),
+            ],
+        },
+        _pictures,
+        {**OUTPUTS, **ENCODER},
+        ours=channels_last,
+        call=CALL,
+        make_config=pair,
+    ),
     "vision-encoder-decoder": Case(
         "VisionEncoderDecoderModel",
         {"cls": "VisionEncoderDecoderConfig", "sides": [("vit", VIT), ("gpt2", GPT2)]},

@@ -31,7 +31,8 @@ SLOW = {
     *("resnet_basic", "resnet_first", "roformer_values", "siglip_vision_model_no_head"),
     *("timesformer_joint", "timesformer_space", "timesformer_tall", "videomae_no_bias"),
     *("vit_no_bias", "vit_rectangles", "vit_wide", "wav2vec2_adapter", "wav2vec2_stable"),
-    *("vision-text-dual-encoder_clip", "wavlm_stable", "whisper_unequal"),
+    *("vision-encoder-decoder_trocr_fixed", "vision-text-dual-encoder_clip", "wavlm_stable"),
+    "whisper_unequal",
     # Model types that are computed by the module of another one.
     *("blenderbot", "blenderbot-small", "camembert", "clip_text_model", "clip_vision_model"),
     *("convnext", "data2vec-audio", "data2vec-text", "data2vec-vision", "deit", "dinov2", "ernie"),
