@@ -5,10 +5,11 @@
 The data are drawn by a program (`mmjax.data.sources.generated`) and show the way from end to end,
 not how well a car is driven. A camera sees the sign, a radar how far the next obstacle is, the GPS
 the speed and the distance to the junction; the decision follows from all three. Sign and decision
-are one label of seven, since a run has one task.
+are two tasks of one model.
 
-Of 120 test rows, one seed: fused 0.967, camera alone 0.600, radar alone 0.383, GPS alone 0.242 (23,
-14, 10 and 9 s of one busy core, compilation in it).
+Of 120 test rows, one seed, accuracy of sign and decision: fused 1.000 and 0.975, camera alone 1.000
+and 0.700, radar alone 0.350 and 0.725, GPS alone 0.317 and 0.442 (65 s of one busy core in all,
+compilation in it).
 """
 
 from mmjax.core.registry import Spec
@@ -26,7 +27,7 @@ def get_config() -> Config:
                 "radar": Spec("sequence", column="radar", max_length=24, normalize=False),
                 "gps": Spec("table", numbers=("speed", "junction")),
             },
-            targets={"label": Spec("category", column="label")},
+            targets={name: Spec("category", column=name) for name in ("sign", "decision")},
             split=SplitConfig(column="split"),
             id_column="index",
             batch_size=32,
@@ -40,12 +41,16 @@ def get_config() -> Config:
             },
             fusion=Spec("concat", width=48, depth=2),
         ),
-        task=Spec("classification"),
+        task=Spec(
+            "several",
+            tasks={name: Spec("classification", target=name) for name in ("sign", "decision")},
+        ),
         optimizer=OptimizerConfig(learning_rate=4e-3, weight_decay=0.05, warmup="10%"),
         train=TrainConfig(
             duration="10 epochs",
             evaluate_every="10 epochs",
             save_every="10 epochs",
+            best_metric="decision/accuracy",
             single_modality_baselines=True,
         ),
     )

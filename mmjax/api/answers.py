@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -13,6 +14,7 @@ from mmjax.api.run import Run
 from mmjax.data.dataset import Dataset
 from mmjax.metrics import bootstrap_interval, bootstrap_interval_of_mean, calibration_bins
 from mmjax.report import Example, choose_examples
+from mmjax.tasks.several import Several
 from mmjax.train.evaluate import Evaluation
 
 _MOST, _DRAWN, _TOP = 12, 6, 5
@@ -41,6 +43,8 @@ def page(
         find = _of_numbers
     elif {"boxes", "scores", "labels"} <= evaluation.predictions.keys():
         find = detected.page
+    elif isinstance(task, Several):
+        find = _of_several
     return find(run, task, evaluation, dataset, all_)
 
 
@@ -178,6 +182,35 @@ def _of_others(
     ]
     headline = next((name for name in task.headline if name in evaluation.metrics), "loss")
     return {"headline": headline, "examples": shown}
+
+
+def _of_several(
+    run: Run,
+    task: Several,
+    evaluation: Evaluation,
+    dataset: Dataset,
+    all_: Mapping[str, Evaluation],
+) -> Page:
+    """What each task says of rows drawn at random, and what is right where that is a class."""
+    found = _of_others(run, task, evaluation, dataset, all_)
+    place = {int(row): index for index, row in enumerate(evaluation.rows)}
+    shown = []
+    for one in found["examples"]:
+        index = place[one.row]
+        mine = {name: values[index : index + 1] for name, values in evaluation.predictions.items()}
+        (said,) = task.decode(mine, dataset.texts(evaluation.rows[index : index + 1]))
+        answers = {name: answer.get("label", _said(answer)) for name, answer in said.items()}
+        true = {
+            name: part.label_names[int(evaluation.targets[part.target][index])]
+            for name, part in task.parts.items()
+            if part.outputs_are == "classes" and evaluation.targets[part.target].ndim == 1
+        }
+        shown.append(dataclasses.replace(one, prediction=_listed(answers), label=_listed(true)))
+    return {**found, "examples": shown}
+
+
+def _listed(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}: {value}" for name, value in values.items())
 
 
 def _said(answer: Mapping[str, Any]) -> str:

@@ -62,16 +62,19 @@ def tuned(run: Run, validation: Evaluation, dataset: Dataset) -> Evaluation:
     very rows are better than they would be on others.
     """
     task: Any = run.module.task
-    wanted = getattr(task, "needs_target", True)
-    if wanted and not validation.targets:
+    chosen = {}
+    for one, predictions in task.each(validation.predictions):
+        part: Any = one
+        if getattr(part, "needs_target", True) and part.target not in validation.targets:
+            continue
+        found = part.tune(predictions, validation.targets)
+        if found:
+            chosen[part.target] = found
+    if not chosen:
         return validation
-    found = task.tune(validation.predictions, validation.targets)
-    if not found:
-        return validation
-    known = {}
-    if getattr(task, "learns", False):
-        known = run.folder.read_tuned().get(task.target, {})
-    run.folder.write_tuned(task.target, {**known, **found})
+    known = run.folder.read_tuned() if getattr(task, "learns", False) else {}
+    for target, found in chosen.items():
+        run.folder.write_tuned(target, {**known.get(target, {}), **found})
     _renew(run)
     task = run.module.task
     measured = of_all_rows(

@@ -115,8 +115,11 @@ class RunFolder:
         return facts
 
     def write_tuned(self, target: str, facts: Mapping[str, Any]) -> None:
-        """What a task chose on the validation rows: facts of its target, JSON values."""
-        write_json(self.tuned, {target: facts})
+        """What a task chose on the validation rows: facts of its target, JSON values.
+
+        Those of other targets stay.
+        """
+        write_json(self.tuned, {**self.read_tuned(), target: facts})
 
     def read_tuned(self) -> dict[str, dict[str, Any]]:
         """What `write_tuned` wrote, by target; nothing if it was never called."""

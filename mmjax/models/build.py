@@ -32,7 +32,6 @@ def build_model(
     built = _build_encoders(config, facts["modalities"], types)
     if terms:
         return _build_pretraining(config, terms, built, facts["modalities"], types)
-    targets = facts["targets"]
     for name, rate in config.feature_dropout.items():
         if name not in config.encoders or not 0.0 <= rate < 1.0:
             raise ConfigError(
@@ -41,19 +40,9 @@ def build_model(
                 where="model.feature_dropout",
                 fix=f"a share from 0 to 1; {nearest(name, config.encoders)}",
             )
-    settings = tasks.registry.settings(task.name)
-    target = task.options.get("target", settings["target"].default if "target" in settings else "")
-    optional = not getattr(tasks.registry.load(task.name), "needs_target", True)
-    if target not in targets and not optional:
-        raise ConfigError(
-            109,
-            f"task '{task.name}' wants the target '{target}', which the data does not have",
-            where="task.target",
-            fix=nearest(target, targets),
-        )
     parts: dict[str, Any] = {
         "encoders": built,
-        "task": tasks.registry.build(task, facts={**targets.get(target, {}), **types}),
+        "task": _build_task(task, facts["targets"], types),
         "feature_dropout": config.feature_dropout,
         "modality_dropout": config.modality_dropout,
         "auxiliary_loss": config.auxiliary_loss,
@@ -81,6 +70,38 @@ def _build_encoders(
         name: encoders.registry.build(spec, facts={**modalities[name], **types})
         for name, spec in config.encoders.items()
     }
+
+
+def _build_task(
+    task: Spec, targets: Mapping[str, Any], types: Mapping[str, Any], where: str = "task"
+) -> Any:
+    """The task with the facts of its target; one that is made of others with those, built."""
+    cls = tasks.registry.load(task.name)
+    if getattr(cls, "of_parts", False):
+        specs = task.options.get("tasks", {})
+        parts = {
+            name: _build_task(one, targets, types, f"{where}.tasks.{name}")
+            for name, one in specs.items()
+        }
+        return tasks.registry.build(task, facts={"parts": parts})
+    settings = tasks.registry.settings(task.name)
+    target = task.options.get("target", settings["target"].default if "target" in settings else "")
+    if target not in targets and getattr(cls, "needs_target", True):
+        raise ConfigError(
+            109,
+            f"task '{task.name}' wants the target '{target}', which the data does not have",
+            where=f"{where}.target",
+            fix=nearest(target, targets),
+        )
+    built = tasks.registry.build(task, facts={**targets.get(target, {}), **types})
+    if where != "task" and getattr(built, "learns", False):
+        raise ConfigError(
+            109,
+            f"task '{task.name}' learns from the training rows afterwards, and so must be alone",
+            where=where,
+            fix="leave it out, or choose settings by which it does not",
+        )
+    return built
 
 
 def _build_pretraining(

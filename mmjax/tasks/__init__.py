@@ -37,6 +37,7 @@ registry = Registry(
         "multi_label": "mmjax.tasks.multi_label:MultiLabel",
         "ordinal": "mmjax.tasks.ordinal:Ordinal",
         "recommendation": "mmjax.tasks.recommendation:Recommendation",
+        "several": "mmjax.tasks.several:Several",
         "sequential_recommendation": (
             "mmjax.tasks.sequential_recommendation:SequentialRecommendation"
         ),

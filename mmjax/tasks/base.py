@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import jax.numpy as jnp
@@ -88,6 +88,12 @@ class Task(nn.Module, abc.ABC, kw_only=True):
         built with from then on. Their predictions are those of the very rows, on the host.
         """
         return {}
+
+    def each(
+        self, predictions: Mapping[str, np.ndarray]
+    ) -> Iterator[tuple[Task, Mapping[str, np.ndarray]]]:
+        """The tasks that this one is made of, itself if of none, each with its own predictions."""
+        yield self, predictions
 
     def compute(self, sums: Mapping[str, Any]) -> dict[str, float]:
         """The metrics of sums, and the headline of those that a head of its own made.

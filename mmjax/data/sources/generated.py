@@ -41,8 +41,8 @@ class Generated:
     """`rows` generated rows of one scene, each split drawn alike: 60 % train, 20 % validate.
 
     - "driving": `camera` (uint8 [16 16 3], with a sign or none), `radar` (float32 [24 1], echoes by
-      distance), `speed` and `junction` (of a GPS: metres a second, metres to the next one);
-      `label`, a sign and a decision.
+      distance), `speed` and `junction` (of a GPS: metres a second, metres to the next one); `sign`,
+      `decision`, and `label`, both in one.
     - "medical": `scan` (uint8 [8 16 16 1], slices with a nodule, a large one or none), `history`
       (text), `label`, a finding.
     - "customer_service": `speech` (float32 [s] at 4 kHz, a calm or an angry voice), `text`,
@@ -77,7 +77,7 @@ class Generated:
             rng = np.random.default_rng((self.seed, scenes.index(self.scene), row))
             for name, cell in {"split": split, **_SCENES[self.scene](rng)}.items():
                 columns.setdefault(name, []).append(cell)
-        digest = hashlib.sha256(f"{self} 1".encode()).hexdigest()
+        digest = hashlib.sha256(f"{self} 2".encode()).hexdigest()
         return Table(columns, f"generated_{self.scene}", digest)
 
 
@@ -102,6 +102,8 @@ def _driving(rng: np.random.Generator) -> dict[str, Any]:
         "radar": radar.astype(np.float32),
         "speed": round(speed, 2),
         "junction": round(junction, 1),
+        "sign": sign,
+        "decision": decision,
         "label": f"{sign}, {decision}",
     }
 
