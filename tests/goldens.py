@@ -50,6 +50,8 @@ def weight(name: str, shape: tuple[int, ...]) -> np.ndarray:
     last = name.rpartition(".")[2]
     if last == "num_batches_tracked":
         return np.zeros(shape, np.int64)
+    if last == "_float_tensor":
+        return np.zeros(shape, np.float32)
     if last == "relative_position_index":
         return distance_index(math.isqrt(shape[0]))
     if name == "encoder.embed_positions.weight":

@@ -26,6 +26,7 @@ class _Side:
     spec: Callable[[Any], Spec]
     table: Callable[[Any], Table]
     aliases: Callable[[Any], Mapping[str, str]]
+    constants: Callable[[Any], Mapping[str, np.ndarray]] = lambda config: {}
 
 
 def _gpt2(config: Any) -> Spec:
@@ -35,7 +36,7 @@ def _gpt2(config: Any) -> Spec:
 
 DECODERS = {
     "gpt2": _Side(_gpt2, gpt2.GPT2_LM.table, gpt2.GPT2_LM.aliases),
-    "trocr": _Side(trocr.spec, trocr.table, trocr.aliases),
+    "trocr": _Side(trocr.spec, trocr.table, trocr.aliases, trocr.constants),
 }
 
 
@@ -97,8 +98,11 @@ def aliases(config: Any) -> Mapping[str, str]:
 
 
 def constants(config: Any) -> Mapping[str, np.ndarray]:
-    own = inner(config.encoder).constants(config.encoder)
-    return {f"encoder.{name}": array for name, array in own.items()}
+    sides = {
+        "encoder": inner(config.encoder).constants(config.encoder),
+        "decoder": _decoder(config).constants(config.decoder),
+    }
+    return {f"{side}.{name}": one for side, own in sides.items() for name, one in own.items()}
 
 
 def family(model_type: str, saved_as: str) -> Family:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from mmjax.core.registry import Spec
 from mmjax.pretrained.families.bart import Kind, side
 from mmjax.pretrained.family import activation
@@ -36,6 +38,13 @@ def aliases(config: Any) -> Mapping[str, str]:
     if not config.tie_word_embeddings:
         return {}
     return {"output_projection.weight": f"{_WORDS}.weight"}
+
+
+def constants(config: Any) -> Mapping[str, np.ndarray]:
+    """A buffer that torch saves with fixed positions; nothing reads it."""
+    if config.use_learned_position_embeddings:
+        return {}
+    return {"model.decoder.embed_positions._float_tensor": np.zeros(1, np.float32)}
 
 
 def spec(config: Any) -> Spec:
