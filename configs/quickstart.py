@@ -2,10 +2,12 @@
 
 The name of a concept is its text, its two drawings are two views of one picture: training draws
 one, evaluation averages both. Every setting was chosen on the validation rows; what it gives on the
-test rows, and in what time, is in `benchmarks/results/quickstart.md`.
+test rows, and in what time, is in `benchmarks/results/quickstart.md`. `get_space` is what
+`mmjax tune configs/quickstart.py` looks through.
 """
 
 from mmjax.core.registry import Spec
+from mmjax.core.space import FloatRange, Simplex, Space
 from mmjax.data.config import DataConfig, SplitConfig
 from mmjax.models.config import ModelConfig
 from mmjax.train.config import Config, OptimizerConfig, TrainConfig
@@ -74,3 +76,10 @@ def get_config() -> Config:
             single_modality_baselines=True,
         ),
     )
+
+
+def get_space() -> Space:
+    return {
+        "optimizer.learning_rate": FloatRange(5e-4, 5e-3, log=True),
+        "model.fusion.values": Simplex("text", "image", parts=10, zero=False),
+    }

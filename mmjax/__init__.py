@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mmjax.api.comparing import compare
     from mmjax.api.cross_validation import cross_validate
     from mmjax.api.fitting import fit
+    from mmjax.api.hyperparameters import tune
     from mmjax.api.pipeline import pipeline
     from mmjax.api.pretrained import convert, load_pretrained, save_pretrained
     from mmjax.api.run import Run, load_run
@@ -41,6 +42,7 @@ _PLACES = {
     "pipeline": "mmjax.api.pipeline",
     "save_pretrained": "mmjax.api.pretrained",
     "train_seeds": "mmjax.api.training",
+    "tune": "mmjax.api.hyperparameters",
 }
 _ROOMS = ("encoders", "fusion", "metrics", "objectives", "tasks", "train")
 
@@ -63,6 +65,7 @@ __all__ = [
     "tasks",
     "train",
     "train_seeds",
+    "tune",
 ]
 
 

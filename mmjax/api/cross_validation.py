@@ -31,6 +31,7 @@ from mmjax.parallel.distributed import initialize
 from mmjax.report.pages import write_page
 from mmjax.report.studies import folds_page
 from mmjax.train.config import Config
+from mmjax.train.evaluate import Evaluation
 from mmjax.train.other_run import processor_folders
 from mmjax.train.trainer import fit as fit_run
 from mmjax.train.warm_start import with_encoders
@@ -60,7 +61,7 @@ class CrossValidation:
         """
         found = {}
         for name in self.metrics[0] if self.metrics else ():
-            values = [one[name] for one in self.metrics if one.get(name) is not None]
+            values = [value for one in self.metrics if (value := one.get(name)) is not None]
             if len(values) == len(self.metrics):
                 mean, spread = mean_and_spread(values)
                 found[name] = {**strict({"mean": mean, "spread": spread}), "values": values}
@@ -194,15 +195,29 @@ def _train(config: Config, paths: list[Path], frame: Any, *, without_test: bool)
 
 def _train_fold(config: Config, path: Path, frame: Any, splits: Splits, title: str) -> None:
     dataset = prepared(config, frame, splits)
-    fit_run(config, path, resume=True, frame=frame, dataset=dataset, title=title)
-    run = Run(path)
-    found = list(complete(run, frame).values())[-1]
+    run, found = _trained(config, path, frame, dataset, title)
     answers = run.module.task.decode(found.predictions, dataset.texts(found.rows))
     rows, ids = found.rows.tolist(), dataset.ids(found.rows)
     with atomic(path / _HELD) as file:
         for row, name, answer in zip(rows, ids, answers, strict=True):
             one = {"row": row, "id": name, "fold": int(path.name.rpartition("_")[2]), **answer}
             file.write(json.dumps(one, ensure_ascii=False) + "\n")
+
+
+def _trained(
+    config: Config, path: Path, frame: Any, dataset: Dataset, title: str
+) -> tuple[Run, Evaluation]:
+    """The run of a fold, and its evaluation on the rows that it held out."""
+    fit_run(config, path, resume=True, frame=frame, dataset=dataset, title=title)
+    run = Run(path)
+    return run, list(complete(run, frame).values())[-1]
+
+
+def measure_fold(
+    config: Config, path: Path, frame: Any, splits: Splits, title: str
+) -> dict[str, float]:
+    """The metrics on a fold's test rows of a run that is trained on its others, in `path`."""
+    return _trained(config, path, frame, prepared(config, frame, splits), title)[1].metrics
 
 
 def _summed_up(folder: Path, paths: list[Path]) -> CrossValidation:

@@ -31,6 +31,7 @@ COMMANDS = (
     "probe",
     "compare",
     "cv",
+    "tune",
     "convert",
     "describe",
     "pack",

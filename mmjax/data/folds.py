@@ -10,7 +10,7 @@ import numpy as np
 from mmjax.core.errors import ConfigError, DataError
 from mmjax.core.typing import Int
 from mmjax.data.config import SplitConfig
-from mmjax.data.splits import Splits, dealt
+from mmjax.data.splits import MADE, Splits, dealt
 from mmjax.data.table import Table
 from mmjax.data.targets.base import Target
 
@@ -56,13 +56,13 @@ def folds(
     found = []
     for fold, name in enumerate(names):
         rest = np.setdiff1d(rows, parts[name])
-        one = {"train": rest, "test": parts[name]}
+        one: Splits = {"train": rest, "test": parts[name]}
         if validation:
             # Another seed: by the same one, all folds would choose by nearly the same rows.
             other = dataclasses.replace(settings, seed=split.seed + 1 + fold)
             shares = {"train": 1 - validation, "validation": validation}
             one |= dealt(table, other, label, rest, shares)
-        empty = [split for split, held in one.items() if not len(held)]
+        empty = [part for part, held in one.items() if not len(held)]
         if empty:
             raise DataError(
                 222,
@@ -70,5 +70,5 @@ def folds(
                 where=table.name,
                 fix=f"{len(rows)} rows, or their groups, are too few for {count} folds",
             )
-        found.append({n: one[n] for n in ("train", "validation", "test") if n in one})
+        found.append({name: one[name] for name in MADE if name in one})
     return found

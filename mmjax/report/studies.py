@@ -179,7 +179,7 @@ def _curves(trials: Sequence[Trial], metric: str, best: int | None) -> figures.D
 
 
 def _slice(name: str, done: Sequence[Trial], metric: str) -> figures.Draw:
-    pairs = [(one.params[name], one.value) for one in done if name in one.params]
+    pairs = [(one.params[name], one.value or 0.0) for one in done if name in one.params]
     numeric = all(isinstance(x, int | float) and not isinstance(x, bool) for x, _ in pairs)
 
     def draw(axes: Axes, colours: figures.Colours) -> None:
