@@ -2,14 +2,7 @@
 
     mmjax train configs/scenario_finance.py --workdir runs/finance
 
-    import mmjax
-    from mmjax.api.trends import alarms, trend
-    from mmjax.core.registry import Spec
-
-    run = mmjax.load_run("runs/finance")
-    news = Spec("generated_finance")
-    found = trend(run.predict(split="test"), news, time="date", topic="topic", out="trend.jsonl")
-    alarms(found)       # the first days of surges, by topic
+    mmjax trends runs/finance --time date --topic topic
 
 The headlines are generated, about 2,000 of four topics on 160 days, with made-up companies: they
 show the way, not what to expect of real news. A headline and the change of the price that day give

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmjax.api.evaluating import manifest_name
+from mmjax.api.evaluating import evaluate_into, manifest_name
 from mmjax.api.run import Run
 from mmjax.core.errors import ConfigError, nearest
 from mmjax.core.files import atomic, write_json
@@ -243,10 +243,11 @@ def degrade_into(
     **options: Any,
 ) -> tuple[Robustness, Path]:
     """`degraded`, written to `robustness.json` and a `<metric>.png` each in a folder, which it
-    returns.
+    returns, and the report of the rows as they are anew, with the curves in it.
 
     It is `out`, or `RUN/robustness` for the test rows of the run's own data and
-    `RUN/robustness/<data>-<split>` for others. Options are those of `degraded`.
+    `RUN/robustness/<data>-<split>` for others. The report lies there too, of the test rows in the
+    run folder. Options are those of `degraded`.
     """
     found = degraded(run, data, split=split, **options)
     folder = run.folder.path / "robustness"
@@ -260,4 +261,6 @@ def degrade_into(
         with atomic(folder / f"{metric.replace('/', '_')}.png", "wb") as file:
             file.write(report.draw(found.levels, metric, scores))
     write_json(folder / "robustness.json", values)
+    own = folder == run.folder.path / "robustness"
+    evaluate_into(run, data, split=split, root=options.get("root"), out=None if own else folder)
     return found, folder

@@ -83,9 +83,18 @@ def write_run_report(
         model=title,
         rows=len(evaluation.rows),
         usage=usage(run),
+        robustness=_robustness(folder),
         **answers.page(run, evaluation, dataset, evaluations),
     )
     return write_report(folder, contents)
+
+
+def _robustness(folder: Path) -> dict[str, Any]:
+    """What `mmjax evaluate --degrade` wrote for this report, if it did."""
+    for path in (folder / "robustness.json", folder / "robustness" / "robustness.json"):
+        if path.is_file():
+            return read_json(path)
+    return {}
 
 
 def _about(run: Run, split: str) -> dict[str, Any]:

@@ -8,11 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmjax.core.errors import DataError, nearest
+from mmjax.api.run import Run
+from mmjax.core.errors import ConfigError, DataError, nearest
 from mmjax.core.files import atomic
 from mmjax.core.registry import Spec
 from mmjax.data import manifest
 from mmjax.data.config import DataConfig
+from mmjax.data.dataset import ALL
 from mmjax.data.table import Table
 from mmjax.metrics.surge import surges
 
@@ -30,10 +32,10 @@ def trend(
 
     `predictions` are what `run.predict` of the tasks `sentiment` and `sentiment_classes` returned,
     or the JSON Lines that `mmjax predict` wrote of it, and `data` is what was predicted: a
-    manifest, a DataFrame, a mapping of columns, or the spec of a source. Its columns `time` and
-    `topic` say when a row is from and what it is about; `options` are those of `surges`. With
-    `out`, the result is written there, as JSON Lines. Raises DataError for columns and rows that
-    are not there, and predictions without a score.
+    manifest, a DataFrame, a mapping of columns, the spec of a source, or a table. Its columns
+    `time` and `topic` say when a row is from and what it is about; `options` are those of `surges`.
+    With `out`, the result is written there, as JSON Lines. Raises DataError for columns and rows
+    that are not there, and predictions without a score.
 
         run.predict("news.csv") ... mmjax.api.trends.trend("predictions.jsonl", "news.csv",
                                                            time="date", topic="topic")
@@ -65,6 +67,36 @@ def trend(
     return found
 
 
+def of_run(
+    run: Run,
+    data: Any = None,
+    *,
+    time: str,
+    split: str | None = None,
+    root: str | None = None,
+    **options: Any,
+) -> list[dict[str, Any]]:
+    """`trend` of what a run predicts: of the test rows of its own data, of all rows of other.
+
+    Raises ConfigError for a run whose task gives no score.
+    """
+    if run.config.objectives or not run.config.task.name.startswith("sentiment"):
+        raise ConfigError(
+            109,
+            f"'{run.folder.path}' is no run of sentiment, whose predictions have scores",
+            where="trends",
+            fix="a run of the task sentiment or sentiment_classes",
+        )
+    dataset = run.dataset(data, root=root)
+    predictions = run.predict_dataset(dataset, split or ("test" if data is None else ALL))
+    return trend(predictions, dataset.table, time=time, **options)
+
+
+def latest(found: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The last period of each topic."""
+    return list({one["topic"]: one for one in found}.values())
+
+
 def alarms(found: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """The periods at which a topic's alarm goes off: those whose period before had none."""
     last: dict[Any, bool] = {}
@@ -91,6 +123,8 @@ def _read(predictions: Any) -> list[Mapping[str, Any]]:
 
 
 def _table(data: Any) -> Table:
+    if isinstance(data, Table):
+        return data
     source = data if isinstance(data, Spec) else manifest.source_for(data)
     frame = None if isinstance(data, (str, os.PathLike, Spec)) else data
     return manifest.load(DataConfig(source=source), frame=frame)[0]

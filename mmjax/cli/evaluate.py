@@ -6,7 +6,7 @@ On the run's own data, RUN/metrics.json is renewed. On other data, the metrics a
 With --degrade, the task's headline metrics are measured as each modality is made worse step by step
 (noise, blur, dropped words, missing frames, ...) and written as curves, with relative robustness
 (the share of the clean score that stays on average) and, against --reference, effective robustness,
-to RUN/robustness or --out:
+to RUN/robustness or --out, and shown in the report:
 
     mmjax evaluate RUN --degrade
     mmjax evaluate RUN --degrade image text/dropped_words --levels 0.5 1 --reference OTHER_RUN
@@ -108,4 +108,6 @@ def _degrade(found: Run, args: argparse.Namespace) -> int:
         table(rows, columns, title)
     say(f"curves  {folder / 'robustness.json'}")
     say(f"plots   {folder}")
+    report = found.folder.path if folder == found.folder.path / "robustness" else folder
+    say(f"report  {report / 'report.html'}")
     return 0

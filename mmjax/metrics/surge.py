@@ -68,7 +68,7 @@ def surges(
     first = min(days.values())
     places = {i: int((day - first) // period) for i, day in days.items()}
     count = max(places.values()) + 1
-    dates = isinstance(times[rows[0]], (str, datetime.date))
+    dates = parse_number(times[rows[0]]) is None
     grouped: dict[Any, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     for i in rows:
         grouped[names[i]][places[i]].append(float(scores[i]))

@@ -79,6 +79,8 @@ class ReportContents:
     ways: Sequence[Way] = ()
     """How well each modality finds each other."""
     queries: Sequence[Query] = ()
+    robustness: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """What `robustness.json` holds: scores as inputs are made worse."""
     data_summary: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     environment: Mapping[str, Any] = dataclasses.field(default_factory=dict)

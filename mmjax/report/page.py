@@ -9,7 +9,7 @@ import numpy as np
 
 from mmjax.core.files import atomic
 from mmjax.metrics import expected_calibration_error
-from mmjax.report import classes, figures, numbers, results, retrieval
+from mmjax.report import classes, figures, numbers, results, retrieval, robustness
 from mmjax.report.contents import ReportContents
 from mmjax.report.curves import panels
 from mmjax.report.examples import cards
@@ -69,6 +69,11 @@ def _sections(contents: ReportContents) -> list[Section]:
         ),
         ("calibration", "Calibration", _calibration(contents)),
         ("numbers", "Predictions", numbers.predicted(contents) if contents.numbers else None),
+        (
+            "robustness",
+            "Robustness",
+            robustness.section(contents.robustness) if contents.robustness else None,
+        ),
         ("examples", "Examples", cards(contents.examples) if contents.examples else None),
         ("data", "Data", facts(contents.data_summary) if contents.data_summary else None),
         ("config", "Config", _config(contents)),

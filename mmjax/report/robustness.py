@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 
 from mmjax.report import figures
-from mmjax.report.html import metric_name
+from mmjax.report.html import cell, escape, metric_name, table
 
 _PANEL_INCHES = (3.6, 3.0)
 
@@ -18,6 +19,48 @@ Curves = Mapping[str, Sequence[float | None]]
 
 def draw(levels: Sequence[float], metric: str, curves: Curves) -> bytes:
     """A PNG of one metric: a panel a modality, all with one scale."""
+    return figures.png([drawn for _, drawn in _panels(levels, metric, curves)], _PANEL_INCHES)
+
+
+def section(found: Mapping[str, Any]) -> str:
+    """What `robustness.json` holds, for a page: the curves of each metric, and a table."""
+    parts = [
+        f"<p>Of {found['rows']:,} rows ({escape(found['split'])}), as their inputs are made worse: "
+        "from 0, as they are, to 1, where what is taken away is gone. Relative robustness is the "
+        "share of the score at 0 that stays on average.</p>"
+    ]
+    curves: Mapping[str, Any] = found["curves"]
+    metrics = list(next(iter(curves.values()), {}))
+    for metric in metrics:
+        scores = {name: one[metric]["scores"] for name, one in curves.items()}
+        drawn = "".join(
+            f"<figure>{figures.svg(draw, _PANEL_INCHES, f'{metric}, {title} made worse')}</figure>"
+            for title, draw in _panels(found["levels"], metric, scores)
+        )
+        parts.append(f'<div class="figures">{drawn}</div>')
+    effective = bool(found.get("reference"))
+    columns = ["Made worse", "Metric", *(f"{level:g}" for level in found["levels"]), "Relative"]
+    rows = [
+        "".join(
+            cell("-" if value is None else value)
+            for value in (
+                name,
+                metric_name(metric),
+                *of[metric]["scores"],
+                of[metric]["relative_robustness"],
+                *([of[metric].get("effective_robustness")] if effective else []),
+            )
+        )
+        for name, of in curves.items()
+        for metric in metrics
+    ]
+    columns += ["Effective"] if effective else []
+    parts.append(table([cell(one, kind="th") for one in columns], rows))
+    return "".join(parts)
+
+
+def _panels(levels: Sequence[float], metric: str, curves: Curves) -> list[tuple[str, figures.Draw]]:
+    """The name and the drawing of each panel."""
     groups: dict[str, dict[str, Sequence[float | None]]] = {}
     for name, scores in curves.items():
         modality, _, way = name.partition("/")
@@ -26,11 +69,10 @@ def draw(levels: Sequence[float], metric: str, curves: Curves) -> bytes:
     low, high = (min(every), max(every)) if every else (0.0, 1.0)
     margin = 0.05 * (high - low) or 0.05
     limits = (low - margin, high + margin)
-    panels = [
-        _panel(modality, metric_name(metric), levels, ways, limits)
+    return [
+        (modality, _panel(modality, metric_name(metric), levels, ways, limits))
         for modality, ways in groups.items()
     ]
-    return figures.png(panels, _PANEL_INCHES)
 
 
 def _panel(

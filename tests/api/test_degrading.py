@@ -59,6 +59,11 @@ def test_the_command_writes_curves_and_a_plot(trained, tmp_path, capsys):
     assert one["effective_robustness"] == 0.0
     assert {one.name for one in tmp_path.glob("*.png")} == {"accuracy.png", "macro_f1.png"}
     assert "effective" in out
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "Relative robustness is the share" in page
+    assert "<th>Effective</th>" in page
+    for name in names:
+        assert f">{name}</td>" in page
     assert "robustness.json" in out
     assert "degrade" in err
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mmjax.api.trends import alarms, trend
+from mmjax.api.trends import alarms, latest, trend
 from mmjax.core.errors import ConfigError, DataError
 from mmjax.core.registry import Spec
 from mmjax.data.config import sources
@@ -41,6 +41,7 @@ def test_the_trend_of_predictions_tells_of_the_surge(tmp_path):
     assert first["topic"] == "banks"
     assert "2024-05-25" <= first["time"] <= "2024-05-28"  # day 145 is 25 May
     assert out.read_text().count("\n") == len(found) == 4 * 160
+    assert [one["time"] for one in latest(found)] == [found[-1]["time"]] * 4
     with pytest.raises(DataError, match="a row and a score"):
         trend([{"row": 0, "label": "negative"}], data, time="date")
     with pytest.raises(DataError, match="no column 'day'"):

@@ -54,6 +54,11 @@ def test_a_surge_is_told_when_it_comes_and_by_its_topic():
     assert not any(one["alarm"] for one in few)
 
 
+def test_days_as_numbers_may_be_text():
+    found = surges(["3", "5"], [0.0, 1.0])
+    assert [one["time"] for one in found] == [3.0, 4.0, 5.0]
+
+
 def test_trend_is_the_mean_and_slope_of_the_window():
     rng = np.random.default_rng(0)
     days = np.sort(rng.integers(0, 12, 60))

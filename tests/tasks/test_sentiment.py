@@ -7,12 +7,14 @@ import json
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import pytest
 import reference
 import tiny_run
 
 import mmjax
 from mmjax import metrics, tasks
+from mmjax.cli import main
 from mmjax.core.errors import ConfigError
 from mmjax.core.registry import Spec
 from mmjax.core.types import Batch, Fused, Tokens
@@ -168,7 +170,7 @@ def _frame():
     }
 
 
-def test_a_run_over_dialogues(tmp_path, monkeypatch):
+def test_a_run_over_dialogues(tmp_path, monkeypatch, capsys):
     tiny_run.plain_figures(monkeypatch)
     text = {"column": "text", "tokenizer": "subwords", "buckets": 8}
     frame = _frame()
@@ -204,7 +206,17 @@ def test_a_run_over_dialogues(tmp_path, monkeypatch):
         found = run.predict(frame)
         measured = run.evaluate(frame)
         first = run.predict_one(text=frame["text"][0], pitch=frame["pitch"][0])
+        lines = pd.DataFrame({**frame, "day": np.arange(len(found)) // 8})
+        lines.to_csv(tmp_path / "new.csv", index=False)
+        run_folder, data = str(tmp_path / "run"), str(tmp_path / "new.csv")
+        asked = ["--data", data, "--time", "day", "--window", "1"]
+        assert main(["trends", run_folder, *asked]) == 0
+        assert main(["trends", run_folder, *asked, "--topic", "nobody"]) == 2
     scores = np.array([one["score"] for one in found])
+    written = (tmp_path / "run" / "trends.jsonl").read_text().splitlines()
+    means = scores.reshape(-1, 8).mean(axis=1)
+    assert [json.loads(one)["mean"] for one in written] == pytest.approx(means, abs=1e-4)
+    assert f"{len(means)} periods" in capsys.readouterr().out
     assert measured["mae"] == pytest.approx(np.abs(scores - frame["score"]).mean(), rel=1e-5)
     assert {"acc7", "acc2_has0", "f1_non0", "text_mae", "audio_corr"} <= measured.keys()
     # The first utterance of a dialogue has nothing before it, as a single example has.
