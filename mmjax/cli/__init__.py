@@ -30,7 +30,6 @@ COMMANDS = (
     "search",
     "trends",
     "probe",
-    "chat",
     "compare",
     "cv",
     "tune",
