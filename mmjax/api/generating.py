@@ -83,7 +83,7 @@ def generate(
         prompts = np.tile(first, (rows, 1)) if prompts is None else prompts
         if mesh is not None:
             fields = jax.device_put(fields, batch_sharding(mesh))
-        context = _encode(encoder.variables, fields, module=encoder.module)
+        context = encode(encoder, fields)
     return decode(
         decoder,
         encoder.variables,
@@ -96,7 +96,7 @@ def generate(
         on_tokens=on_tokens,
         every=every,
         mesh=mesh,
-        token_texts=texts_of(_tokenizer(encoder)) if config.stop_strings else None,
+        token_texts=texts_of(tokenizer_of(encoder)) if config.stop_strings else None,
     )
 
 
@@ -109,20 +109,26 @@ def settings_of(encoder: Pretrained) -> GenerationConfig:
 
 def texts(encoder: Pretrained, generated: Generated) -> list[list[str]]:
     """The texts of each row, without special tokens. Raises ConfigError for no tokenizer."""
-    tokenizer = _tokenizer(encoder)
+    tokenizer = tokenizer_of(encoder)
     return [
         [tokenizer.decode(one, skip_special_tokens=True) for one in row]
         for row in generated.lists()
     ]
 
 
-def _tokenizer(encoder: Pretrained) -> Any:
+def tokenizer_of(encoder: Pretrained) -> Any:
+    """The folder's tokenizer. Raises ConfigError if it has none."""
     tokenizer = getattr(encoder.processor, "tokenizer", None)
     if tokenizer is None:
         raise ConfigError(
             110, "the folder has no tokenizer", where=str(encoder.source), fix="read the tokens"
         )
     return tokenizer
+
+
+def encode(encoder: Pretrained, fields: Mapping[str, ArrayLike]) -> Any:
+    """What the encoder of an encoder-decoder makes of its fields, for its decoder to look at."""
+    return _encode(encoder.variables, fields, module=encoder.module)
 
 
 @functools.partial(jax.jit, static_argnames="module")

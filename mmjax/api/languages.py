@@ -48,29 +48,21 @@ def speech_prompt(
     """Whisper's first ids, and the processor for times where there are to be any.
 
     As `WhisperForConditionalGeneration.generate` makes them (transformers 4.57) when language and
-    task are told; languages are names of `lang_to_id`, with or without their brackets. Raises
-    ConfigError for a language or task that the model has not, and for a model of many languages
-    without one.
+    task are told; languages are codes of `lang_to_id`, with or without their brackets, or names
+    ("german"). Raises ConfigError for a language or task that the model has not, and for a model of
+    many languages without one.
     """
-    extra = _generation(encoder)
+    extra = extras_of(encoder)
     start = config.decoder_start_token_id
     ids = [encoder.config.decoder_start_token_id if start is None else start]
-    languages, tasks = extra.get("lang_to_id") or {}, extra.get("task_to_id") or {}
+    languages, tasks = language_ids(encoder), extra.get("task_to_id") or {}
     if language is not None:
-        name = language if language in languages else f"<|{language}|>"
-        if name not in languages:
-            plain = [one.strip("<|>") for one in languages]
-            raise ConfigError(
-                109,
-                f"language='{language}'",
-                fix=nearest(language, plain)
-                if plain
-                else "the model knows one language: leave out",
-            )
-        ids.append(languages[name])
+        ids.append(languages[_code(language, languages)])
     elif languages:
         raise ConfigError(
-            109, "no language for a model of many", fix="language='en', or prompts of your own"
+            109,
+            "no language for a model of many",
+            fix="language='en', prompts of your own, or `transcribe`, which hears it",
         )
     if task is not None and task not in tasks:
         raise ConfigError(
@@ -96,7 +88,32 @@ def speech_prompt(
     return ids, (rules,)
 
 
-def _generation(encoder: Pretrained) -> Mapping[str, Any]:
+def language_ids(encoder: Pretrained) -> dict[str, int]:
+    """The ids of Whisper's languages by their codes; none for a model of one language."""
+    found = extras_of(encoder).get("lang_to_id") or {}
+    return {name.strip("<|>"): number for name, number in found.items()}
+
+
+def _code(language: str, known: Mapping[str, int]) -> str:
+    """The code of a language that is given by its code or name."""
+    from transformers.models.whisper.tokenization_whisper import TO_LANGUAGE_CODE
+
+    plain = language.lower().strip("<|>")
+    code = plain if plain in known else TO_LANGUAGE_CODE.get(plain, plain)
+    if code in known:
+        return code
+    names = [name for name, one in TO_LANGUAGE_CODE.items() if one in known]
+    raise ConfigError(
+        109,
+        f"language='{language}'",
+        fix=nearest(plain, names if len(plain) > 3 else list(known))
+        if known
+        else "the model knows one language: leave it out",
+    )
+
+
+def extras_of(encoder: Pretrained) -> Mapping[str, Any]:
+    """All that a folder says of decoding, what only some models know included."""
     path = encoder.source / FILE
     return read_json(path) if path.is_file() else {}
 

@@ -5,6 +5,7 @@
 - `decoder.py`: what a model must offer, `Decoder`; `LinenDecoder` makes one of a Linen module.
 - `sampling.py`, `beam.py`: the two searches, one token a call. `state.py`: what they share.
 - `stops.py`: strings that end a row, over the texts of tokens.
+- `segments.py`: what the times among Whisper's tokens say.
 - `processors.py`, `penalties.py`: what is done to the logits before; `warpers.py`: before a draw.
 - `timestamps.py`: a processor for Whisper.
 
