@@ -25,10 +25,10 @@ from mmjax.data.config import modalities as modality_registry
 from mmjax.data.dataset import ALL, Dataset
 from mmjax.data.pipeline import prepare
 from mmjax.models.base import Assembly
-from mmjax.models.build import build_model
 from mmjax.models.pretraining import Pretraining
 from mmjax.parallel.mesh import MeshConfig, make_mesh
 from mmjax.parallel.sharding import batch_sharding, put_batch, replicated, variable_shardings
+from mmjax.train import adapting
 from mmjax.train.config import Config
 from mmjax.train.evaluate import Evaluation, evaluate, gather
 from mmjax.train.step import make_evaluate
@@ -65,7 +65,7 @@ class Run:
 
     @functools.cached_property
     def module(self) -> Assembly | Pretraining:
-        return build_model(self.config.model, self.config.task, self.facts, self.config.objectives)
+        return adapting.build(self.config, self.facts)
 
     @functools.cached_property
     def mesh(self) -> Mesh:

@@ -387,7 +387,10 @@ def _dump(annotation: Any, value: Any) -> Any:
             **facts,
         }
     if _is_dataclass(type(value)):
-        return {k: _dump(hint, getattr(value, k)) for k, hint in _fields(type(value)).items()}
+        # A field that is newer than stored configs is left out if empty: their hashes stay.
+        new = {f.name for f in dataclasses.fields(value) if "unsaid" in f.metadata}
+        hints = {k: h for k, h in _fields(type(value)).items() if k not in new or getattr(value, k)}
+        return {k: _dump(hint, getattr(value, k)) for k, hint in hints.items()}
     if isinstance(value, Mapping):
         inner = typing.get_args(annotation)[1] if typing.get_args(annotation) else Any
         return {k: _dump(inner, v) for k, v in value.items()}

@@ -16,9 +16,10 @@ from mmjax.core.types import Batch
 from mmjax.core.typing import Array
 from mmjax.parallel.mesh import BATCH_AXES
 from mmjax.train.state import TrainState
+from mmjax.train.trained import trained, whole
 
 Gradients = tuple[Any, Array, Mapping[str, Array], Any]
-"""Of the parameters, the loss, the sums and the new collections."""
+"""Of the trained parameters, the loss, the sums and the new collections."""
 
 
 def make_gradients(
@@ -36,22 +37,16 @@ def make_gradients(
     count. A module that is `batch_coupled` computes a loss of all rows together: its `encode` runs
     on each micro-batch, its `finish` on all of them, and each micro-batch is encoded a second time
     for its gradient (GradCache, Gao et al. 2021, algorithm 1). Either way the gradient is that of
-    the whole batch. `frozen` is a tree of bools: nothing is computed for the gradients of
-    parameters that have True.
+    the whole batch. `frozen` is a tree of bools: parameters that have True get no gradient, which
+    is None in their place, and nothing is computed for it.
 
     A module that `uses_momentum` finds the averaged parameters in its collection `momentum`, every
     module the share of the run that is done in `clock/progress`.
     """
 
     def variables(params: Any, collections: Any, state: TrainState) -> dict[str, Any]:
-        if frozen is not None:
-            params = jax.tree.map(
-                lambda param, still: jax.lax.stop_gradient(param) if still else param,
-                params,
-                frozen,
-            )
         clock = {"progress": (state.step / total_steps).astype(jnp.float32)}
-        given = {"params": params, **collections, "clock": clock}
+        given = {"params": whole(params, state.params), **collections, "clock": clock}
         return {**given, "momentum": state.ema} if _uses_momentum(module) else given
 
     def loss_of(params: Any, collections: Any, state: TrainState, batch: Batch, rngs: Any):
@@ -64,10 +59,11 @@ def make_gradients(
         )
         return output.loss, (output, updated)
 
-    def whole(state: TrainState, batch: Batch, key: Array) -> Gradients:
+    def at_once(state: TrainState, batch: Batch, key: Array) -> Gradients:
         grad = jax.value_and_grad(loss_of, has_aux=True)
         rngs = rng.streams(key, state.step)
-        (_, (output, new)), grads = grad(state.params, state.collections, state, batch, rngs)
+        moving = trained(state.params, frozen)
+        (_, (output, new)), grads = grad(moving, state.collections, state, batch, rngs)
         return grads, output.loss, output.metrics, new
 
     def split(tree: Any) -> Any:
@@ -81,13 +77,13 @@ def make_gradients(
 
     def added(state: TrainState, batch: Batch, key: Array) -> Gradients:
         grad = jax.value_and_grad(loss_of, has_aux=True)
-        micro = split(batch)
+        micro, params = split(batch), trained(state.params, frozen)
 
         def one(carry: Any, inputs: tuple[Array, Batch]):
             collections, grads, loss, weight, sums = carry
             index, part = inputs
             rngs = micro_streams(key, state.step, index)
-            (_, (output, collections)), new = grad(state.params, collections, state, part, rngs)
+            (_, (output, collections)), new = grad(params, collections, state, part, rngs)
             grads = jax.tree.map(lambda a, g: a + g * output.weight, grads, new)
             sums = jax.tree.map(jnp.add, sums, output.metrics)
             loss, weight = loss + output.loss * output.weight, weight + output.weight
@@ -96,19 +92,20 @@ def make_gradients(
         first = jax.tree.map(lambda x: x[0], micro)
         rngs = rng.streams(key, state.step)
         output = jax.eval_shape(
-            lambda: loss_of(state.params, state.collections, state, first, rngs)[1][0]
+            lambda: loss_of(params, state.collections, state, first, rngs)[1][0]
         )
-        start = (state.collections, _zeros(state.params), 0.0, 0.0, _zeros(output.metrics))
+        start = (state.collections, _zeros(params), 0.0, 0.0, _zeros(output.metrics))
         carry, _ = jax.lax.scan(one, start, (jnp.arange(accumulate), micro))
         collections, grads, loss, total, sums = carry
         weight = jnp.maximum(total, 1e-9)
-        grads = jax.tree.map(lambda g, p: (g / weight).astype(p.dtype), grads, state.params)
+        grads = jax.tree.map(lambda g, p: (g / weight).astype(p.dtype), grads, params)
         return grads, loss / weight, sums, collections
 
     def cached(state: TrainState, batch: Batch, key: Array) -> Gradients:
         micro, indices = split(batch), jnp.arange(accumulate)
         together = NamedSharding(mesh, PartitionSpec(BATCH_AXES))
         rngs = rng.streams(key, state.step)
+        moving = trained(state.params, frozen)
 
         def encode(params: Any, index: Array, part: Batch) -> Any:
             given = micro_streams(key, state.step, index)
@@ -116,7 +113,7 @@ def make_gradients(
             return module.apply(found, part, train=True, rngs=given, method="encode")
 
         def forward(_: None, inputs: tuple[Array, Batch]):
-            return None, encode(state.params, *inputs)
+            return None, encode(moving, *inputs)
 
         _, stacked = jax.lax.scan(forward, None, (indices, micro))
         encoded = jax.tree.map(
@@ -129,8 +126,8 @@ def make_gradients(
         inexact = [jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in leaves]
 
         def of_representations(params: Any, floats: list[Array]):
-            moving = iter(floats)
-            joined = [next(moving) if f else x for f, x in zip(inexact, leaves, strict=True)]
+            given = iter(floats)
+            joined = [next(given) if f else x for f, x in zip(inexact, leaves, strict=True)]
             output, updated = module.apply(
                 variables(params, state.collections, state),
                 jax.tree.unflatten(structure, joined),
@@ -144,7 +141,7 @@ def make_gradients(
 
         floats = [leaf for leaf, f in zip(leaves, inexact, strict=True) if f]
         grad = jax.value_and_grad(of_representations, argnums=(0, 1), has_aux=True)
-        (loss, (output, collections)), (grads, cotangents) = grad(state.params, floats)
+        (loss, (output, collections)), (grads, cotangents) = grad(moving, floats)
 
         def backward(total: Any, inputs: tuple[Array, Batch, list[Array]]):
             index, part, cotangent = inputs
@@ -153,16 +150,16 @@ def make_gradients(
                 found = jax.tree.leaves(encode(params, index, part))
                 return [leaf for leaf, f in zip(found, inexact, strict=True) if f]
 
-            _, pull = jax.vjp(floats_of, state.params)
+            _, pull = jax.vjp(floats_of, moving)
             return jax.tree.map(jnp.add, total, pull(cotangent)[0]), None
 
-        start = jax.tree.map(jnp.add, _zeros(state.params), grads)
+        start = jax.tree.map(jnp.add, _zeros(moving), grads)
         grads, _ = jax.lax.scan(backward, start, (indices, micro, split(cotangents)))
-        grads = jax.tree.map(lambda g, p: g.astype(p.dtype), grads, state.params)
+        grads = jax.tree.map(lambda g, p: g.astype(p.dtype), grads, moving)
         return grads, loss, output.metrics, collections
 
     if accumulate == 1:
-        return whole
+        return at_once
     return cached if getattr(module, "batch_coupled", False) else added
 
 

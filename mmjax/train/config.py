@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Literal
 
+from mmjax.adapt import AdaptSpec
 from mmjax.core.registry import Spec
 from mmjax.data.config import DataConfig
 from mmjax.models.config import ModelConfig
@@ -102,4 +103,10 @@ class Config:
     train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
     init: InitConfig | None = None
     """What parameters start from, such as `init.run=runs/pretrain`; all are new if None."""
+    adapt: Mapping[str, AdaptSpec] = dataclasses.field(
+        default_factory=dict, metadata={"unsaid": "if empty"}
+    )
+    """What is trained, and how, by names of your own: adapters such as LoRA, parts alone, or layers
+    at their own rates. Parts with adapters are frozen, but for what `optimizer.multipliers` names.
+    """
     seed: int = 0

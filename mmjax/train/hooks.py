@@ -150,6 +150,7 @@ class Log:
             **{f"train/{k}": v for k, v in of_task.items() if k in self._logged},
             "train/grad_norm": float(last["grad_norm"]),
             "learning_rate": float(last["learning_rate"]),
+            **{name: float(value) for name, value in last.get("watched", {}).items()},
             "examples_per_second": steps * self._examples / seconds,
             "input_wait": waiting / seconds,
         }

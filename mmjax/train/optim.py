@@ -12,6 +12,9 @@ import optax
 
 from mmjax.parallel.sharding import is_boxed
 from mmjax.train.config import OptimizerConfig
+from mmjax.train.trained import trained
+
+_ADAPTERS = "/adapt/"
 
 
 def path_of(path: tuple) -> str:
@@ -27,11 +30,17 @@ def decay_mask(params: Any, patterns: tuple[str, ...]) -> Any:
 
 
 def learning_rate_factors(params: Any, multipliers: Mapping[str, float]) -> Any:
-    """The factor of each parameter: that of the first pattern that finds its path, else 1."""
+    """The factor of each parameter: that of the first pattern that finds its path, else 1.
+
+    The name of an adapter ("/adapt/lora/encoders_text.mlp.up/a") holds that of the module which it
+    adapts, and is meant only by patterns that say "adapt".
+    """
 
     def factor(path: tuple, _: Any) -> float:
         name = path_of(path)
-        return next((f for pattern, f in multipliers.items() if re.search(pattern, name)), 1.0)
+        adapter = name.startswith(_ADAPTERS)
+        meant = {p: f for p, f in multipliers.items() if not adapter or "adapt" in p}
+        return next((f for pattern, f in meant.items() if re.search(pattern, name)), 1.0)
 
     return jax.tree_util.tree_map_with_path(factor, params, is_leaf=is_boxed)
 
@@ -103,18 +112,31 @@ def make_optimizer(
     if config.multipliers:
         parts.append(optax.stateless(scale))
     parts.append(optax.scale_by_learning_rate(schedule))
-    whole = optax.chain(*parts)
+    whole = optax.with_extra_args_support(optax.chain(*parts))
     if 0 not in config.multipliers.values():
-        return optax.with_extra_args_support(whole)
+        return whole
 
-    def label(params: Any) -> Any:
-        factors = learning_rate_factors(params, config.multipliers)
-        return jax.tree.map(lambda factor: "trained" if factor else "frozen", factors)
+    return _of_trained(whole, config.multipliers)
 
-    # What is frozen has no moments, and no part in the norm that clips.
-    return optax.with_extra_args_support(
-        optax.partition({"trained": whole, "frozen": optax.set_to_zero()}, label)
-    )
+
+def _of_trained(
+    inner: optax.GradientTransformationExtraArgs, multipliers: Mapping[str, float]
+) -> optax.GradientTransformationExtraArgs:
+    """`inner` for what is trained alone: the rest has no moments, and no part in the norm that
+    clips. Its updates are 0, or None where its gradients are."""
+
+    def moving(tree: Any) -> Any:
+        return trained(tree, frozen(tree, multipliers))
+
+    def update(updates: Any, state: Any, params: Any = None, **told: Any) -> tuple[Any, Any]:
+        own = None if params is None else moving(params)
+        new, state = inner.update(moving(updates), state, own, **told)
+        filled = jax.tree.map(
+            lambda given, found: jnp.zeros_like(given) if found is None else found, updates, new
+        )
+        return filled, state
+
+    return optax.GradientTransformationExtraArgs(lambda params: inner.init(moving(params)), update)
 
 
 def global_norm(tree: Any) -> jax.Array:

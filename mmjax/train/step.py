@@ -19,6 +19,7 @@ from mmjax.parallel.sharding import batch_sharding, replicated
 from mmjax.train.accumulate import make_gradients
 from mmjax.train.optim import global_norm
 from mmjax.train.state import TrainState
+from mmjax.train.trained import trained, whole
 
 
 class Step(Protocol):
@@ -40,14 +41,17 @@ def make_step(
     ema_decay: float = 0.0,
     frozen: Any = None,
     total_steps: int = 1,
+    watch: Callable[[Any], dict[str, Any]] = lambda opt_state: {},
 ) -> Step:
     """`step(state, batch) -> (state, values)`: loss, gradients, clipping, update, average.
 
     Compiled once per batch shape; the state is donated. `values` are the loss and gradient norm,
-    whether the step was skipped, and the task's sums. A step whose loss or gradients are not finite
-    leaves parameters, optimiser and average as they were, bit for bit, and is counted.
+    whether the step was skipped, the task's sums, and what `watch` reads of the optimiser's state.
+    A step whose loss or gradients are not finite leaves parameters, optimiser and average as they
+    were, bit for bit, and is counted.
 
-    `accumulate`, `frozen` and `total_steps` are those of `make_gradients`.
+    `accumulate`, `frozen` and `total_steps` are those of `make_gradients`. What is frozen is given
+    to the optimiser no more than to the gradient.
     """
 
     gradients = make_gradients(
@@ -59,30 +63,32 @@ def make_step(
             return state.ema
         # A young average forgets its random start faster.
         decay = jnp.minimum(ema_decay, (1.0 + state.step) / (10.0 + state.step))
-        still = frozen or jax.tree.map(lambda _: False, state.ema)
         return jax.tree.map(
-            lambda a, p, f: a if f else a + (p - a) * (1.0 - decay).astype(a.dtype),
-            state.ema,
+            lambda a, p: a + (p - a) * (1.0 - decay).astype(a.dtype),
+            averages(state),
             params,
-            still,
         )
+
+    def averages(state: TrainState) -> Any:
+        return trained(state.ema, frozen) if ema_decay else state.ema
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Any]]:
         grads, loss, sums, collections = gradients(
             state, batch, jax.random.wrap_key_data(state.key, impl=rng.IMPLEMENTATION)
         )
-        grads = jax.lax.with_sharding_constraint(grads, shardings.params)
+        grads = jax.lax.with_sharding_constraint(grads, trained(shardings.params, frozen))
+        moving = trained(state.params, frozen)
         norm = global_norm(grads)
         finite = jnp.isfinite(loss) & jnp.isfinite(norm)
 
         def update() -> tuple[Any, ...]:
             told = optax.with_extra_args_support(optimizer)
-            updates, opt_state = told.update(grads, state.opt_state, state.params, grad_norm=norm)
-            params = optax.apply_updates(state.params, updates)
+            updates, opt_state = told.update(grads, state.opt_state, moving, grad_norm=norm)
+            params = optax.apply_updates(moving, updates)
             return params, dict(collections), opt_state, average(state, params)
 
         def keep() -> tuple[Any, ...]:
-            return state.params, dict(state.collections), state.opt_state, state.ema
+            return moving, dict(state.collections), state.opt_state, averages(state)
 
         # A choice between whole branches: one between arrays would cost the update half as much
         # again, in time and in memory.
@@ -90,10 +96,10 @@ def make_step(
         skipped = 1 - finite.astype(jnp.int32)
         new = TrainState(
             step=state.step + 1,
-            params=params,
+            params=whole(params, state.params),
             collections=new_collections,
             opt_state=opt_state,
-            ema=ema,
+            ema=whole(ema, state.ema),
             key=state.key,
             skipped=state.skipped + skipped,
             skipped_in_a_row=(state.skipped_in_a_row + 1) * skipped,
@@ -105,6 +111,7 @@ def make_step(
             "learning_rate": jnp.asarray(schedule(state.step - state.skipped), jnp.float32),
             "skipped_in_a_row": new.skipped_in_a_row,
             "sums": sums,
+            "watched": watch(opt_state),
         }
         return new, values
 

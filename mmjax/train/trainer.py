@@ -26,15 +26,14 @@ from mmjax.data.dataset import Dataset
 from mmjax.data.loader import Loader
 from mmjax.data.pipeline import prepare
 from mmjax.models.base import Assembly
-from mmjax.models.build import build_model
 from mmjax.models.pretraining import Pretraining
 from mmjax.parallel.mesh import check_batch_size, make_mesh
 from mmjax.parallel.sharding import put_batch
-from mmjax.train import constants, from_run, warm_start
+from mmjax.train import adapting, constants, from_run, warm_start
 from mmjax.train.config import Config
 from mmjax.train.evaluate import Evaluation, evaluate
 from mmjax.train.hooks import Hook, Log, Moment, Save, Validate
-from mmjax.train.optim import frozen, make_optimizer, make_schedule
+from mmjax.train.optim import make_schedule
 from mmjax.train.other_run import processor_folders
 from mmjax.train.periods import Periods
 from mmjax.train.pretraining import require_no_batch_statistics, require_objectives_work
@@ -100,7 +99,7 @@ class Trainer:
         accumulate = train.gradient_accumulation_steps
         check_batch_size("data.batch_size", data.batch_size, mesh, times=accumulate)
         check_batch_size("data.eval_batch_size", data.eval_batch_size or data.batch_size, mesh)
-        module = build_model(config.model, config.task, dataset.facts, config.objectives)
+        module = adapting.build(config, dataset.facts)
         if isinstance(module, Pretraining):
             module = module.clone(batch_size=data.batch_size)
             require_objectives_work(module, config)
@@ -108,7 +107,7 @@ class Trainer:
             require_whole_batches(module.task, config)
         periods = Periods.of(config, dataset.epoch_examples("train"))
         schedule = make_schedule(config.optimizer, periods.total, periods.warmup)
-        optimizer = make_optimizer(config.optimizer, schedule)
+        optimizer = adapting.optimizer(config, schedule, periods.total)
         plan = plan_state(
             module,
             optimizer,
@@ -127,8 +126,9 @@ class Trainer:
             plan.shardings,
             accumulate=accumulate,
             ema_decay=train.ema_decay,
-            frozen=frozen(plan.abstract.params, config.optimizer.multipliers),
+            frozen=adapting.frozen_in(config, plan.abstract.params),
             total_steps=periods.total,
+            watch=adapting.watch(config),
         )
         return cls(config, dataset, mesh, module, periods, plan, step, plan.abstract)
 
@@ -142,6 +142,8 @@ class Trainer:
         if self.config.init is not None:
             facts = self.dataset.facts
             self.state, started = from_run.start(self.state, self.config, facts)
+        taken = {} if started is None else started.plan.taken
+        self.state = adapting.settled(self.state, self.config, taken)
         return started
 
     def restore(self, checkpoints: Checkpoints) -> Restored:

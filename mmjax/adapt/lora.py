@@ -1,0 +1,158 @@
+"""Low-rank adapters of dense layers: LoRA, rsLoRA, DoRA."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from mmjax.adapt.base import Adapter, Site, Values, boxed, compute, dropped, is_dense
+from mmjax.core.errors import ConfigError
+from mmjax.core.typing import Array
+
+
+@dataclasses.dataclass(frozen=True)
+class LoRA(Adapter):
+    """y = W x + scale * B A x with A and B of `rank` columns (Hu et al. 2021).
+
+    `scale` is `alpha / rank`, with `rank_stabilized` `alpha / sqrt(rank)` (rsLoRA, Kalajdzievski
+    2023). With `dora`, the directions of W + scale B A get learned lengths, one an output, and the
+    lengths that they have are no part of the gradient (DoRA, Liu et al. 2024). B begins at 0, so
+    that a fresh adapter changes nothing. Agrees with PEFT's `LoraConfig`.
+
+    `targets` are patterns of paths of dense layers: "^encoders_" is all of them. Raises ConfigError
+    for a rank below 1, or a dropout that is no share.
+    """
+
+    mergeable: ClassVar[bool] = True
+
+    rank: int = 8
+    alpha: float = 16.0
+    dropout: float = 0.0
+    """Of what A is given, in training."""
+    targets: tuple[str, ...] = (r"^encoders_.*/(query|value)$",)
+    rank_stabilized: bool = False
+    dora: bool = False
+
+    def __post_init__(self) -> None:
+        require_rank(self.rank)
+        require_share("dropout", self.dropout)
+
+    @property
+    def scale(self) -> float:
+        return self.alpha / (math.sqrt(self.rank) if self.rank_stabilized else self.rank)
+
+    def fits(self, module: nn.Module) -> bool:
+        return is_dense(module)
+
+    def create(self, site: Site, key: Array) -> dict[str, Any]:
+        # As nn.Linear of torch begins, which is what PEFT leaves A at.
+        bound = 1 / math.sqrt(math.prod(site.inputs))
+        shape = (*site.stacked, *site.inputs, self.rank)
+        first = jax.random.uniform(key, shape, jnp.float32, -bound, bound)
+        last = jnp.zeros((*site.stacked, self.rank, *site.outputs))
+        found = {
+            "a": boxed(first, (*site.stacked_names, *site.input_names, None)),
+            "b": boxed(last, (*site.stacked_names, None, *site.output_names)),
+        }
+        if self.dora:
+            lengths = jnp.ones((*site.stacked, *site.outputs))
+            found["scale"] = boxed(lengths, (*site.stacked_names, *site.output_names))
+        return found
+
+    def __call__(
+        self, call: Callable[..., Any], module: nn.Module, values: Any, *args: Any, **kwargs: Any
+    ) -> Any:
+        (given,) = args
+        output = call(given, **kwargs)
+        a, b = compute(module, values["a"], values["b"])
+        seen = dropped(module, given, self.dropout)
+        added = self.scale * low_rank(seen, a, b)
+        if not self.dora:
+            return output + added.astype(output.dtype)
+        own: Array = module.get_variable("params", "kernel")
+        lengths = self._lengths(own, values["a"], values["b"])
+        share = (values["scale"] / jax.lax.stop_gradient(lengths)).astype(output.dtype)
+        if seen is given:
+            bias = module.get_variable("params", "bias") if module.use_bias else None
+            straight = output if bias is None else output - bias.astype(output.dtype)
+        else:
+            (kernel,) = compute(module, own)
+            straight = jnp.tensordot(seen, kernel, a.ndim - 1)
+        return output + (share - 1) * straight + share * added.astype(output.dtype)
+
+    def delta(self, kernel: Array, values: Values) -> Array:
+        """What is added to the kernel, in float32; all may be stacked."""
+        return self.scale * product(values["a"], values["b"], kernel)
+
+    def _lengths(self, kernel: Array, a: Array, b: Array) -> Array:
+        """The 2-norm of what each output is made with."""
+        whole = jnp.asarray(kernel, jnp.float32) + self.scale * product(a, b, kernel)
+        stacked = layers_of(a, b, kernel)
+        return jnp.sqrt(jnp.square(whole).sum(range(stacked, a.ndim - 1)))
+
+    @property
+    def settles(self) -> bool:
+        return self.dora
+
+    def settle(self, base: Mapping[str, Array], values: Values) -> Values:
+        lengths = self._lengths(base["kernel"], values["a"], values["b"])
+        return {**values, "scale": lengths.astype(values["scale"].dtype)}
+
+    def merged(self, path: str, base: Mapping[str, Array], values: Values) -> dict[str, Array]:
+        kernel = jnp.asarray(base["kernel"], jnp.float32) + self.delta(base["kernel"], values)
+        if self.dora:
+            kernel *= self._shares(base["kernel"], values)
+        return {**base, "kernel": kernel.astype(base["kernel"].dtype)}
+
+    def unmerged(self, path: str, base: Mapping[str, Array], values: Values) -> dict[str, Array]:
+        if self.dora:
+            raise ConfigError(
+                109,
+                "the lengths that DoRA normalised are lost in merged weights",
+                where=path,
+                fix="keep the weights from before",
+            )
+        kernel = base["kernel"]
+        whole = jnp.asarray(kernel, jnp.float32) - self.delta(kernel, values)
+        return {**base, "kernel": whole.astype(kernel.dtype)}
+
+    def _shares(self, kernel: Array, values: Values) -> Array:
+        """The learned over the found lengths, to be multiplied with the kernel."""
+        a, b = values["a"], values["b"]
+        stacked = layers_of(a, b, kernel)
+        shares = values["scale"] / self._lengths(kernel, a, b)
+        return jnp.expand_dims(shares, tuple(range(stacked, a.ndim - 1)))
+
+
+def low_rank(values: Array, a: Array, b: Array) -> Array:
+    """`values` through A and then B, of one layer."""
+    return jnp.tensordot(jnp.tensordot(values, a, a.ndim - 1), b, 1)
+
+
+def layers_of(a: Array, b: Array, kernel: Array) -> int:
+    """How many axes of stacked layers stand before those of a layer."""
+    return a.ndim + b.ndim - 2 - kernel.ndim
+
+
+def product(a: Array, b: Array, kernel: Array) -> Array:
+    """A times B in the shape of the kernel, in float32, of one layer or of stacked ones."""
+    rank, stacked = a.shape[-1], layers_of(a, b, kernel)
+    a, b = jnp.asarray(a, jnp.float32), jnp.asarray(b, jnp.float32)
+    flat = a.reshape(*a.shape[:stacked], -1, rank) @ b.reshape(*b.shape[:stacked], rank, -1)
+    return flat.reshape(kernel.shape)
+
+
+def require_rank(rank: int) -> None:
+    if rank < 1:
+        raise ConfigError(106, f"rank = {rank}", fix="expected 1 or more")
+
+
+def require_share(name: str, value: float) -> None:
+    if not 0.0 <= value < 1.0:
+        raise ConfigError(106, f"{name} = {value}", fix="expected 0 or more, less than 1")

@@ -1,0 +1,118 @@
+"""What a config's `adapt` makes of the model, of the update rule and of what is frozen."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from mmjax.adapt import KEY, registry
+from mmjax.adapt.base import Strategy
+from mmjax.adapt.merging import settle
+from mmjax.adapt.wrapping import adapted, adapters_of, path_of_site
+from mmjax.core.errors import ConfigError, MMJaxError
+from mmjax.core.typing import Array
+from mmjax.models.base import Assembly
+from mmjax.models.build import build_model
+from mmjax.models.pretraining import Pretraining
+from mmjax.train.config import Config
+from mmjax.train.optim import frozen, make_optimizer
+from mmjax.train.state import TrainState
+
+
+def strategies(config: Config) -> dict[str, Strategy]:
+    """What `adapt` names, built. Raises ConfigError for settings out of their range."""
+    found = {}
+    for name, spec in config.adapt.items():
+        if not name or set(name) & set("./"):
+            raise ConfigError(106, f"adapt has the name '{name}'", fix="one without . and /")
+        try:
+            found[name] = registry.build(spec)
+        except MMJaxError as error:
+            raise ConfigError(
+                error.code, error.what, where=f"adapt.{name}", fix=error.fix
+            ) from error
+    return found
+
+
+def build(config: Config, facts: Mapping[str, Any]) -> Assembly | Pretraining:
+    """The model of a config with its adapters."""
+    module = build_model(config.model, config.task, facts, config.objectives)
+    return adapted(module, adapters_of(strategies(config)))
+
+
+def multipliers(config: Config, params: Mapping[str, Any]) -> dict[str, float]:
+    """Learning-rate factors by pattern: the config's, then those of `adapt`, and then 0 for the
+    parts of the model that have adapters."""
+    found = dict(config.optimizer.multipliers)
+    for one in strategies(config).values():
+        found = {**found, **{p: f for p, f in one.multipliers().items() if p not in found}}
+    sites = [site for sites in params.get(KEY, {}).values() for site in sites]
+    parts = sorted({path_of_site(site).partition("/")[0] for site in sites})
+    return {**found, **{f"^/{part}/": 0.0 for part in parts}}
+
+
+def optimizer(
+    config: Config, schedule: optax.Schedule, total_steps: int
+) -> optax.GradientTransformationExtraArgs:
+    """The update rule of a config, with all that `adapt` does to it."""
+    several = strategies(config)
+    if not several:
+        return make_optimizer(config.optimizer, schedule)
+
+    def made(params: Any) -> optax.GradientTransformationExtraArgs:
+        # Which parts have adapters is known of the parameters alone.
+        factors = multipliers(config, params)
+        whole = make_optimizer(dataclasses.replace(config.optimizer, multipliers=factors), schedule)
+        for name, one in several.items():
+            whole = one.optimizer(whole, name, total_steps, config.optimizer.max_grad_norm)
+        return whole
+
+    def update(updates: Any, state: Any, params: Any = None, **told: Any) -> tuple[Any, Any]:
+        return made(updates).update(updates, state, params, **told)
+
+    return optax.GradientTransformationExtraArgs(lambda params: made(params).init(params), update)
+
+
+def frozen_in(config: Config, params: Any) -> Any:
+    """True for the parameters that are not trained; None if there are none."""
+    return frozen(params, multipliers(config, params))
+
+
+def watch(config: Config) -> Callable[[Any], dict[str, Array]]:
+    """Reads numbers for the log of the optimiser's state, as `adapt/<name>/<what>`."""
+    several = strategies(config)
+
+    def read(opt_state: Any) -> dict[str, Array]:
+        return {
+            f"{KEY}/{name}/{what}": value
+            for name, one in several.items()
+            for what, value in one.watch(opt_state, name).items()
+        }
+
+    return read
+
+
+def settled(state: TrainState, config: Config, taken: Mapping[str, str]) -> TrainState:
+    """The state with what fresh adapters begin with where that depends on the weights.
+
+    Those of which `taken` has parameters, of another run, are not fresh.
+    """
+    adapters = tuple(
+        (name, one)
+        for name, one in adapters_of(strategies(config))
+        if one.settles and not any(key.startswith(f"{KEY}/{name}/") for key in taken)
+    )
+    if not adapters:
+        return state
+    found = settle(state.params, adapters)
+    placed = jax.tree.map(lambda new, old: jax.device_put(new, old.sharding), found, state.params)
+    ema = state.ema
+    if ema:
+        own = jax.tree.map(lambda old, new: jnp.array(new, old.dtype), ema[KEY], placed[KEY])
+        ema = {**ema, KEY: own}
+    return dataclasses.replace(state, params=placed, ema=ema)
