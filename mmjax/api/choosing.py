@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ from mmjax.data.config import modalities as modality_registry
 from mmjax.data.kinds import Kind, sampled
 from mmjax.data.modalities.base import Place
 from mmjax.data.numbers import parse_number
+from mmjax.data.schema import Schema
 from mmjax.data.table import Table
 
 INPUTS: tuple[Kind, ...] = (
@@ -56,6 +58,7 @@ TASKS: dict[str, Kind] = {
     "ordinal": "category",
     "multi_label": "labels",
     "regression": "number",
+    "anomaly": "category",
 }
 """The tasks of a label alone that need no config, and the kind of column that each is for."""
 
@@ -68,6 +71,45 @@ def kind_for(task: str) -> Kind:
         fix = f"write a config; {nearest(task, TASKS)}"
         raise ConfigError(106, f"task = '{task}' is not chosen for a single column", fix=fix)
     raise ConfigError(106, f"task = '{task}' is no task", fix=nearest(task, TASKS))
+
+
+def normal_of(table: Table, chosen: Schema) -> str | None:
+    """The one class of the training rows, where a column names them and other rows have others.
+
+    The others cannot be learnt from examples, and so are what is to be found.
+    """
+    target, split = chosen.targets["label"], chosen.split
+    if split.column is None or target.name != "category":
+        return None
+    labels, names = table.column(target.options["column"]), table.column(split.column)
+    train = {name.casefold() for name in split.names["train"]}
+    found = {
+        key
+        for label, name in zip(labels, names, strict=True)
+        if str(name).strip().casefold() in train and (key := key_of(label))
+    }
+    return found.pop() if len(found) == 1 else None
+
+
+def anomaly(table: Table, target: Spec, normal: str | None, several: bool) -> tuple[Spec, Answer]:
+    """The target with what is normal before all else, and how rows that are not it are found.
+
+    What is normal is the most frequent class if it is not given.
+    """
+    column = target.options["column"]
+    counts = Counter(key for cell in table.column(column) if (key := key_of(cell)))
+    reason = f"anomaly detection: '{normal}' is all that training rows are by {column}"
+    if normal is None:
+        normal = counts.most_common(1)[0][0]
+        reason = f"anomaly detection: what is not '{normal}' by {column}, its most frequent class"
+    names = (normal, *sorted(set(counts) - {normal}))
+    spec = Spec("anomaly", method="nearest", normal=normal, neighbours=3)
+    if several:
+        spec = spec.replace(loss="disagreement", agreement="cosine", train_features=True)
+        reason += ", by what goes with what, and the distance to the nearest normal rows"
+    else:
+        reason += ", by the distance to the nearest normal rows; nothing is trained"
+    return target.replace(names=names), Answer(spec, "loss", reason)
 
 
 def answer(table: Table, target: Spec, task: str | None) -> Answer:

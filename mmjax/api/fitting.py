@@ -43,9 +43,10 @@ def fit(
     Names are classes, lists of names (or text with separators) any of several labels, fractions and
     very many numbers are predicted as such. Lists of `{"start", "end", "label"}` in a text next to
     them are spans to be found, an answer beside a `question` and the `context` that it is in is
-    looked for there, and an `item` that a `user` chose is recommended. `task` chooses otherwise:
-    "classification", "ordinal", "multi_label", "regression", "token_classification",
-    "extractive_qa" or "recommendation".
+    looked for there, and an `item` that a `user` chose is recommended. Where a column names splits
+    and all training rows are of one class, rows that are not are to be found. `task` chooses
+    otherwise: "classification", "ordinal", "multi_label", "regression", "anomaly",
+    "token_classification", "extractive_qa" or "recommendation".
 
     `data` is a manifest's path, a DataFrame, or an embedded set's name; media paths are relative to
     the manifest or to `root`. Columns of text, pictures, sounds, videos, numbers and categories are
@@ -97,14 +98,22 @@ def propose(
         reasons.append(f"encoder {name}: {encoders[name].name}, {why}")
     several = len(encoders) > 1
     epochs = int(np.clip(round(_STEPS * _BATCH / max(len(table), 1)), 5, 60))
-    answer = choosing.answer(table, chosen.targets["label"], task)
+    target, fusion = chosen.targets["label"], Spec("weighted_sum", width=128, weights="fixed")
+    normal = choosing.normal_of(table, chosen)
+    finds = task == "anomaly" or (task is None and normal is not None)
+    if finds:
+        target, answer = choosing.anomaly(table, target, normal, several)
+        fusion = Spec("side_by_side", width=128)
+        epochs = epochs if several else 1
+    else:
+        answer = choosing.answer(table, target, task)
     reasons.append(f"task: {answer.reason}")
     reasons.append(f"training: {epochs} epochs, the best on validation rows is kept")
     config = Config(
         data=DataConfig(
             source=source,
             modalities=modalities,
-            targets=chosen.targets,
+            targets={"label": target},
             split=chosen.split,
             id_column=chosen.id_column,
             batch_size=_BATCH,
@@ -112,8 +121,8 @@ def propose(
         ),
         model=ModelConfig(
             encoders=encoders,
-            fusion=Spec("weighted_sum", width=128, weights="fixed"),
-            auxiliary_loss=3.0 if several else 0.0,
+            fusion=fusion,
+            auxiliary_loss=3.0 if several and not finds else 0.0,
         ),
         task=answer.task,
         optimizer=OptimizerConfig(learning_rate=2e-3, weight_decay=0.05, warmup="10%"),

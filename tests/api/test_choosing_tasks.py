@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tiny_run
 
 import mmjax
 from mmjax.api.fitting import propose
@@ -58,6 +59,31 @@ def test_the_label_says_which_task(label, task, metric, said):
     assert "label" in config.data.targets
 
 
+def test_one_class_in_training_makes_the_others_anomalies(tmp_path, monkeypatch):
+    tiny_run.plain_figures(monkeypatch)
+    frame = _frame()
+    splits = ["train", "train", "train", "test"] * 14 + ["validation"] * 4
+    odd = [split == "test" and i % 8 == 3 for i, split in enumerate(splits)]
+    frame["state"] = ["broken" if one else "good" for one in odd]
+    frame["weight"] = [9.0 if one else w for one, w in zip(odd, frame["weight"], strict=True)]
+    kept = {name: frame[name] for name in ("weight", "sour", "state")} | {"split": splits}
+    with tiny_run.one_device():
+        run = mmjax.fit(kept, "state", tmp_path / "run", settings=SMALL[:3] + SMALL[4:])
+    assert run.config.task.name == "anomaly"
+    assert run.config.data.targets["label"].options["names"] == ("good", "broken")
+    assert run.metrics["test"]["auroc"] > 0.9
+    both = {**kept, "words": frame["words"]}
+    table = read(both)
+    config, reasons = propose(table, schema.infer(table, "state"), Spec("frame"))
+    assert config_lib.check(config).model.fusion.name == "side_by_side"
+    assert any("'good' is all that training rows are by state" in one for one in reasons)
+    whole = read({**frame, "state": ["good", "good", "broken"] * (ROWS // 3)})
+    config, reasons = propose(whole, schema.infer(whole, "state"), Spec("frame"))
+    assert config.task.name == "classification"
+    config, _ = propose(whole, schema.infer(whole, "state"), Spec("frame"), "anomaly")
+    assert config.task.options["normal"] == "good"
+
+
 def test_a_task_that_is_named_is_taken(tmp_path):
     told = []
     run = mmjax.fit(
@@ -77,7 +103,7 @@ def test_a_task_that_is_named_is_taken(tmp_path):
 
 @pytest.mark.parametrize(
     ("task", "said"),
-    [("regresion", "'regresion' is no task.*did you mean 'regression'"), ("", "valid: cl")],
+    [("regresion", "'regresion' is no task.*did you mean 'regression'"), ("", "valid: anomaly")],
 )
 def test_other_tasks_are_refused_with_the_nearest(tmp_path, task, said):
     with pytest.raises(ConfigError, match=said):
