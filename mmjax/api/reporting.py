@@ -83,15 +83,16 @@ def write_run_report(
         model=title,
         rows=len(evaluation.rows),
         usage=usage(run),
-        robustness=_robustness(folder),
+        robustness=_written(folder, "robustness"),
+        modalities=_written(folder, "modalities"),
         **answers.page(run, evaluation, dataset, evaluations),
     )
     return write_report(folder, contents)
 
 
-def _robustness(folder: Path) -> dict[str, Any]:
-    """What `mmjax evaluate --degrade` wrote for this report, if it did."""
-    for path in (folder / "robustness.json", folder / "robustness" / "robustness.json"):
+def _written(folder: Path, name: str) -> dict[str, Any]:
+    """What `mmjax evaluate` with `--degrade`, or of all subsets, wrote for this report, if so."""
+    for path in (folder / f"{name}.json", folder / name / f"{name}.json"):
         if path.is_file():
             return read_json(path)
     return {}

@@ -10,6 +10,11 @@ to RUN/robustness or --out, and shown in the report:
 
     mmjax evaluate RUN --degrade
     mmjax evaluate RUN --degrade image text/dropped_words --levels 0.5 1 --reference OTHER_RUN
+
+With --modalities all-subsets, they are measured with every subset of the modalities left, the empty
+one too, and what each modality adds is told by its exact Shapley value; to RUN/modalities or --out:
+
+    mmjax evaluate RUN --modalities all-subsets
 """
 
 from __future__ import annotations
@@ -43,6 +48,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--reference", metavar="RUN", help="the run to be more robust than")
     parser.add_argument("--seed", type=int, default=0, help="of the noise and of what is dropped")
+    parser.add_argument(
+        "--modalities", choices=("all-subsets",), help="measure with every subset of them"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -58,6 +66,8 @@ def run(args: argparse.Namespace) -> int:
     found = load_run(args.run_folder, step=step)
     if args.degrade is not None:
         return _degrade(found, args)
+    if args.modalities is not None:
+        return _subsets(found, args)
     metrics, split, folder = evaluate_into(
         found, args.data, split=args.split, root=args.root, out=args.out
     )
@@ -110,4 +120,33 @@ def _degrade(found: Run, args: argparse.Namespace) -> int:
     say(f"plots   {folder}")
     report = found.folder.path if folder == found.folder.path / "robustness" else folder
     say(f"report  {report / 'report.html'}")
+    return 0
+
+
+def _subsets(found: Run, args: argparse.Namespace) -> int:
+    from mmjax.api.subsets import all_subsets_into
+    from mmjax.writers import Progress
+    from mmjax.writers.console import say, table
+
+    with Progress(2 ** len(found.config.model.encoders), title="subsets") as progress:
+        measured, folder = all_subsets_into(
+            found,
+            args.data,
+            split=args.split,
+            root=args.root,
+            out=args.out,
+            told=lambda done, rows: progress.update(done, examples=rows),
+        )
+    metrics = measured.metrics
+    rows = [
+        [" + ".join(one) or "none", *(scores[metric] for metric in metrics)]
+        for one, scores in measured.scores.items()
+    ]
+    title = f"{found.folder.path.name}, {measured.rows} {measured.split} rows"
+    table(rows, ["modalities", *metrics], title)
+    for metric in metrics:
+        values = [[name, *one.values()] for name, one in measured.table(metric).items()]
+        table(values, [metric, "alone", "lost without it", "Shapley value"])
+    say(f"subsets  {folder / 'modalities.json'}")
+    say(f"plots    {folder}")
     return 0

@@ -81,6 +81,8 @@ class ReportContents:
     queries: Sequence[Query] = ()
     robustness: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """What `robustness.json` holds: scores as inputs are made worse."""
+    modalities: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """What `modalities.json` holds: scores of every subset of the modalities."""
     data_summary: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     environment: Mapping[str, Any] = dataclasses.field(default_factory=dict)

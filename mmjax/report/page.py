@@ -9,7 +9,7 @@ import numpy as np
 
 from mmjax.core.files import atomic
 from mmjax.metrics import expected_calibration_error
-from mmjax.report import classes, figures, numbers, results, retrieval, robustness
+from mmjax.report import classes, figures, numbers, results, retrieval, robustness, subsets
 from mmjax.report.contents import ReportContents
 from mmjax.report.curves import panels
 from mmjax.report.examples import cards
@@ -73,6 +73,11 @@ def _sections(contents: ReportContents) -> list[Section]:
             "robustness",
             "Robustness",
             robustness.section(contents.robustness) if contents.robustness else None,
+        ),
+        (
+            "modalities",
+            "Modalities",
+            subsets.section(contents.modalities) if contents.modalities else None,
         ),
         ("examples", "Examples", cards(contents.examples) if contents.examples else None),
         ("data", "Data", facts(contents.data_summary) if contents.data_summary else None),
