@@ -30,6 +30,7 @@ COMMANDS = (
     "search",
     "trends",
     "probe",
+    "chat",
     "compare",
     "cv",
     "tune",

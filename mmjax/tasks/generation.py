@@ -115,10 +115,11 @@ class Generation(Task, abc.ABC, kw_only=True):
             width = width_of(self.decoder) or self.width
             self.connect = Connector(kind=self.connector, width=width, **types)
 
+    @nn.nowrap
     def _decoder(self) -> nn.Module:
         if self.decode_with is None:
             options = {name: getattr(self, name) for name in _DECODER}
-            options["max_length"] += len(self._begin) + len(self.leads_with) - 1
+            options["max_length"] += len(self.begin) + len(self.leads_with) - 1
             return Writer(**options, cross_attention=self.reads == "context")
         names = ("vocab_size", "max_length", "dtype", "param_dtype")
         made = decoders.build(self.decode_with, facts={name: getattr(self, name) for name in names})
@@ -132,8 +133,18 @@ class Generation(Task, abc.ABC, kw_only=True):
             )
         return made
 
+    @nn.nowrap
+    def reader(self) -> LinenDecoder:
+        """The decoder as `generate.generate` takes it; not within a call of the task.
+
+        Its variables are the parameters below `decoder`, its context is what `seen` gives.
+        """
+        made = self._decoder()
+        return LinenDecoder(made) if self.decode_with is None else Seeing(made)
+
     @property
-    def _begin(self) -> tuple[int, ...]:
+    def begin(self) -> tuple[int, ...]:
+        """The ids that a text begins with, which are given."""
         return self.begins_with or (self.start_id,)
 
     @property
@@ -153,7 +164,7 @@ class Generation(Task, abc.ABC, kw_only=True):
         return found.replace(**self.decoding)
 
     def __call__(self, fused: Fused, batch: Batch, *, train: bool) -> TaskOutput:
-        seen, prompt = self._seen(fused, batch)
+        seen, prompt = self.seen(fused, batch)
         known = self.target in batch.targets
         rows = jnp.asarray(batch.row_mask)
         labels = jnp.full((rows.shape[0], 1), -1, jnp.int32)
@@ -171,7 +182,8 @@ class Generation(Task, abc.ABC, kw_only=True):
     def _longest(self) -> int:
         return self.max_length + len(self.leads_with)
 
-    def _seen(self, fused: Fused, batch: Batch) -> tuple[Seen, Prompt | None]:
+    def seen(self, fused: Fused, batch: Batch) -> tuple[Seen, Prompt | None]:
+        """What the decoder looks at, and the words before those that it writes."""
         if self.connector != "none":
             fused = self.connect(fused)
         without = (self.prompt,) if self.prompt else ()
@@ -197,7 +209,7 @@ class Generation(Task, abc.ABC, kw_only=True):
     ) -> TaskOutput:
         """The loss of the true words, and sums of it."""
         words, said, counts = shifted(
-            labels, begin=self._begin, lead=self.leads_with, pad=self.pad_id
+            labels, begin=self.begin, lead=self.leads_with, pad=self.pad_id
         )
         counts &= rows[:, None]
         smoothing = self.label_smoothing if train else 0.0
@@ -237,7 +249,7 @@ class Generation(Task, abc.ABC, kw_only=True):
             seen,
             self.settings,
             rows=rows,
-            begin=self._begin,
+            begin=self.begin,
             longest=self._longest,
             prompt=prompt,
         )

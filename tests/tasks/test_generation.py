@@ -15,6 +15,8 @@ import tiny_run
 
 import mmjax
 from mmjax import metrics, tasks
+from mmjax.api.conversing import Conversation, Turn
+from mmjax.api.talkers import talker
 from mmjax.core.errors import ConfigError
 from mmjax.core.registry import Spec
 from mmjax.core.types import Batch, Fused
@@ -323,6 +325,18 @@ def _more(task):
     return {"decoding": {"max_new_tokens": 6}}
 
 
+def _converses(run):
+    """A reply is what `predict_one` gives of the turns in a row."""
+    one = talker(run)
+    turns = [Turn("user", "llab"), Turn("assistant", "der")]
+    wanted = run.predict_one(words="llab der")["text"]
+    told = []
+    assert one.reply(turns, {}, told.append) == wanted.strip()
+    assert told == [wanted.strip()]
+    with pytest.raises(ConfigError, match="takes no image"):
+        Conversation(one).show("image", b"")
+
+
 @pytest.mark.parametrize(
     "task", ["translation", pytest.param("captioning", marks=pytest.mark.slow)]
 )
@@ -343,6 +357,7 @@ def test_a_run(task, tmp_path, monkeypatch):
         found = run.evaluate(columns)
         said = run.predict({"words": ["llab der"], "weight": [None], "language": ["de"]})
         alone = run.predict_one(words="llab der", language="de")
+        _converses(run)
     assert {"chrf", "exact_match", "perplexity", "token_accuracy"} <= set(found)
     assert ("bleu_de" in found) == bool(also)
     assert set(alone) == {"text", "score"}

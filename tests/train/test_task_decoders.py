@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import re
 import shutil
-import sys
-from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 import tiny_run
+from tiny_folders import folder_of
 
 import mmjax
 from mmjax.api.generating import generate, texts
@@ -26,40 +23,8 @@ from mmjax.train.config import Config, OptimizerConfig, TrainConfig
 from mmjax.train.trainer import Trainer
 from mmjax.train.warm_start import with_encoders
 
-sys.path.append(str(Path(__file__).resolve().parents[1] / "generate"))
-import generation
-
-GOLDEN = json.loads(generation.FILE.read_text())
-LETTERS = [chr(97 + i) for i in range(26)]
 WORDS = ("a b c", "d e", "f g h i", "k", None, "l m n a")
 STILL = {"dropout": 0.0, "attention_dropout": 0.0}
-
-
-def folder_of(
-    family: str, folder: Path, around: str, *, layers: int = 2, **settings: object
-) -> Path:
-    """A tiny model of a family, with a tokenizer whose words are letters."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
-    from transformers import PreTrainedTokenizerFast
-
-    golden = GOLDEN[family]
-    config = {**golden["config"], **settings}
-    shapes = dict(golden["shapes"])
-    if layers == 1:
-        for name in ("encoder_layers", "decoder_layers", "num_layers", "n_layer"):
-            config |= {name: 1} if name in config else {}
-        shapes = {k: v for k, v in shapes.items() if not re.search(r"\.(layers|block|h)\.1\.", k)}
-    generation.write_folder(config, shapes, folder)
-    marks = ["<s>", "<pad>", "</s>", "<unk>"]
-    vocabulary = {one: i for i, one in enumerate([*marks, *LETTERS])}
-    made = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
-    made.pre_tokenizer, made.decoder = pre_tokenizers.WhitespaceSplit(), decoders.WordPiece()
-    if around:
-        ends = [(mark, vocabulary[mark]) for mark in ("<s>", "</s>")]
-        made.post_processor = processors.TemplateProcessing(around, special_tokens=ends)
-    named = {"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
-    PreTrainedTokenizerFast(tokenizer_object=made, **named).save_pretrained(str(folder))
-    return folder
 
 
 def config_of(task: Spec, model: ModelConfig, *, step: float = 1e-30, **modalities: Spec) -> Config:
