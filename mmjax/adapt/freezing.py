@@ -21,8 +21,8 @@ from mmjax.core.typing import Array
 Part = Literal["heads", "fusion", "biases", "norms", "encoders"]
 
 PATTERNS: dict[str, str] = {
-    "heads": r"^/(task|heads|joint|objectives)(_[^/]*)?/",
-    "fusion": r"^/(fusion|gates|exchange)(_[^/]*)?/",
+    "heads": r"^/(task|heads|own|joint|objectives|user_head|item_head)(_[^/]*)?/",
+    "fusion": r"^/((last_|user_|items_)?fusion|exchanges|combination)(_[^/]*)?/",
     "biases": r"/bias$",
     "norms": r"norm(_\d+)?/(scale|bias)$|_scale$",
     "encoders": r"^/encoders_",
