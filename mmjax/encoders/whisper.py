@@ -33,6 +33,7 @@ class WhisperSettings(SpecAugmented, kw_only=True):
     use_bias: bool | tuple[str, ...] = ("query", "value", "out")
     mlp_dropout: float = 0.0
     layer_drop: float = 0.0
+    keeps_silence: bool = False
 
 
 class WhisperEncoder(WhisperSettings, kw_only=True):
@@ -41,7 +42,9 @@ class WhisperEncoder(WhisperSettings, kw_only=True):
     A token is two frames. As in transformers' `WhisperEncoder` the blocks look at the padding too,
     which is how it was trained; `attention_mask` only becomes the mask of `Tokens`, of which
     `pooled` is the mean. Where transformers takes exactly `max_frames`, fewer are taken here.
-    Positions are weights, though no gradient reaches them. Raises ConfigError for more frames.
+    With `keeps_silence`, the tokens behind a sound are valid too, which a decoder that was trained
+    with them looks at; a row without any sound has none. Positions are weights, though no gradient
+    reaches them. Raises ConfigError for more frames.
     """
 
     @nn.compact
@@ -75,6 +78,8 @@ class WhisperEncoder(WhisperSettings, kw_only=True):
         blocks = self.transformer(mlp_dropout=self.mlp_dropout, layer_drop=self.layer_drop)
         values = blocks(values, train=train)
         mask = mask[:, ::2]
+        if self.keeps_silence:
+            mask = jnp.broadcast_to(mask.any(axis=1, keepdims=True), mask.shape)
         return Tokens(values, mask, masked_mean(values, mask))
 
     def _positions(self) -> Float[Array, "n d"]:

@@ -53,6 +53,7 @@ registry = Registry(
         "captioning": "mmjax.tasks.captioning:Captioning",
         "dialogue": "mmjax.tasks.dialogue:Dialogue",
         "generative_vqa": "mmjax.tasks.generative_vqa:GenerativeVQA",
+        "speech_recognition": "mmjax.tasks.speech_recognition:SpeechRecognition",
         "speech_recognition_ctc": "mmjax.tasks.speech_recognition_ctc:SpeechRecognitionCTC",
         "summarization": "mmjax.tasks.summarization:Summarization",
         "text_recognition": "mmjax.tasks.text_recognition:TextRecognition",

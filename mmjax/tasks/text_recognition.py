@@ -1,4 +1,4 @@
-"""What is written in a picture, or said in a recording."""
+"""What is written in a picture."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from mmjax.tasks.generation import Generation
 
 
 class TextRecognition(Generation, kw_only=True):
-    """The text of handwriting, of print or of speech (TrOCR, Li et al. 2023: an image encoder and a
-    decoder that looks at its patches); `mmjax.metrics.speech` and exact match.
+    """The text of handwriting or of print (TrOCR, Li et al. 2023: an image encoder and a decoder
+    that looks at its patches); `mmjax.metrics.speech` and exact match.
 
     Rates are of a row's first reference; `lower_case` and `punctuation` are those of the metrics.
     """

@@ -152,4 +152,5 @@ def _first_ids(opened: Opened, folder: GenerationConfig) -> tuple[tuple[int, ...
     around = list(tokenizer.encode("").ids)
     end = around.index(tokenizer.end_id) if tokenizer.end_id in around else len(around)
     before = tuple(around[:end])
-    return (start,), () if before == (start,) else before
+    # What comes behind the start in Whisper's tokenizer is told, not heard.
+    return (before, ()) if before[:1] == (start,) else ((start,), before)

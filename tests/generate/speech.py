@@ -42,6 +42,7 @@ HEARS: dict[str, Any] = {
     "padding_value": 0.0,
 }
 SPECIAL = {2: "<s>", 3: "</s>", 5: "<|en|>", 6: "<|de|>", 8: "<t>", 9: "<l>", 10: "<p>"}
+SPECIAL[20] = "<q>"
 CASES: dict[str, dict[str, Any]] = {
     "heard": {"task": "transcribe"},
     "named": {"language": "german", "task": "translate"},
@@ -72,8 +73,18 @@ def write_folder(config: dict[str, Any], shapes: dict[str, list[int]], folder: P
 
 
 def write_tokenizer(folder: Path) -> None:
-    """Each id below 20 is a word, some of them special ones."""
-    words = {SPECIAL.get(i, f"w{i}"): i for i in range(20)}
+    """Each id up to 20 is a word, some of them special ones; what begins a text is English."""
+    words = {SPECIAL.get(i, f"w{i}"): i for i in range(21)}
+    first = ["<s>", "<|en|>", "<t>", "<q>"]
+    around = [{"SpecialToken": {"id": one, "type_id": 0}} for one in [*first, "</s>"]]
+    template = {
+        "type": "TemplateProcessing",
+        "single": [*around[:-1], {"Sequence": {"id": "A", "type_id": 0}}, around[-1]],
+        "pair": [],
+        "special_tokens": {
+            one: {"id": one, "ids": [number], "tokens": [one]} for number, one in SPECIAL.items()
+        },
+    }
     added = [
         {"id": i, "content": one, "special": True, "normalized": False}
         | dict.fromkeys(("single_word", "lstrip", "rstrip"), False)
@@ -85,7 +96,9 @@ def write_tokenizer(folder: Path) -> None:
         "pre_tokenizer": {"type": "Whitespace"},
         "model": {"type": "WordLevel", "vocab": words, "unk_token": "w0"},
     }
-    empty = dict.fromkeys(("truncation", "padding", "normalizer", "post_processor", "decoder"))
-    (folder / "tokenizer.json").write_text(json.dumps({**made, **empty}))
+    empty = dict.fromkeys(("truncation", "padding", "normalizer", "decoder"))
+    whole = {**made, **empty, "post_processor": template}
+    (folder / "tokenizer.json").write_text(json.dumps(whole))
     named = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "</s>"}
+    named |= {"bos_token": "<s>", "eos_token": "</s>"}
     (folder / "tokenizer_config.json").write_text(json.dumps(named))
