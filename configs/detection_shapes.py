@@ -41,10 +41,10 @@ def get_config() -> Config:
             learning_rate=2e-3, weight_decay=0.01, warmup="5%", end_fraction=0.01
         ),
         train=TrainConfig(
-            duration="10 epochs",
+            duration="50 epochs",
             best_metric="ap50",
-            evaluate_every="2 epochs",
-            save_every="2 epochs",
+            evaluate_every="10 epochs",
+            save_every="10 epochs",
             log_every="25 steps",
         ),
     )

