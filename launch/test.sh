@@ -9,4 +9,5 @@ cd "$repository"
 "$python" -m ruff check .
 "$python" -m ruff format --check .
 "$python" -m mypy
-"$python" -m pytest -n "${MMJAX_TEST_WORKERS:-2}" "$@"
+# A file is one process's, so that what its tests share is made once.
+"$python" -m pytest -n "${MMJAX_TEST_WORKERS:-2}" --dist loadfile "$@"

@@ -38,6 +38,7 @@ def sounds(tmp_path_factory):
     path = tiny_media.write_sounds(folder)
     with tiny_run.one_device(), pytest.MonkeyPatch.context() as patch:
         tiny_run.plain_figures(patch)
+        tiny_run.numpy_start(patch)
         run = mmjax.fit(path, "bird", folder / "run", settings=SMALL, tell=told.append)
     return run, path, told
 
@@ -64,6 +65,7 @@ def videos(tmp_path_factory):
     )
     with tiny_run.one_device(), pytest.MonkeyPatch.context() as patch:
         tiny_run.plain_figures(patch)
+        tiny_run.numpy_start(patch)
         run = mmjax.train(config, folder / "run")
     return run, path
 

@@ -32,6 +32,7 @@ def test_depth_adds_no_parameters():
     )
 
 
+@pytest.mark.slow
 def test_scanned_layers_compute_the_same_with_the_same_parameters(variables):
     def values(params, **options):
         module = Albert(**SIZES, **options)

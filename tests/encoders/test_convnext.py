@@ -1,6 +1,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 import reference
 
 from mmjax.encoders.convnext import ConvNeXt, ResponseNorm
@@ -26,6 +27,7 @@ def test_drop_path_grows_from_nothing_to_its_rate():
     np.testing.assert_allclose(still.values, 3.0)
 
 
+@pytest.mark.slow
 def test_scanned_stages_equal_unrolled_ones():
     module = ConvNeXt(channels=(4, 6), depths=(2, 1), layer_scale=0.5, drop_path=0.5)
     variables = reference.random_variables(module, PIXELS[:2], train=False)

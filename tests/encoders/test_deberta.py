@@ -32,7 +32,7 @@ def test_near_distances_have_a_bucket_each():
     assert buckets[distances == 300] == np.ceil(exact)
 
 
-@pytest.mark.parametrize("conv_kernel", [0, 3])
+@pytest.mark.parametrize("conv_kernel", [0, pytest.param(3, marks=pytest.mark.slow)])
 def test_scanned_layers_compute_the_same(conv_kernel):
     module = Deberta(**SIZES, conv_kernel=conv_kernel)
     params = dict(reference.random_variables(module, IDS, MASK, train=False)["params"])

@@ -19,6 +19,7 @@ def test_only_positions_that_were_near_before_the_shift_see_each_other():
     np.testing.assert_array_equal(same_side((rows, columns), size, shift), apart < size)
 
 
+@pytest.mark.slow
 def test_scanned_stages_equal_unrolled_ones():
     module = Swin(**SMALL, drop_path=0.5)
     params = reference.random_variables(module, PIXELS, train=False)["params"]

@@ -1,6 +1,6 @@
 """Every file in configs/ is checked, means what it meant, and trains two shrunken steps.
 
-One of each kind by default, the rest with `-m slow`. Rows are few and models narrow, see
+A few kinds by default, the rest with `-m slow`. Rows are few and models narrow, see
 `config_data.py`; the tokenizers are fitted on all rows.
 
 When a config or a default was changed on purpose, write the expected values anew and read the diff:
@@ -40,17 +40,9 @@ SHRUNKEN = [
     "train.save_every=2 steps",
 ]
 
-QUICK = {
-    "easy_vqa",
-    "mae_image",
-    "movielens",
-    "pretrain_emoji",
-    "quickstart",
-    "quickstart_minilm",
-    "video_text",
-}
-"""Of labels, answers and items; pretrained; of several objectives, masked pictures and clips. Of
-pictures with texts `test_pair_configs.py` takes a step."""
+QUICK = {"easy_vqa", "mae_image", "movielens", "quickstart"}
+"""Of labels, answers, items and masked pictures. Of pictures with texts `test_pair_configs.py`
+takes a step."""
 ROWS = 64
 """Of a split, at most."""
 

@@ -76,8 +76,8 @@ def test_the_forward_costs_a_fraction_of_a_whole_one():
 
 def one_step(mesh_config, accumulate=1):
     """The state after a step of plain gradient descent, and what the step returned."""
-    many = mesh_config != MeshConfig(1, 1, 1)
-    mesh = make_mesh(mesh_config, jax.devices() if many else jax.devices()[:1])
+    count = mesh_config.data * mesh_config.fsdp * mesh_config.tensor
+    mesh = make_mesh(mesh_config, jax.devices()[:count])
     config = OptimizerConfig(name="sgd", momentum=0.0, learning_rate=1.0, weight_decay=0.0)
     schedule = make_schedule(config, 10, 0)
     optimizer = make_optimizer(config, schedule)
@@ -90,10 +90,15 @@ def one_step(mesh_config, accumulate=1):
     return jax.device_get((state.params, values))
 
 
-def test_a_mesh_and_micro_batches_give_the_step_of_one_device():
+@pytest.mark.parametrize(
+    "mesh",
+    [MeshConfig(2, 1, 1), pytest.param(MeshConfig(2, 2, 2), marks=pytest.mark.slow)],
+    ids=str,
+)
+def test_a_mesh_and_micro_batches_give_the_step_of_one_device(mesh):
     """Each row hides the same patches wherever it is."""
     whole, values = one_step(MeshConfig(1, 1, 1))
-    parts, others = one_step(MeshConfig(2, 2, 2), accumulate=2)
+    parts, others = one_step(mesh, accumulate=2)
     assert float(others["loss"]) == pytest.approx(float(values["loss"]), rel=1e-6)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-6), parts, whole)
     assert float(values["sums"]["masked/count"]) == (ROWS - 2) * 12

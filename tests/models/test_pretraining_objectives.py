@@ -37,9 +37,14 @@ def whole():
     return one_step(several(), 1, MeshConfig(1, 1, 1), ema=True)
 
 
-def test_micro_batches_and_chunks_on_a_mesh_give_the_step_of_the_whole_batch(whole):
+@pytest.mark.parametrize(
+    "mesh",
+    [MeshConfig(1, 1, 1), pytest.param(MeshConfig(2, 2, 2), marks=pytest.mark.slow)],
+    ids=str,
+)
+def test_micro_batches_and_chunks_on_a_mesh_give_the_step_of_the_whole_batch(whole, mesh):
     """Loss, gradients, sums, and the queue: the same negatives are sampled."""
-    state, values = one_step(several(chunk=8), 2, MeshConfig(2, 2, 2), ema=True)
+    state, values = one_step(several(chunk=8), 2, mesh, ema=True)
     assert values["loss"] == pytest.approx(float(whole[1]["loss"]), rel=1e-6)
     jax.tree.map(
         lambda ours, theirs: np.testing.assert_allclose(ours, theirs, atol=2e-5),

@@ -228,8 +228,7 @@ def _write(folder):
     return path
 
 
-def test_a_run(tmp_path, monkeypatch):
-    tiny_run.plain_figures(monkeypatch)
+def test_a_run(tmp_path, fast):
     config = tiny_run.config(
         _write(tmp_path),
         "train.duration=2 steps",
@@ -262,12 +261,11 @@ def test_a_run(tmp_path, monkeypatch):
         ),
         task=Spec("extractive_qa", n_best=3, hidden=8),
     )
-    with tiny_run.one_device():
-        train(config, tmp_path / "run")
-        run = load_run(tmp_path / "run")
-        found = run.evaluate()
-        one = run.predict_one(question="which colour", context="The red bird sat by the lake.")
-        rows = run.predict(split="test")
+    train(config, tmp_path / "run")
+    run = load_run(tmp_path / "run")
+    found = run.evaluate()
+    one = run.predict_one(question="which colour", context="The red bird sat by the lake.")
+    rows = run.predict(split="test")
     assert {"exact_match", "f1", "span_exact", "span_f1", "unanswerable_accuracy"} <= set(found)
     assert len(one["answers"]) == 3
     for listed in one["answers"]:

@@ -6,7 +6,6 @@ import json
 
 import numpy as np
 import pytest
-import tiny_run
 from sklearn.metrics import f1_score, mean_absolute_error
 
 import mmjax
@@ -19,11 +18,7 @@ ROWS = 40
 WORDS = ("red", "green", "blue", "old", "new")
 
 
-@pytest.fixture(autouse=True)
-def fast(monkeypatch):
-    tiny_run.plain_figures(monkeypatch)
-    with tiny_run.one_device():
-        yield
+pytestmark = pytest.mark.usefixtures("fast")
 
 
 def _table():
