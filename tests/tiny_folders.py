@@ -9,8 +9,10 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parent / "generate"))
 import generation
+import picture_generation
 
 GOLDEN = json.loads(generation.FILE.read_text())
+PICTURES = json.loads(picture_generation.FILE.read_text())
 LETTERS = [chr(97 + i) for i in range(26)]
 
 

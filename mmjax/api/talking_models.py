@@ -20,6 +20,7 @@ from mmjax.api.conversing import (
 from mmjax.api.generating import generate, settings_of, tokenizer_of
 from mmjax.api.pretrained import load_pretrained
 from mmjax.core.errors import ConfigError
+from mmjax.core.typing import ArrayLike
 from mmjax.generate.config import GenerationConfig
 from mmjax.pretrained.load import Pretrained
 
@@ -66,7 +67,10 @@ class ModelTalker(Talker):
             new = NEW_TOKENS if most is None else min(NEW_TOKENS, most // 2)
             config = config.replace(max_new_tokens=new, max_length=None)
         ids = self._fitting(list(turns), config)
-        fields = {"input_ids": np.array([ids], np.int32), "attention_mask": np.ones((1, len(ids)))}
+        fields: dict[str, ArrayLike] = {
+            "input_ids": np.array([ids], np.int32),
+            "attention_mask": np.ones((1, len(ids)), bool),
+        }
 
         def run(on_tokens: Any) -> Any:
             return generate(self.model, fields, config=config, on_tokens=on_tokens)
