@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from mmjax.api.pipeline_forms import ALIASES, FEATURES, FORMS, ZERO_SHOT, Form
 from mmjax.api.pretrained_pipeline import Features, ZeroShot
 from mmjax.api.run import Run, load_run
+from mmjax.api.writing_pipeline import KEYS, Writes
 from mmjax.checkpoint.run_folder import RunFolder
 from mmjax.core.errors import ConfigError, DataError, nearest
 from mmjax.data.config import kind_of
@@ -27,9 +29,10 @@ def pipeline(
         ask(image="a.png", question="What colour is the circle?")
         [{"score": 0.98, "answer": "red"}, ...]
 
-    `model` is a run or its folder; for `feature-extraction`, `image-feature-extraction` and
-    `zero-shot-image-classification` a Hugging Face folder or hub id will do. Without a `task`, it
-    is the one that the run was trained for. `batch_size` rows go through the model together.
+    `model` is a run or its folder; a Hugging Face folder or hub id will do for the forms that say
+    so (`pipeline_forms.FORMS`): those that write texts, features, and classes given as words.
+    `translation_en_to_de` is `translation` with languages. Without a `task`, it is the one that the
+    run was trained for. `batch_size` rows go through the model together.
     `options`, such as `top_k`, are those of every call, which may give others.
 
     A call takes one input, named or, if it is of the form's first kind, not; a dictionary of them;
@@ -45,6 +48,11 @@ def pipeline(
     run = _run_of(model)
     name = task if task is not None else _own(run, model)
     name = ALIASES.get(name, name)
+    languages = re.fullmatch(r"translation_(\w+)_to_(\w+)", name)
+    if languages is not None:
+        name = "translation"
+        if run is None:
+            options = {"src_lang": languages[1], "tgt_lang": languages[2], **options}
     if name not in FORMS:
         raise ConfigError(105, f"no pipeline '{name}'", fix=nearest(name, (*FORMS, *ALIASES)))
     form = FORMS[name]
@@ -52,14 +60,22 @@ def pipeline(
         if not form.folders:
             what = f"'{name}' needs a trained run, '{model}' is none"
             raise ConfigError(105, what, fix="train one with `mmjax fit` or `mmjax train`")
-        make = ZeroShot if name == ZERO_SHOT else Features
-        return make(model, kind=next(iter(form.inputs.values())), **options)
+        return _of_folder(name, form, model, batch_size, options)
     own = run.config.task.name if run.config.task is not None else None
     if form.tasks and own not in form.tasks:
         fitting = [one for one, other in FORMS.items() if own in other.tasks]
         what = f"'{name}' is of the tasks {', '.join(form.tasks)}, the run's is {own}"
         raise ConfigError(105, what, where=str(run.folder.path), fix=nearest(name, fitting))
     return Pipeline(name, form, run, batch_size, options)
+
+
+def _of_folder(
+    name: str, form: Form, model: Any, batch_size: int | None, options: Mapping[str, Any]
+) -> Any:
+    if name in KEYS:
+        return Writes(model, name=name, batch_size=batch_size, **options)
+    make = ZeroShot if name == ZERO_SHOT else Features
+    return make(model, kind=next(iter(form.inputs.values())), **options)
 
 
 def _run_of(model: Any) -> Run | None:

@@ -117,6 +117,7 @@ class Form:
 
 
 _CLASSES = ("classification", "ordinal", "multi_label", "sentiment_classes")
+_OF_TEXTS = ("translation", "summarization", "dialogue")
 _QA = {"question": "text", "context": "text"}
 
 FORMS: dict[str, Form] = {
@@ -141,14 +142,19 @@ FORMS: dict[str, Form] = {
     ),
     "recommendation": Form(("recommendation", "sequential_recommendation"), {}, items),
     "image-to-text": Form(
-        ("captioning", "text_recognition"), {"image": "image"}, _written("generated_text")
+        ("captioning", "text_recognition"),
+        {"image": "image"},
+        _written("generated_text"),
+        folders=True,
     ),
     "automatic-speech-recognition": Form(
         ("speech_recognition_ctc",), {"audio": "audio"}, transcript
     ),
-    "translation": Form(("translation",), {"text": "text"}, _written("translation_text")),
-    "summarization": Form(("summarization",), {"text": "text"}, _written("summary_text")),
-    "conversational": Form(("dialogue",), {"text": "text"}, _written("generated_text")),
+    "translation": Form(_OF_TEXTS[:1], {"text": "text"}, _written("translation_text"), True),
+    "summarization": Form(_OF_TEXTS[1:2], {"text": "text"}, _written("summary_text"), True),
+    "conversational": Form(_OF_TEXTS[2:], {"text": "text"}, _written("generated_text"), True),
+    "text-generation": Form(_OF_TEXTS[2:], {"text": "text"}, _written("generated_text"), True),
+    "text2text-generation": Form(_OF_TEXTS, {"text": "text"}, _written("generated_text"), True),
     "zero-shot-image-classification": Form((), {"image": "image"}, several_classes, folders=True),
     "feature-extraction": Form((), {"text": "text"}, folders=True),
     "image-feature-extraction": Form((), {"image": "image"}, folders=True),
