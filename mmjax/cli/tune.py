@@ -8,6 +8,12 @@ The search goes by train.best_metric on the validation rows, or on folds of them
 rows (--folds); test rows have no part in it. It lives on disk: stopped or killed, it goes on with
 --resume, and the same command with --resume in further processes, on any host that shares the
 folder, shares the work. With --nested, an honest estimate of what the search finds is made first.
+
+One setting alone, in seconds to minutes, without trials:
+
+mmjax tune configs/quickstart.py --find learning-rate     a range test of the training step
+mmjax tune configs/quickstart.py --find batch-size        by the compiler's own memory figures
+mmjax tune RUN --find fusion-weights                      every point of the simplex, encoders fixed
 """
 
 from __future__ import annotations
@@ -20,9 +26,11 @@ if TYPE_CHECKING:
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("config", help="a Python file with get_config() and get_space()")
+    parser.add_argument(
+        "config", metavar="CONFIG | RUN", help="a Python file with get_config() and get_space()"
+    )
     parser.add_argument("settings", nargs="*", default=[], metavar="dotted.key=value")
-    parser.add_argument("--workdir", required=True, help="the folder of the search")
+    parser.add_argument("--workdir", help="the folder of the search")
     parser.add_argument("--trials", type=int, default=20, help="how many in all (20)")
     parser.add_argument("--sampler", choices=("tpe", "random", "grid"), default="tpe")
     parser.add_argument("--pruner", choices=("none", "median", "halving"), default="median")
@@ -34,13 +42,27 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--keep-checkpoints", action="store_true", help="of all trials, not of the best alone"
     )
+    parser.add_argument("--find", choices=("learning-rate", "batch-size", "fusion-weights"))
+    parser.add_argument("--low", type=float, default=1e-7, help="learning rate to begin at (1e-7)")
+    parser.add_argument("--high", type=float, default=1.0, help="learning rate to end at (1)")
+    parser.add_argument("--steps", type=int, default=100, help="of the range test (100)")
+    parser.add_argument("--memory", help="of a device, such as 80GiB; what it has if left out")
+    parser.add_argument("--parts", type=int, default=20, help="weights are multiples of 1 / PARTS")
 
 
 def run(args: argparse.Namespace) -> int:
     from mmjax.api.hyperparameters import tune
+    from mmjax.cli import finders
+    from mmjax.core.errors import ConfigError
     from mmjax.core.space import load_space
     from mmjax.train.config_file import load_config
     from mmjax.writers.console import say, table
+
+    if args.find is not None:
+        finders.require(args)
+        return getattr(finders, args.find.replace("-", "_"))(args)
+    if args.workdir is None:
+        raise ConfigError(103, "a search needs a folder", fix="--workdir runs/search")
 
     def told(ended: Record, best: Record | None) -> None:
         value = "" if ended.value is None else f" {ended.value:.4f}"

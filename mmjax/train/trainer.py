@@ -91,8 +91,8 @@ class Trainer:
     """Shapes only, until `begin` makes it or `restore` reads it."""
 
     @classmethod
-    def build(cls, config: Config, dataset: Dataset) -> Trainer:
-        """Model and optimiser on the config's mesh."""
+    def build(cls, config: Config, dataset: Dataset, schedule: Any = None) -> Trainer:
+        """Model and optimiser on the config's mesh; `schedule` in place of the config's own."""
         require_ranges(config)
         mesh = make_mesh(config.mesh)
         data, train = config.data, config.train
@@ -106,7 +106,8 @@ class Trainer:
         else:
             require_whole_batches(module.task, config)
         periods = Periods.of(config, dataset.epoch_examples("train"))
-        schedule = make_schedule(config.optimizer, periods.total, periods.warmup)
+        own = make_schedule(config.optimizer, periods.total, periods.warmup)
+        schedule = own if schedule is None else schedule
         optimizer = adapting.optimizer(config, schedule, periods.total)
         plan = plan_state(
             module,

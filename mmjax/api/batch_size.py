@@ -1,0 +1,162 @@
+"""The largest batch that fits, by the compiler's own figures: nothing is run."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from mmjax.api.cross_validation import prepared
+from mmjax.core import config as config_lib
+from mmjax.core.errors import ConfigError
+from mmjax.data.dataset import Dataset
+from mmjax.parallel.distributed import initialize
+from mmjax.parallel.sharding import batch_sharding
+from mmjax.train.config import Config
+from mmjax.train.trainer import Trainer, example_batch
+from mmjax.train.warm_start import with_encoders
+
+log = logging.getLogger(__name__)
+
+_SHARE = 0.9
+"""Of a device's memory that a step may take: what the allocator breaks up is lost."""
+
+Told = Callable[[int, int], None]
+"""Called with a batch size, and the bytes of its step on one device."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Memory:
+    """What a compiled step takes on one device, in bytes."""
+
+    arguments: int
+    """Training state and batch."""
+    outputs: int
+    """What does not take the arguments' place."""
+    temporary: int
+    program: int
+
+    @property
+    def total(self) -> int:
+        return self.arguments + self.outputs + self.temporary + self.program
+
+
+@dataclasses.dataclass(frozen=True)
+class BatchSizes:
+    """The bytes of the sizes that were compiled, and the largest that fits."""
+
+    limit: int
+    """Bytes that a step may take."""
+    bytes: dict[int, int]
+    best: int | None
+    """None where not even the smallest fits."""
+    most: bool
+    """Whether the search ended at its end, so that a larger one may fit."""
+
+
+def memory_of_step(config: Config, dataset: Dataset) -> Memory:
+    """What one training step takes on a device, as the compiler plans it."""
+    trainer = Trainer.build(config, dataset)
+    example = example_batch(dataset, config.data.batch_size)
+    sharding = batch_sharding(trainer.mesh)
+    batch = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), example
+    )
+    found = trainer.step.lower(trainer.state, batch).compile().memory_analysis()
+    if found is None:
+        raise ConfigError(
+            116, "this device's compiler tells no memory", where=jax.default_backend(), fix="none"
+        )
+    return Memory(
+        arguments=found.argument_size_in_bytes,
+        outputs=found.output_size_in_bytes - found.alias_size_in_bytes,
+        temporary=found.temp_size_in_bytes,
+        program=found.generated_code_size_in_bytes,
+    )
+
+
+def device_memory() -> int:
+    """The bytes of the device with least memory, or, on a CPU, those of the machine."""
+    limits = [(one.memory_stats() or {}).get("bytes_limit") for one in jax.local_devices()]
+    known = [limit for limit in limits if limit]
+    if known:
+        return min(known)
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        (total,) = (int(line.split()[1]) * 1024 for line in lines if line.startswith("MemTotal:"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            106, "the memory of this device is not known", fix="say it: --memory 16GB"
+        ) from error
+    return total // len(jax.local_devices())
+
+
+def largest(
+    bytes_of: Callable[[int], int], limit: int, *, smallest: int, most: int
+) -> tuple[dict[int, int], int | None, bool]:
+    """The largest multiple of `smallest`, up to `most`, whose bytes are within the limit.
+
+    Sizes double until one is too large; then the gap is halved to an eighth of its lower end. As
+    bytes grow with the size, each try tells something. Returns what was asked, the size (None if
+    `smallest` is too large), and whether the search ended at `most`.
+    """
+    asked: dict[int, int] = {}
+
+    def fits(size: int) -> bool:
+        asked[size] = bytes_of(size)
+        return asked[size] <= limit
+
+    size = smallest
+    if not fits(size):
+        return asked, None, False
+    while 2 * size <= most:
+        if not fits(2 * size):
+            break
+        size *= 2
+    else:
+        return asked, size, True
+    low, high = size, 2 * size
+    while high - low > max(smallest, low // 8):
+        middle = (low + high) // 2 // smallest * smallest
+        if middle in (low, high):
+            break
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return asked, low, False
+
+
+def find_batch_size(
+    config: Config,
+    *,
+    memory: int | None = None,
+    most: int = 4096,
+    frame: Any = None,
+    told: Told | None = None,
+) -> BatchSizes:
+    """The largest `data.batch_size` whose step fits into `memory` bytes of each device.
+
+    By default nine tenths of what the device has. Each size is compiled, none is run, so the
+    hardware's own limit is met before anything fails. The smallest size that is tried is one row a
+    device and micro-batch, and all are multiples of it. Raises ConfigError where the compiler tells
+    no memory.
+    """
+    initialize()
+    config = with_encoders(config_lib.check(config))
+    dataset = prepared(config, frame)
+    if memory is not None and memory < 1:
+        raise ConfigError(106, f"memory = {memory}", fix="bytes above 0")
+    limit = int(_SHARE * device_memory()) if memory is None else memory
+
+    def bytes_of(size: int) -> int:
+        data = dataclasses.replace(config.data, batch_size=size)
+        total = memory_of_step(dataclasses.replace(config, data=data), dataset).total
+        if told is not None:
+            told(size, total)
+        return total
+
+    smallest = len(jax.devices()) * config.train.gradient_accumulation_steps
+    asked, best, end = largest(bytes_of, limit, smallest=smallest, most=max(most, smallest))
+    return BatchSizes(limit, dict(sorted(asked.items())), best, end)
