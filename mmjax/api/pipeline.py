@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmjax.api.pipeline_forms import ALIASES, FEATURES, FORMS, ZERO_SHOT, Form
+from mmjax.api.pipeline_forms import ALIASES, FEATURES, FORMS, SPEECH, ZERO_SHOT, Form
 from mmjax.api.pretrained_pipeline import Features, ZeroShot
 from mmjax.api.run import Run, load_run
+from mmjax.api.speech_pipeline import Speech
 from mmjax.api.writing_pipeline import KEYS, Writes
 from mmjax.checkpoint.run_folder import RunFolder
 from mmjax.core.errors import ConfigError, DataError, nearest
@@ -74,6 +75,8 @@ def _of_folder(
 ) -> Any:
     if name in KEYS:
         return Writes(model, name=name, batch_size=batch_size, **options)
+    if name == SPEECH:
+        return Speech(model, **options)
     make = ZeroShot if name == ZERO_SHOT else Features
     return make(model, kind=next(iter(form.inputs.values())), **options)
 

@@ -148,7 +148,10 @@ FORMS: dict[str, Form] = {
         folders=True,
     ),
     "automatic-speech-recognition": Form(
-        ("speech_recognition_ctc",), {"audio": "audio"}, transcript
+        ("speech_recognition", "speech_recognition_ctc"),
+        {"audio": "audio"},
+        transcript,
+        folders=True,
     ),
     "translation": Form(_OF_TEXTS[:1], {"text": "text"}, _written("translation_text"), True),
     "summarization": Form(_OF_TEXTS[1:2], {"text": "text"}, _written("summary_text"), True),
@@ -167,4 +170,5 @@ ALIASES = {
     "tabular-regression": "multimodal-regression",
 }
 ZERO_SHOT = "zero-shot-image-classification"
+SPEECH = "automatic-speech-recognition"
 FEATURES = ("feature-extraction", "image-feature-extraction")

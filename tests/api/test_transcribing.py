@@ -99,3 +99,13 @@ def test_other_models_do_not_transcribe(whisper):
     part = mmjax.load_pretrained(whisper.source, part="encoder")
     with pytest.raises(ConfigError, match="does not transcribe"):
         transcribe(part, SOUND)
+
+
+def test_the_short_form(whisper):
+    hear = mmjax.pipeline("automatic-speech-recognition", model=whisper.source, language="en")
+    cell = {"array": SOUND, "sampling_rate": speech.RATE}
+    found = hear(cell, language="german", task="translate", return_timestamps=True)
+    wanted = GOLDEN["named"]
+    times = [list(one["timestamp"]) for one in found["chunks"]]
+    assert times == [row[:2] for row in wanted]
+    assert hear([cell], language="german", task="translate") == [{"text": found["text"]}]
