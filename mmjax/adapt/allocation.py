@@ -78,16 +78,16 @@ class Allocating:
     sensitivity: Any
     """By site and part, as the parameters."""
     uncertainty: Any
-    kept: Mapping[str, Array]
-    """By site, which entries of its diagonal are not 0."""
+    lost: Mapping[str, Array]
+    """By site, which entries of its diagonal are 0."""
     inner: Any
     name: str = struct.field(pytree_node=False)
 
     def ranks(self) -> dict[str, Array]:
         """How many entries each layer keeps, by names for the log, and all together."""
         found: dict[str, Array] = {}
-        for site, kept in self.kept.items():
-            counts = kept.sum(axis=-1)
+        for site, lost in self.lost.items():
+            counts = (~lost).sum(axis=-1)
             if counts.ndim == 0:
                 found[f"rank/{site}"] = counts
                 continue
@@ -116,12 +116,12 @@ def allocating(
     def init(params: Any) -> Allocating:
         own = sites(params)
         nothing = jax.tree.map(lambda leaf: jnp.zeros_like(leaf, jnp.float32), own)
-        kept = {site: jnp.ones_like(values["e"], bool) for site, values in unbox(own).items()}
+        lost = {site: jnp.zeros_like(values["e"], bool) for site, values in unbox(own).items()}
         return Allocating(
             jnp.zeros((), jnp.int32),
             nothing,
             jax.tree.map(jnp.copy, nothing),
-            kept,
+            lost,
             inner.init(params),
             name,
         )
@@ -155,16 +155,16 @@ def allocating(
             site: _triplets(jax.tree.map(jnp.multiply, sensitivity[site], uncertainty[site]))
             for site in sensitivity
         }
-        kept, masked = _choose(scores, state.kept, state.count, budget, schedule)
+        lost, masked = _choose(scores, state.lost, state.count, budget, schedule)
         diagonals = {
-            site: jnp.where(masked & ~kept[site], 0, values["e"]) for site, values in after.items()
+            site: jnp.where(masked & lost[site], 0, values["e"]) for site, values in after.items()
         }
         chosen = {
             site: {**values, "e": diagonals[site] - sites(params)[site]["e"]}
             for site, values in sites(new).items()
         }
         new = {**new, KEY: {**new[KEY], name: chosen}}
-        found = Allocating(state.count + 1, sensitivity, uncertainty, kept, inner_state, name)
+        found = Allocating(state.count + 1, sensitivity, uncertainty, lost, inner_state, name)
         return new, found
 
     return optax.GradientTransformationExtraArgs(init, update)
@@ -187,25 +187,27 @@ def _triplets(scores: Mapping[str, Array]) -> Array:
 
 def _choose(
     scores: Mapping[str, Array],
-    kept: Mapping[str, Array],
+    before: Mapping[str, Array],
     step: Array,
     budget: Budget,
     schedule: Schedule,
 ) -> tuple[dict[str, Array], Array]:
-    """The entries that are kept, and whether others are set to 0 behind this step."""
+    """The entries that are lost, and whether they are set to 0 behind this step."""
     start = sum(one.size for one in scores.values())
     layers = sum(one.size // one.shape[-1] for one in scores.values())
     end = min(budget.target * layers, start)
     steps = range(schedule.settled + 1)
     # Counted on the host: in float32 a budget may fall one short.
-    lost = np.array([start - schedule.budget(one, start, end) for one in steps], np.int32)
+    fewer = np.array([start - schedule.budget(one, start, end) for one in steps], np.int32)
     chooses = np.array([schedule.chooses(one) for one in steps])
     at = jnp.minimum(step, schedule.settled)
     choosing = jnp.asarray(chooses)[at] & (step <= schedule.settled)
     ordered = jnp.sort(jnp.concatenate([one.reshape(-1) for one in scores.values()]))
-    count = jnp.asarray(lost)[at]
+    count = jnp.asarray(fewer)[at]
     threshold = jnp.where(count > 0, ordered[jnp.maximum(count - 1, 0)], -jnp.inf)
-    found = {site: jnp.where(choosing, one > threshold, kept[site]) for site, one in scores.items()}
+    found = {
+        site: jnp.where(choosing, one <= threshold, before[site]) for site, one in scores.items()
+    }
     return found, choosing | (step > schedule.settled)
 
 

@@ -17,7 +17,9 @@ from mmjax.core.files import read_json
 from mmjax.data import describe, manifest, schema
 from mmjax.data.pipeline import prepare
 from mmjax.parallel.sharding import put_batch
+from mmjax.train import adapting
 from mmjax.train.config import Config
+from mmjax.train.trained import trained
 from mmjax.train.trainer import Trainer, example_batch
 from mmjax.train.warm_start import with_encoders
 
@@ -55,8 +57,13 @@ def describe_config(config: Config) -> list[Section]:
     lowered = trainer.step.lower(trainer.state, put_batch(batch, trainer.mesh))
     cost: Mapping[str, float] = lowered.cost_analysis() or {}
     splits = ", ".join(f"{name} {len(rows)}" for name, rows in dataset.splits.items())
+    still = adapting.frozen_in(config, trainer.state.params)
+    moving = trained(trainer.state.params, still)
+    count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(moving))
     facts = [
         ["rows", splits],
+        ["trained parameters", f"{count:,} of {total:,} ({count / total:.2%})"],
+        ["optimiser's memory", _mib(_bytes(trainer.state.opt_state))],
         ["steps", f"{trainer.periods.total:,} ({config.train.duration})"],
         ["mesh", ", ".join(f"{axis} {size}" for axis, size in trainer.mesh.shape.items())],
         ["training state", _mib(_bytes(trainer.state))],

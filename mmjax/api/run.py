@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from mmjax.api import probing, searching, zero_shot
+from mmjax.api import adapters, probing, searching, zero_shot
 from mmjax.checkpoint.load import load_arrays
 from mmjax.checkpoint.run_folder import RunFolder
 from mmjax.core import config as config_lib
@@ -48,6 +48,8 @@ class Run:
         self.folder = RunFolder(Path(folder)).open()
         self.step = step
         self._loaded: tuple[Any, Any] | None = None
+        self._stored: Any = None
+        self._adopted: Mapping[str, np.ndarray] = {}
         self._function: Callable[..., Any] | None = None
         self._embed: Callable[..., Any] | None = None
 
@@ -234,6 +236,28 @@ class Run:
         """How well frozen vectors tell a column's classes; see `mmjax.api.probing.probe`."""
         return probing.probe(self, label, data, **options)
 
+    def save_adapter(self, folder: str | os.PathLike, **options: Any) -> Path:
+        """What was trained, without the frozen weights; see `mmjax.api.adapters.save`.
+
+        `run.save_adapter("adapters/birds")`, or `form="peft"` for a LoRA as PEFT has it.
+        """
+        return adapters.save(self, folder, **options)
+
+    def load_adapter(
+        self, folder: str | os.PathLike | None, *, modality: str | None = None
+    ) -> None:
+        """Goes on with the adapters of a folder, of PEFT too, in place of those of before.
+
+        None takes back the run's own. Where the kinds and sizes stay the same nothing is compiled
+        again. Errors are those of `mmjax.api.adapters.load`.
+        """
+        config, self._adopted = adapters.load(self, folder, modality=modality)
+        if config.adapt != self.config.adapt:
+            self.config = config
+            self.__dict__.pop("module", None)
+            self._function = self._embed = None
+        self._loaded = None
+
     def _sized(self, config: Any, batch_size: int | None) -> Any:
         """The data settings with an evaluation batch that splits over this run's devices."""
         size = batch_size or config.eval_batch_size or config.batch_size
@@ -253,12 +277,17 @@ class Run:
         """The variables on the devices and their shardings, loaded once."""
         if self._loaded is None:
             shardings = variable_shardings(self._abstract(dataset), self.mesh)
-            arrays = load_arrays(
-                self.folder.path, self.step, prefixes=("params", "ema", "collections")
-            )
-            params = arrays.get("ema") or arrays["params"]
-            variables = {"params": params, **arrays.get("collections", {})}
-            self._loaded = jax.device_put(variables, shardings), shardings
+            if self._stored is None:
+                arrays = load_arrays(
+                    self.folder.path, self.step, prefixes=("params", "ema", "collections")
+                )
+                params = arrays.get("ema") or arrays["params"]
+                self._stored = {"params": params, **arrays.get("collections", {})}
+            variables = adapters.adopted(self._stored, self._adopted, shardings)
+            placed = jax.device_put(variables, shardings)
+            if not self._adopted:
+                self._stored = placed
+            self._loaded = placed, shardings
         return self._loaded
 
     def evaluate_dataset(self, dataset: Dataset, split: str) -> Evaluation:

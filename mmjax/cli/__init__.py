@@ -35,6 +35,7 @@ COMMANDS = (
     "cv",
     "tune",
     "convert",
+    "adapter",
     "describe",
     "pack",
     "list",

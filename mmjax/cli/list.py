@@ -17,6 +17,7 @@ KINDS = {
     "fusions": "mmjax.models:fusions",
     "combinations": "mmjax.models:combinations",
     "tasks": "mmjax.tasks:registry",
+    "adaptations": "mmjax.adapt:registry",
     "objectives": "mmjax.objectives:registry",
     "sources": "mmjax.data.config:sources",
     "modalities": "mmjax.data.config:modalities",

@@ -41,8 +41,8 @@ def strategies(config: Config) -> dict[str, Strategy]:
 
 def build(config: Config, facts: Mapping[str, Any]) -> Assembly | Pretraining:
     """The model of a config with its adapters."""
-    module = build_model(config.model, config.task, facts, config.objectives)
-    return adapted(module, adapters_of(strategies(config)))
+    adapters = adapters_of(strategies(config))
+    return adapted(build_model(config.model, config.task, facts, config.objectives), adapters)
 
 
 def multipliers(config: Config, params: Mapping[str, Any]) -> dict[str, float]:
