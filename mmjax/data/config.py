@@ -36,6 +36,7 @@ sources = Registry(
         "vader": "mmjax.data.sources.vader:Vader",
         "generated_finance": "mmjax.data.sources.generated_finance:GeneratedFinance",
         "generated": "mmjax.data.sources.generated:Generated",
+        "generated_language": "mmjax.data.sources.generated_language:GeneratedLanguage",
         "generated_recommendation": (
             "mmjax.data.sources.generated_recommendation:GeneratedRecommendation"
         ),
