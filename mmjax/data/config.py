@@ -30,6 +30,7 @@ sources = Registry(
         "movielens": "mmjax.data.sources.movielens:MovieLens",
         "movielens_items": "mmjax.data.sources.movielens:MovieLensItems",
         "av_mnist": "mmjax.data.sources.av_mnist:AvMnist",
+        "digit_strings": "mmjax.data.sources.digit_strings:DigitStrings",
         "coco": "mmjax.data.sources.coco:Coco",
         "generated_shapes": "mmjax.data.sources.generated_shapes:GeneratedShapes",
         "easy_vqa": "mmjax.data.sources.easy_vqa:EasyVqa",
