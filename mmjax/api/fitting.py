@@ -49,10 +49,11 @@ def fit(
     "token_classification", "extractive_qa" or "recommendation".
 
     `data` is a manifest's path, a DataFrame, or an embedded set's name; media paths are relative to
-    the manifest or to `root`. Columns of text, pictures, sounds, videos, numbers and categories are
-    learnt from. What is chosen is told line by line: the kind of each column
-    (`kinds={"notes": "text"}` overrides), encoders, task, and the length of training (`settings`
-    overrides any, as `["train.duration=5 epochs"]`). With several `seeds`, returns the first run.
+    the manifest or to `root`. Columns of text, pictures, sounds, videos, volumes, sets of points,
+    numbers and categories are learnt from. What is chosen is told line by line: the kind of each
+    column (`kinds={"notes": "text"}` overrides), encoders, task, and the length of training
+    (`settings` overrides any, as `["train.duration=5 epochs"]`). With several `seeds`, returns the
+    first run.
     """
     require_seeds(seeds)
     table, source = manifest.read(data, root), manifest.source_for(data, root)

@@ -19,11 +19,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="COLUMN=KIND",
-        help="take a column for text, image, audio, video, number, category or ignored",
+        help="take a column for text, image, audio, video, volume, points, number, category, "
+        "labels, identifier or ignored",
     )
     parser.add_argument(
         "--task",
-        help="classification, ordinal, multi_label, regression, token_classification, "
+        help="classification, ordinal, multi_label, regression, anomaly, token_classification, "
         "extractive_qa or recommendation; told by the label and the columns beside it else",
     )
     parser.add_argument("--seeds", type=int, default=1, help="so many runs: mean and spread")

@@ -31,6 +31,7 @@ SMALL = (
     "model.encoders.points.channels=[8]",
     "model.encoders.points.width=8",
     "model.fusion.width=8",
+    "model.auxiliary_loss=0",
 )
 NO_SCAN, NO_RADAR, DAMAGED = 3, 4, 6
 

@@ -33,6 +33,7 @@ BATCH = Batch(
     np.arange(6) < 5,
     np.arange(6),
 )
+OUTPUT = jax.jit(BOTH.output)
 OUTPUTS = {
     "kind": jnp.asarray(RNG.normal(size=(6, 3)), jnp.float32),
     "size": jnp.asarray(RNG.normal(size=(6, 1)), jnp.float32),
@@ -44,7 +45,7 @@ def _rows(tree, at):
 
 
 def test_the_loss_is_the_weighted_sum():
-    found = BOTH.output(OUTPUTS, BATCH)
+    found = OUTPUT(OUTPUTS, BATCH)
     shares = np.asarray(jax.nn.log_softmax(OUTPUTS["kind"]))[:5]
     truth = BATCH.targets["kind"][:5]
     weights = np.array([1.0, 2.0, 0.5])[truth]
@@ -55,16 +56,16 @@ def test_the_loss_is_the_weighted_sum():
 
 
 def test_parts_of_a_batch_add_up_to_the_whole():
-    whole = BOTH.output(OUTPUTS, BATCH)
+    whole = OUTPUT(OUTPUTS, BATCH)
     parts = [
-        BOTH.output(_rows(OUTPUTS, at), _rows(BATCH, at))
+        OUTPUT(_rows(OUTPUTS, at), _rows(BATCH, at))
         for at in (np.arange(0, 6, 2), np.arange(1, 6, 2))
     ]
     total = sum(float(one.loss * one.weight) for one in parts)
     assert total / sum(float(one.weight) for one in parts) == pytest.approx(float(whole.loss))
     sums = jax.tree.map(jnp.add, *(one.metrics for one in parts))
     assert BOTH.compute(sums) == pytest.approx(BOTH.compute(whole.metrics), nan_ok=True)
-    own = KIND.compute(KIND.output(OUTPUTS["kind"], BATCH).metrics)
+    own = KIND.compute(jax.jit(KIND.output)(OUTPUTS["kind"], BATCH).metrics)
     found = BOTH.compute(whole.metrics)
     assert {k.removeprefix("kind/"): v for k, v in found.items() if k.startswith("kind/")} == own
     assert BOTH.headline[:3] == ("kind/accuracy", "size/mae", "kind/macro_f1")
@@ -72,10 +73,10 @@ def test_parts_of_a_batch_add_up_to_the_whole():
 
 def test_a_target_that_is_not_there():
     batch = dataclasses.replace(BATCH, targets={"size": BATCH.targets["size"]})
-    found = BOTH.output(OUTPUTS, batch)
-    alone = SIZE.output(OUTPUTS["size"], BATCH)
+    found = OUTPUT(OUTPUTS, batch)
+    alone = jax.jit(SIZE.output)(OUTPUTS["size"], BATCH)
     assert float(found.loss) == pytest.approx(0.3 * float(alone.loss), rel=1e-6)
-    none = BOTH.output(OUTPUTS, dataclasses.replace(BATCH, targets={}))
+    none = OUTPUT(OUTPUTS, dataclasses.replace(BATCH, targets={}))
     assert float(none.loss) == float(none.weight) == 0
     assert none.metrics == {}
     predictions = {k: np.asarray(v) for k, v in none.predictions.items()}
