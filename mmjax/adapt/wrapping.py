@@ -43,9 +43,9 @@ def adapted(module: M, adapters: Adapters) -> M:
     if not adapters:
         return module
     settings = {
-        name: getattr(module, name)
-        for name, field in type(module).__dataclass_fields__.items()
-        if field.init and name not in ("parent", "name")
+        field.name: getattr(module, field.name)
+        for field in dataclasses.fields(module)
+        if field.init and field.name not in ("parent", "name")
     }
     base: Any = type(module)
     made: Any = _adapted_class(base)

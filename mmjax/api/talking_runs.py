@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
+from mmjax.adapt import KEY
+from mmjax.adapt.wrapping import adapted, with_adapters
 from mmjax.api.conversing import OnText, Talker, Turn, spoken
 from mmjax.api.run import Run, load_run
 from mmjax.core.errors import ConfigError, DataError, nearest
@@ -27,8 +30,9 @@ class RunTalker(Talker):
     """What was said is the text of `modality`, turn after turn with `between` between them.
 
     It should be as in the training data. With `retrieve`, so many training rows that are nearest
-    to the turn, in the run's own embeddings, stand before it: their text, and what was replied.
-    Raises ConfigError for a run that writes no texts, or for one of several texts if none is named.
+    to the turn, in the run's own embeddings of that text, stand before it: their text, and what was
+    replied. Raises ConfigError for a run that writes no texts, or for one of several texts if none
+    is named.
     """
 
     def __init__(
@@ -55,6 +59,10 @@ class RunTalker(Talker):
             )
         self._modality, self._between, self._retrieve = chosen, between, retrieve
         self._task, self._decoder = task, task.reader()
+        adapters = getattr(module, "adapters", ())
+        if adapters:
+            decoder = adapted(self._decoder.module, adapters)
+            self._decoder = dataclasses.replace(self._decoder, module=decoder)
         # One of a kind: what else there is has no name in a conversation.
         self._named = {kind: name for name, kind in kinds.items() if kind in _MEDIA}
         self.media = tuple(self._named)
@@ -82,7 +90,9 @@ class RunTalker(Talker):
         if prompt is not None:
             begin = np.concatenate([prompt.ids, begin], axis=1)
             mask = np.concatenate([prompt.mask, mask], axis=1)
-        parameters = {"params": variables["params"]["task"]["decoder"]}
+        whole = variables["params"]
+        whole = with_adapters(whole) if KEY in whole else whole
+        parameters = {"params": whole["task"]["decoder"]}
 
         def run(on_tokens: Any) -> Any:
             return generate(
@@ -115,10 +125,10 @@ class RunTalker(Talker):
         if self._known is None:
             dataset = self.run.dataset(labels=True)
             found = self.run.embed_dataset(dataset, "train")
-            self._known = dataset, dataset.rows("train"), _unit(found["fused"])
+            self._known = dataset, dataset.rows("train"), _unit(found[self._modality])
         dataset, rows, vectors = self._known
         asked = self.run.dataset(self.run.columns_of({self._modality: text}), batch_size=1)
-        query = _unit(self.run.embed_dataset(asked)["fused"])[0]
+        query = _unit(self.run.embed_dataset(asked)[self._modality])[0]
         order = np.argsort(-(vectors @ query), kind="stable")[: self._retrieve][::-1]
         texts = dataset.texts(rows[order])
         replies = texts[f"{self._task.target}/references"]
