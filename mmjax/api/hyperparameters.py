@@ -193,7 +193,7 @@ def _try(
         trial.complete(known.value, f"as trial {known.number}")
         return None
     try:
-        changed = config_lib.check(applied(config, space, trial.params))
+        changed = applied(config, space, trial.params)
         value = objective(changed, free_folder(folder / trial.folder), trial.report)
         trial.complete(value)
     except Pruned:
@@ -232,7 +232,7 @@ def _write(
     )
     found = None
     if best is not None:
-        found = config_lib.check(applied(config, space, best.params))
+        found = applied(config, space, best.params)
         write_json(folder / "best.json", config_lib.to_json(found))
     return Search(folder, metric, tuple(shown), best, found)
 

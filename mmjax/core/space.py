@@ -219,13 +219,14 @@ def choose(space: Space, suggest: Callable[[str, Plain], Label]) -> dict[str, La
 
 def applied(config: T, space: Space, params: Mapping[str, Label]) -> T:
     """The config with the values that the labels mean. Raises ConfigError for one that is none."""
+    values = {}
     for setting, label in params.items():
         if setting not in space:
             raise ConfigError(101, f"'{setting}' is not searched", fix=nearest(setting, space))
         domain = space[setting]
         plain = domain.then if isinstance(domain, When) else domain
-        config = config_lib.override(config, {setting: plain.value(label)})
-    return config
+        values[setting] = plain.value(label)
+    return config_lib.override(config, values)
 
 
 def every_point(space: Space) -> Iterator[dict[str, Label]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 
+import made_runs
 import numpy as np
 import pytest
 import tiny_run
@@ -21,9 +22,7 @@ from mmjax.core.registry import Spec
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory):
-    data = tiny_run.write_data(tmp_path_factory.mktemp("cv"))
-    short = ("train.duration=2 steps", "train.evaluate_every=2 steps", "train.ema_decay=0")
-    return tiny_run.plain(data, "text", *short)
+    return made_runs.config(tmp_path_factory.mktemp("cv"))
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import jax
+import made_runs
 import numpy as np
 import pytest
 import tiny_run
@@ -19,8 +20,7 @@ from mmjax.train.trainer import Trainer, example_batch
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory):
-    data = tiny_run.write_data(tmp_path_factory.mktemp("finders"))
-    return tiny_run.plain(data, "text", "train.ema_decay=0")
+    return made_runs.config(tmp_path_factory.mktemp("finders"))
 
 
 def test_the_steepest_rate_is_that_of_a_curve_whose_slope_is_known():

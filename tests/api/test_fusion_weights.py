@@ -4,50 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 
-import jax
+import made_runs
 import numpy as np
 import pytest
-import reference
 import tiny_run
 
 from mmjax.api.fusion_weights import search_weights
 from mmjax.api.run import Run
-from mmjax.checkpoint.run_folder import RunFolder
 from mmjax.cli import main
 from mmjax.core import config as config_lib
 from mmjax.core.errors import ConfigError
 from mmjax.core.registry import Spec
-from mmjax.data.pipeline import prepare
-from mmjax.parallel.sharding import unbox, variable_shardings
 from mmjax.train.config_file import load_config
 
 NAMES = ("table", "text")
 """In the order in which weights are told."""
-
-
-def made(folder, fusion: Spec) -> Run:
-    """A run of text and table with NumPy's numbers for parameters."""
-    data = tiny_run.write_data(folder)
-    config = tiny_run.config(data, "model.modality_dropout=0")
-    table = Spec("table", numbers=("weight",), categories=("place",))
-    modalities = {"text": config.data.modalities["text"], "table": table}
-    encoders = {"text": config.model.encoders["text"], "table": Spec("table", width=8)}
-    config = dataclasses.replace(
-        config,
-        data=dataclasses.replace(config.data, modalities=modalities),
-        model=dataclasses.replace(config.model, encoders=encoders, fusion=fusion),
-    )
-    dataset = prepare(config.data)
-    place = RunFolder(folder / "run").create()
-    dataset.save(place.processors)
-    place.write_facts(dataset.facts)
-    place.write_config(config_lib.to_json(config))
-    run = Run(place.path)
-    boxed = run._abstract(dataset)
-    shardings = variable_shardings(boxed, run.mesh)
-    variables = reference.random_like(unbox(boxed), scale=0.5)
-    run._loaded = jax.device_put(variables, shardings), shardings
-    return run
 
 
 @pytest.fixture(scope="module")
@@ -55,13 +26,16 @@ def summed(tmp_path_factory):
     values = {"text": 1.5, "table": 0.5}
     fusion = Spec("weighted_sum", width=8, weights="fixed", values=values)
     with tiny_run.one_device():
-        yield made(tmp_path_factory.mktemp("summed"), fusion)
+        folder = tmp_path_factory.mktemp("summed")
+        yield made_runs.made(made_runs.config(folder, text=True, fusion=fusion), folder / "run")
 
 
 @pytest.fixture(scope="module")
 def decided(tmp_path_factory):
     with tiny_run.one_device():
-        yield made(tmp_path_factory.mktemp("decided"), Spec("decision"))
+        folder = tmp_path_factory.mktemp("decided")
+        config = made_runs.config(folder, text=True, fusion=Spec("decision"))
+        yield made_runs.made(config, folder / "run")
 
 
 def test_each_point_is_worth_what_a_run_with_these_weights_is(

@@ -2,47 +2,54 @@
 
 from __future__ import annotations
 
+import made_runs
 import pytest
 import tiny_run
 
-from mmjax.api.run import load_run
 from mmjax.api.subsets import all_subsets
 from mmjax.cli import main
 from mmjax.core.errors import ConfigError
 from mmjax.core.files import read_json
+from mmjax.core.registry import Spec
 
 
 @pytest.fixture(scope="module")
-def run(trained):
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("subsets")
+    fusion = Spec("weighted_sum", width=8, weights="fixed", values={"text": 1.5, "table": 0.5})
     with tiny_run.one_device():
-        yield load_run(trained)
+        yield made_runs.made(made_runs.config(folder, text=True, fusion=fusion), folder / "run")
 
 
-def test_the_command_measures_each_subset_and_what_a_modality_adds(run, trained, tmp_path, capsys):
+def test_the_command_measures_each_subset_and_what_a_modality_adds(
+    run, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr("mmjax.api.run.load_run", lambda folder, step: run)
     shared = ["--split", "all", "--out", str(tmp_path)]
-    assert main(["evaluate", str(trained), "--modalities", "all-subsets", *shared]) == 0
+    command = ["evaluate", str(run.folder.path), "--modalities", "all-subsets"]
+    assert main([*command, *shared]) == 0
     assert "Shapley" in capsys.readouterr().out
     found = read_json(tmp_path / "modalities.json")
     scores = {tuple(one["modalities"]): one["metrics"]["accuracy"] for one in found["subsets"]}
-    assert list(scores) == [(), ("text",), ("image",), ("text", "image")]
-    rows = tiny_run.read_rows(trained.parent / "data.csv")
-    columns = {"text": "words", "image": "picture"}
-    for subset in (("text",), ("image",), ("text", "image")):
-        bare = {key: [row[key] for row in rows] for key in tiny_run.COLUMNS}
+    assert list(scores) == [(), ("text",), ("table",), ("text", "table")]
+    rows = tiny_run.read_rows(run.folder.path.parent / "data.csv")
+    columns = {"text": ["words"], "table": ["weight", "place"]}
+    for subset in (("text",), ("table",), ("text", "table")):
+        bare = {key: [row[key] for row in rows] for key in rows[0]}
         for name in set(columns) - set(subset):
-            bare[columns[name]] = [None] * len(rows)
-        assert scores[subset] == run.evaluate(bare, root=str(trained.parent))["accuracy"]
+            bare |= {column: [None] * len(rows) for column in columns[name]}
+        assert scores[subset] == run.evaluate(bare)["accuracy"]
     of = found["modality"]["accuracy"]
-    whole, image, text, none = (scores[one] for one in reversed(scores))
-    assert of["text"]["shapley"] == pytest.approx((text - none + whole - image) / 2)
-    assert of["image"]["lost"] == pytest.approx(whole - text)
-    assert of["image"]["alone"] == image
+    whole, table, text, none = (scores[one] for one in reversed(scores))
+    assert of["text"]["shapley"] == pytest.approx((text - none + whole - table) / 2)
+    assert of["table"]["lost"] == pytest.approx(whole - text)
+    assert of["table"]["alone"] == table
     total = sum(one["shapley"] for one in of.values())
     assert total == pytest.approx(whole - none)
     page = (tmp_path / "report.html").read_text()
     assert "Lost without it" in page
     assert {one.name for one in tmp_path.glob("*.png")} == {"accuracy.png", "macro_f1.png"}
-    # Equal models have one program: that of the command is the one that was used here.
+    # All of these are one program.
     assert run._function._cache_size() == 1
 
 
