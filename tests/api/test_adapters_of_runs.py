@@ -27,6 +27,8 @@ ADAPT = {
     "down": Spec("lora", rank=2, targets=("^encoders_text/.*/down$",)),
 }
 
+ROWS = {"words": ["wing nest", "fin water", "rock"], "id": ["a", "b", "c"]}
+
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory):
@@ -91,10 +93,9 @@ def test_a_resumed_run_ends_with_the_same_bits(run, config):
         np.testing.assert_array_equal(value, theirs[name], err_msg=name)
 
 
-def test_saved_alone_swapped_and_merged(run, tmp_path, capsys):
-    data = {"words": ["wing nest", "fin water", "rock"], "id": ["a", "b", "c"]}
+def test_saved_alone_and_swapped(run, tmp_path, capsys):
     run = load_run(run.folder.path)
-    expected = probabilities(run, data)
+    expected = probabilities(run, ROWS)
     folder = run.save_adapter(tmp_path / "mine")
     names = load_file(folder / "adapter.safetensors").keys()
     assert {name.split("/")[0] for name in names} == {"adapt", "fusion", "task"}
@@ -108,21 +109,28 @@ def test_saved_alone_swapped_and_merged(run, tmp_path, capsys):
     save_file(changed, tmp_path / "changed" / "adapter.safetensors")
     program = run._function
     run.load_adapter(tmp_path / "changed")
-    other = probabilities(run, data)
+    other = probabilities(run, ROWS)
     assert np.abs(other - expected).max() > 1e-3
     run.load_adapter(folder)
-    np.testing.assert_array_equal(probabilities(run, data), expected)
+    np.testing.assert_array_equal(probabilities(run, ROWS), expected)
     run.load_adapter(tmp_path / "changed")
-    np.testing.assert_array_equal(probabilities(run, data), other)
+    np.testing.assert_array_equal(probabilities(run, ROWS), other)
     run.load_adapter(None)
-    np.testing.assert_array_equal(probabilities(run, data), expected)
+    np.testing.assert_array_equal(probabilities(run, ROWS), expected)
     assert run._function is program
+
+
+@pytest.mark.slow
+def test_merged_into_a_run_that_adapters_can_be_put_onto(run, tmp_path):
+    run = load_run(run.folder.path)
+    expected = probabilities(run, ROWS)
+    folder = run.save_adapter(tmp_path / "mine")
     assert main(["adapter", str(run.folder.path), str(tmp_path / "merged"), "--merge"]) == 0
     merged = load_run(tmp_path / "merged")
     assert merged.config == dataclasses.replace(run.config, adapt={})
     assert "adapt" not in config_lib.to_json(merged.config)
-    np.testing.assert_allclose(probabilities(merged, data), expected, atol=1e-5)
-    merged.load_adapter(tmp_path / "changed")
+    np.testing.assert_allclose(probabilities(merged, ROWS), expected, atol=1e-5)
+    merged.load_adapter(folder)
     assert merged.config.adapt == run.config.adapt
 
 

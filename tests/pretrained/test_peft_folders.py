@@ -26,7 +26,7 @@ def bert():
     return load(GOLDEN / "peft_bert")
 
 
-@pytest.mark.parametrize("name", ["plain", "dora"])
+@pytest.mark.parametrize("name", ["plain", pytest.param("dora", marks=pytest.mark.slow)])
 def test_a_folder_of_peft_is_read_and_written(bert, golden, name, tmp_path):
     if name == "plain":
         bert = load(GOLDEN / "peft_bert", scan=True)
