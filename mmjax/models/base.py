@@ -16,6 +16,7 @@ from mmjax.core.typing import Array, ArrayLike, Bool, Float
 from mmjax.encoders.fields import select
 from mmjax.fusion.base import present
 from mmjax.models.encoding import drop, encode_views, hide, keep_modalities
+from mmjax.models.missing import StandIn
 
 Fields = Mapping[str, Mapping[str, ArrayLike]]
 """What each modality's encoder is called with."""
@@ -127,11 +128,26 @@ class Assembly(nn.Module, abc.ABC, kw_only=True):
 
 
 class Fusing(Assembly, kw_only=True):
-    """An assembly whose task reads what a fusion made of all modalities."""
+    """An assembly whose task reads what a fusion made of all modalities.
+
+    The fusion sees `stand_ins` where a row lacks a modality: one that the data lack, that dropout
+    hid, or that a loss of another modality alone hides. Heads that read what the encoders made, and
+    the rows of a modality's own losses, go by what is there.
+    """
+
+    stand_ins: Mapping[str, StandIn] = given(dict)
 
     @abc.abstractmethod
-    def fuse(self, tokens: Mapping[str, Tokens], *, train: bool) -> Fused:
+    def join(self, tokens: Mapping[str, Tokens], *, train: bool) -> Fused:
         """The tokens of all modalities as one."""
+
+    def fuse(self, tokens: Mapping[str, Tokens], *, train: bool) -> Fused:
+        """The tokens of all modalities as one, with what stands in for those that are absent."""
+        filled = {
+            name: self.stand_ins[name](one) if name in self.stand_ins else one
+            for name, one in tokens.items()
+        }
+        return self.join(filled, train=train)
 
     def answer(self, tokens: Mapping[str, Tokens], batch: Batch, *, train: bool) -> TaskOutput:
         # A task may have heads that read what the encoders made as well.

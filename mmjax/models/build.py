@@ -11,8 +11,9 @@ from mmjax import encoders, fusion, objectives, tasks
 from mmjax.core.errors import ConfigError, nearest
 from mmjax.core.registry import Spec
 from mmjax.models import assemblies
-from mmjax.models.base import Assembly
+from mmjax.models.base import Assembly, Fusing
 from mmjax.models.config import ModelConfig
+from mmjax.models.missing import StandIn
 from mmjax.models.multimodal import Multimodal
 from mmjax.models.pretraining import JointProjections, Pretraining
 
@@ -31,6 +32,13 @@ def build_model(
     types = {"dtype": jnp.dtype(config.dtype), "param_dtype": jnp.dtype(config.param_dtype)}
     built = _build_encoders(config, facts["modalities"], types)
     if terms:
+        if config.missing_tokens:
+            raise ConfigError(
+                109,
+                "objectives leave out rows that lack a modality: nothing stands in for it",
+                where="model.missing_tokens",
+                fix="false, and true where the task is trained",
+            )
         return _build_pretraining(config, terms, built, facts["modalities"], types)
     for name, rate in config.feature_dropout.items():
         if name not in config.encoders or not 0.0 <= rate < 1.0:
@@ -47,6 +55,8 @@ def build_model(
         "modality_dropout": config.modality_dropout,
         "auxiliary_loss": config.auxiliary_loss,
     }
+    if config.missing_tokens:
+        parts["stand_ins"] = _stand_ins(config, types)
     if config.fusion.name in assemblies:
         return assemblies.build(config.fusion, facts={**parts, **types})
     return Multimodal(**parts, fusion=fusion.registry.build(config.fusion, facts=types))
@@ -70,6 +80,21 @@ def _build_encoders(
         name: encoders.registry.build(spec, facts={**modalities[name], **types})
         for name, spec in config.encoders.items()
     }
+
+
+def _stand_ins(config: ModelConfig, types: Mapping[str, Any]) -> dict[str, StandIn]:
+    """One for each modality; none where there is no other to fuse it with."""
+    name = config.fusion.name
+    if name in assemblies and not issubclass(assemblies.load(name), Fusing):
+        raise ConfigError(
+            109,
+            f"'{name}' asks the modalities that a row has, and nothing stands in for the others",
+            where="model.missing_tokens",
+            fix="false, or a fusion of features or tokens such as concat or cross_attention",
+        )
+    if len(config.encoders) == 1:
+        return {}
+    return {name: StandIn(param_dtype=types["param_dtype"]) for name in config.encoders}
 
 
 def _build_task(

@@ -31,6 +31,9 @@ class ModelConfig:
     """Chance that a row's modality is hidden during training; one always stays."""
     auxiliary_loss: float = 0.0
     """Weight of the losses of each modality alone, the others hidden from the fusion."""
+    missing_tokens: bool = dataclasses.field(default=False, metadata={"unsaid": "if empty"})
+    """Whether a learnt token and summary take the place of a modality that a row lacks, or that
+    `modality_dropout` hides, before the fusion. For several modalities, fused as features."""
     joint_dim: int = 128
     """Width of the joint space that pretraining objectives embed every modality in."""
     dtype: FloatType = "float32"

@@ -38,10 +38,11 @@ class Hybrid(Fusing, kw_only=True):
     one stream over all tokens. If `fusion` is None, it is `concat` for two streams, and
     `merged_attention` for a single one.
 
-    A model of one modality has nothing to exchange. Losses of each modality alone
-    (`auxiliary_loss`) run the encoders again, all others hidden from the exchanges too. Raises
-    ConfigError for encoders that cannot exchange, or whose blocks are scanned, and places that they
-    do not have.
+    A modality that is absent takes no part in an exchange; what stands in for it (`missing_tokens`)
+    is given to the last fusion. A model of one modality has nothing to exchange. Losses of each
+    modality alone (`auxiliary_loss`) run the encoders again, all others hidden
+    from the exchanges too. Raises ConfigError for encoders that cannot exchange, or whose blocks
+    are scanned, and places that they do not have.
     """
 
     level: ClassVar[str] = "model"
@@ -65,7 +66,7 @@ class Hybrid(Fusing, kw_only=True):
             for _ in range(count if self.streams == "two" else count - 1)
         ]
 
-    def fuse(self, tokens: Mapping[str, Tokens], *, train: bool) -> Fused:
+    def join(self, tokens: Mapping[str, Tokens], *, train: bool) -> Fused:
         return self.last_fusion(dict(tokens), train=train)
 
     def only(self, name: str, tokens: Mapping[str, Tokens], batch: Batch) -> dict[str, Tokens]:

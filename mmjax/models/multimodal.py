@@ -15,5 +15,5 @@ class Multimodal(Fusing, kw_only=True):
 
     fusion: nn.Module
 
-    def fuse(self, tokens: Mapping[str, Tokens], *, train: bool) -> Fused:
+    def join(self, tokens: Mapping[str, Tokens], *, train: bool) -> Fused:
         return self.fusion(dict(tokens), train=train)
