@@ -7,9 +7,9 @@
 tenth of the training pictures, with their questions, are for validation. Whoever knows the question
 alone, and the commonest answer to it, is right on 0.67 of the test questions.
 
-Test accuracy 0.996, 0.943 and 0.999 with seeds 0, 1 and 2, in 590 to 690 processor seconds each:
-`benchmarks/results/easy_vqa.md`. Training stands still between 0.92 and 0.94 for a while, and
-with seed 1 to its end.
+Test accuracy 0.998, 0.997 and 0.998 with seeds 0, 1 and 2, in about 700 processor seconds each:
+`benchmarks/results/easy_vqa.md`. The mean over the words is what makes it: through the pooler of
+BERT, a tanh on the first token, training stood still at 0.94 with seed 1, whatever the rate.
 """
 
 from mmjax.core.registry import Spec
