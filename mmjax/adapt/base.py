@@ -90,6 +90,7 @@ class Strategy:
         return {}
 
 
+@dataclasses.dataclass(frozen=True)
 class Adapter(Strategy):
     """Parameters of its own at some modules of a model, whose calls it changes.
 
@@ -97,10 +98,13 @@ class Adapter(Strategy):
     `optimizer.multipliers` names.
     """
 
-    targets: tuple[str, ...]
-    """Patterns that find the paths of modules, such as "^encoders_text/.*/(query|value)$"."""
     mergeable: ClassVar[bool] = False
     """Whether it can become part of the weights of the module that it changes."""
+
+    targets: tuple[str, ...] = ()
+    """Patterns that find the paths of modules, such as "^encoders_text/.*/(query|value)$"."""
+    optional: bool = False
+    """Whether it may find nothing, as in a baseline of a modality that it is not for."""
 
     def fits(self, module: nn.Module) -> bool:
         """Whether it knows how to change a module of this kind."""

@@ -19,12 +19,13 @@ def merge(
     Of several, `names` says which; those that are left out stay beside. Raises ConfigError for a
     name that is none, and for adapters that are no part of weights (bottleneck, prefix, prompt).
     """
-    chosen = _chosen(adapters, names)
+    sites = params.get(KEY, {})
+    chosen = [(name, one) for name, one in _chosen(adapters, names) if name in sites]
     whole = without_adapters(params)
     # Inner ones first: a call goes through them in this order.
     for name, adapter in chosen:
-        whole = _over_sites(whole, params[KEY][name], adapter.merged)
-    left = {name: tree for name, tree in params[KEY].items() if name not in dict(chosen)}
+        whole = _over_sites(whole, sites[name], adapter.merged)
+    left = {name: tree for name, tree in sites.items() if name not in dict(chosen)}
     return {**whole, KEY: left} if left else whole
 
 
@@ -46,15 +47,15 @@ def unmerge(
 
 def settle(params: Mapping[str, Any], adapters: Adapters) -> dict[str, Any]:
     """The parameters with what fresh adapters begin with where that depends on the weights."""
-    own = dict(params[KEY])
+    own = dict(params.get(KEY, {}))
     for name, adapter in adapters:
-        if not adapter.settles:
+        if not adapter.settles or name not in own:
             continue
         own[name] = {
             key: adapter.settle(_at(params, path_of_site(key)), values)
             for key, values in own[name].items()
         }
-    return {**params, KEY: own}
+    return {**params, KEY: own} if own else dict(params)
 
 
 def _chosen(adapters: Adapters, names: Sequence[str] | None) -> list[tuple[str, Adapter]]:

@@ -64,10 +64,13 @@ class _Adapts:
         key = rngs["params"] if isinstance(rngs, Mapping) else rngs
         own = {}
         for name, adapter in self.adapters:
+            if not found[name] and adapter.optional:
+                continue
             if not found[name]:
                 raise _finds_nothing(name, adapter, variables["params"])
             own[name] = _create(adapter, found[name], variables["params"], rng.stream(key, name))
-        return {**variables, "params": {**variables["params"], KEY: own}}
+        more = {KEY: own} if own else {}
+        return {**variables, "params": {**variables["params"], **more}}
 
     def apply(self, variables: Any, *args: Any, **kwargs: Any) -> Any:
         given = {

@@ -93,6 +93,7 @@ def describe_run(folder: str | Path) -> list[Section]:
         ["rows", ", ".join(f"{k} {v}" for k, v in summary["splits"].items())],
         ["checkpoints", ", ".join(map(str, steps)) + (f" (best {best})" if best else "")],
         ["seed", str(config.seed)],
+        *(["adapt", f"{name}: {spec.name}"] for name, spec in config.adapt.items()),
     ]
     sections: list[Section] = [(str(path), ["", ""], facts)]
     for split, metrics in run.metrics.items():

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mmjax.adapt import registry as adaptations
+from mmjax.adapt.base import Adapter
 from mmjax.api.evaluating import ALONE, baselines, strict
 from mmjax.api.reporting import title_of, write_run_report
 from mmjax.api.run import Run
@@ -108,6 +110,12 @@ def single_modality(config: Config, name: str) -> Config:
         ),
         train=dataclasses.replace(config.train, single_modality_baselines=False),
         init=alone(config.init, name),
+        adapt={
+            key: spec.replace(optional=True)
+            if issubclass(adaptations.load(spec.name), Adapter)
+            else spec
+            for key, spec in config.adapt.items()
+        },
     )
 
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from mmjax.adapt import KEY, registry
-from mmjax.adapt.base import Strategy
+from mmjax.adapt.base import Adapter, Strategy
 from mmjax.adapt.merging import settle
 from mmjax.adapt.wrapping import adapted, adapters_of, path_of_site
 from mmjax.core.errors import ConfigError, MMJaxError
@@ -68,7 +68,10 @@ def optimizer(
         # Which parts have adapters is known of the parameters alone.
         factors = multipliers(config, params)
         whole = make_optimizer(dataclasses.replace(config.optimizer, multipliers=factors), schedule)
+        there = params.get(KEY, {})
         for name, one in several.items():
+            if isinstance(one, Adapter) and name not in there:
+                continue
             whole = one.optimizer(whole, name, total_steps, config.optimizer.max_grad_norm)
         return whole
 
@@ -107,7 +110,7 @@ def settled(state: TrainState, config: Config, taken: Mapping[str, str]) -> Trai
         for name, one in adapters_of(strategies(config))
         if one.settles and not any(key.startswith(f"{KEY}/{name}/") for key in taken)
     )
-    if not adapters:
+    if not adapters or KEY not in state.params:
         return state
     found = settle(state.params, adapters)
     placed = jax.tree.map(lambda new, old: jax.device_put(new, old.sharding), found, state.params)

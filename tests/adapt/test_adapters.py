@@ -5,6 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 import reference
 from flax import linen as nn
@@ -14,8 +15,11 @@ from mmjax.adapt import build
 from mmjax.adapt.merging import merge, settle
 from mmjax.adapt.wrapping import adapted, without_adapters
 from mmjax.core.errors import ConfigError
+from mmjax.core.registry import Spec
 from mmjax.nn.transformer import Transformer
 from mmjax.parallel.sharding import unbox
+from mmjax.train.adapting import optimizer
+from mmjax.train.config import Config
 
 WIDTH, HEADS, HIDDEN = 8, 2, 12
 TARGETS = ("^encoders_text/.*/(query|value|up)$",)
@@ -230,6 +234,29 @@ def test_what_finds_nothing_is_told(inputs):
     module = adapted(Model(), (("mine", build("lora", targets=("encoders_text/.*/quary$",))),))
     with pytest.raises(ConfigError, match=r"adapt\.mine\.targets.*query"):
         jax.eval_shape(lambda: module.init(KEY, *inputs, train=False))
+
+
+def test_what_is_optional_may_find_nothing(inputs):
+    several = {
+        "none": build("adalora", targets=("nowhere",), optional=True),
+        "some": build("lora", rank=2),
+    }
+    module = adapted(Model(), tuple(several.items()))
+    found = jax.eval_shape(lambda: module.init(KEY, *inputs, train=False))["params"]
+    assert found["adapt"].keys() == {"some"}
+    params = reference.random_like(unbox(found), scale=0.3)
+    assert "adapt" not in merge(params, tuple(several.items()))
+    alone = adapted(Model(), (("none", several["none"]),))
+    params = jax.eval_shape(lambda: alone.init(KEY, *inputs, train=False))["params"]
+    assert "adapt" not in params
+    own = reference.random_like(unbox(params), scale=0.3)
+    given = settle(own, alone.adapters)
+    np.testing.assert_array_equal(
+        alone.apply({"params": given}, *inputs, train=False),
+        Model().apply({"params": own}, *inputs, train=False),
+    )
+    config = Config(adapt={"none": Spec("adalora", targets=("nowhere",), optional=True)})
+    optimizer(config, optax.constant_schedule(1.0), 50).init(own)
 
 
 @pytest.mark.parametrize(
