@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmjax.core.errors import ConfigError
@@ -30,6 +30,27 @@ def written(backend: Any) -> str:
             )
         copy.decoder = kinds[kind]()
     return copy.to_str()
+
+
+def of_pieces(vocabulary: Mapping[str, int], special: Sequence[str]) -> str:
+    """A SentencePiece vocabulary as JSON that spells its ids: pieces in a row, "\u2581" a blank.
+
+    Raises ConfigError for pieces of another kind.
+    """
+    import tokenizers
+    from tokenizers import decoders
+
+    if not any(piece.startswith("\u2581") for piece in vocabulary):
+        raise ConfigError(
+            110,
+            "the tokenizer does not tell how ids are spelled",
+            fix="choose a tokenizer with a tokenizer.json, or bpe",
+        )
+    unknown = next(iter(special), next(iter(vocabulary)))
+    made = tokenizers.Tokenizer(tokenizers.models.WordLevel(dict(vocabulary), unk_token=unknown))
+    made.decoder = decoders.Metaspace()
+    made.add_special_tokens([one for one in special if one in vocabulary])
+    return made.to_str()
 
 
 @functools.lru_cache(maxsize=8)

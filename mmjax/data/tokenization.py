@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 from mmjax.core.errors import ConfigError, nearest
 from mmjax.core.extras import MissingExtra
 from mmjax.core.packages import locate
-from mmjax.data.spelling import written
+from mmjax.data.spelling import of_pieces, written
 from mmjax.data.subwords import Encoded, Subwords
 from mmjax.data.vocabulary import word_starts
 
@@ -184,15 +184,21 @@ class HuggingFace:
     def written(self) -> str:
         """What `spelling.spelled` makes texts of ids by.
 
-        Raises ConfigError for a tokenizer that has no `tokenizer.json` and cannot make one.
+        Raises ConfigError for one that has no `tokenizer.json`, cannot make one, and has no pieces
+        of SentencePiece.
         """
-        if not self._backend.is_fast:
-            raise ConfigError(
-                110,
-                f"the tokenizer {type(self._backend).__name__} does not tell how ids are spelled",
-                fix="choose a tokenizer with a tokenizer.json, or bpe",
-            )
-        return written(self._backend.backend_tokenizer)
+        if self._backend.is_fast:
+            return written(self._backend.backend_tokenizer)
+        pieces = getattr(self._backend, "current_encoder", None) or self._backend.get_vocab()
+        return of_pieces(pieces, self._backend.all_special_tokens)
+
+    def of_targets(self) -> HuggingFace:
+        """As it cuts what is written, where that is not as it cuts what is read (Marian's)."""
+        if hasattr(self._backend, "spm_target"):
+            # It goes back to what is read after each call, which other threads would see.
+            self._backend._switch_to_input_mode = self._backend._switch_to_target_mode
+            self._backend._switch_to_target_mode()
+        return self
 
     def save(self, folder: Path) -> None:
         self._backend.save_pretrained(str(folder))

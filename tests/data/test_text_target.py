@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,7 @@ from mmjax.core.registry import Spec
 from mmjax.data.config import DataConfig, SplitConfig, targets
 from mmjax.data.modalities.base import Place
 from mmjax.data.pipeline import prepare
-from mmjax.data.spelling import spelled
+from mmjax.data.spelling import of_pieces, spelled
 from mmjax.data.table import Table
 
 NAMES = ["a red apple", "two green apples, ripe", "Äpfel (rot)", "赤いリンゴ", "one"] * 3
@@ -112,3 +114,39 @@ def test_settings_that_are_wrong():
     target = targets.build(Spec("text", column="name", also=("language",)))
     with pytest.raises(DataError, match="no group"):
         target.check(["one", None], Place(table, 0))
+
+
+def test_marian_cuts_what_is_written_by_its_own_pieces(tmp_path):
+    """Another model than that of what is read; no tokenizer.json tells how ids are spelled."""
+    pieces = pytest.importorskip("sentencepiece")
+    vocabulary = {"</s>": 0, "<unk>": 1}
+    for name, texts in (("source", ["zwei rote Birnen", "eine Birne"]), ("target", NAMES[:2])):
+        texts = [*texts, "the end", "one two"] * 8
+        pieces.SentencePieceTrainer.train(
+            sentence_iterator=iter(texts),
+            model_prefix=str(tmp_path / name),
+            vocab_size=30,
+            hard_vocab_limit=False,
+            minloglevel=2,
+        )
+        (tmp_path / f"{name}.model").rename(tmp_path / f"{name}.spm")
+        read = pieces.SentencePieceProcessor(model_file=str(tmp_path / f"{name}.spm"))
+        for index in range(3, read.get_piece_size()):
+            vocabulary.setdefault(read.id_to_piece(index), len(vocabulary))
+    vocabulary["<pad>"] = len(vocabulary)
+    (tmp_path / "vocab.json").write_text(json.dumps(vocabulary))
+    settings = {"tokenizer_class": "MarianTokenizer", "source_lang": "de", "target_lang": "en"}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "marian"}))
+    table = _table(name=["a red apple", "two green apples"])
+    target, fitted = _fitted(table, tokenizer=str(tmp_path), max_length=24)
+    written = pieces.SentencePieceProcessor(model_file=str(tmp_path / "target.spm"))
+    fitted.save(tmp_path / "saved")
+    for one in (fitted, target.load(tmp_path / "saved")):
+        ids = _ids(one, table)
+        wanted = [vocabulary[piece] for piece in written.encode("a red apple", out_type=str)]
+        assert ids.tolist() == [*wanted, 0]
+        assert spelled(one.facts["speller"], ids.tolist(), 0) == "a red apple"
+        assert one.facts["start_id"] == vocabulary["<pad>"], "Marian begins with padding"
+    with pytest.raises(ConfigError, match="how ids are spelled"):
+        of_pieces({"a": 0}, ())

@@ -116,6 +116,8 @@ class WrittenText:
     def _processor(self, tokenizer: tokenization.Tokenizer) -> WrittenTextProcessor:
         if not isinstance(tokenizer, (Trained, HuggingFace)):
             raise ConfigError(110, f"'{self.tokenizer}' writes no text", fix="bpe")
+        if isinstance(tokenizer, HuggingFace):
+            tokenizer = tokenizer.of_targets()
         return WrittenTextProcessor(self, tokenizer)
 
 
