@@ -17,6 +17,15 @@ from mmjax.encoders.fields import select
 from mmjax.fusion.base import present
 from mmjax.models.encoding import drop, encode_views, hide, keep_modalities
 from mmjax.models.missing import StandIn
+from mmjax.models.regularizing import (
+    Mix,
+    draw_mix,
+    mix_tokens,
+    mix_twice,
+    symmetric_kl,
+    twice,
+    with_targets_of,
+)
 
 Fields = Mapping[str, Mapping[str, ArrayLike]]
 """What each modality's encoder is called with."""
@@ -133,9 +142,19 @@ class Fusing(Assembly, kw_only=True):
     The fusion sees `stand_ins` where a row lacks a modality: one that the data lack, that dropout
     hid, or that a loss of another modality alone hides. Heads that read what the encoders made, and
     the rows of a modality's own losses, go by what is there.
+
+    With `r_drop`, a training batch is taken twice, with other dropout (the same modalities hidden),
+    and the loss is the mean of both plus that many times the mean of both divergences of their
+    predictions (Liang et al. 2021, equation 4). With `mixup`, each row's tokens and summaries are
+    mixed with those of another before the fusion, and its loss with the loss of the other's target
+    (manifold mixup, Verma et al. 2019): words cannot be mixed, what encoders make of them can, and
+    all modalities of a row are mixed alike. Sums and predictions are those of the first time, with
+    the row's own target. Both are for tasks whose outputs are logits of classes or labels.
     """
 
     stand_ins: Mapping[str, StandIn] = given(dict)
+    r_drop: float = fact(0.0)
+    mixup: float = fact(0.0)
 
     @abc.abstractmethod
     def join(self, tokens: Mapping[str, Tokens], *, train: bool) -> Fused:
@@ -153,6 +172,51 @@ class Fusing(Assembly, kw_only=True):
         # A task may have heads that read what the encoders made as well.
         more = {"tokens": tokens} if getattr(self.task, "needs_tokens", False) else {}
         return self.task(self.fuse(tokens, train=train), batch, train=train, **more)
+
+    def __call__(self, batch: Batch, *, train: bool) -> TaskOutput:
+        if not train or not (self.r_drop or self.mixup):
+            return super().__call__(batch, train=train)
+        keep, wide, mix = self._present(batch, train=True), batch, None
+        counts = jnp.asarray(batch.row_mask)
+        if self.mixup:
+            mix = draw_mix(self.make_rng("dropout"), counts, self.mixup)
+        if self.r_drop:
+            keep, wide, mix = twice(keep), twice(batch), mix and mix_twice(mix)
+        made = self.encode(wide, keep, train=True)
+        outputs = self._outputs(made, mix)
+        whole = self._judged(outputs, wide, mix)
+        loss, weight, first = whole.loss, whole.weight, whole
+        if self.auxiliary_loss and len(made) > 1:
+            parts = []
+            for name, one in made.items():
+                alone = self.only(name, made, wide)
+                # A mixture has what one of its rows has.
+                here = present(one) if mix is None else present(one) | present(one)[mix.partner]
+                rows = rows_of(wide, here)
+                parts.append(self._judged(self._outputs(alone, mix), rows, mix))
+            loss = loss + self.auxiliary_loss * relative_loss(parts, whole)
+        if self.r_drop:
+            apart = symmetric_kl(outputs[::2], outputs[1::2], self.task.outputs_are)
+            weight = weight / 2
+            total = jnp.sum(jnp.where(counts, apart, 0.0))
+            loss = loss + self.r_drop * total / jnp.maximum(weight, 1e-9)
+            first = self.task.output(outputs[::2], batch)
+        return dataclasses.replace(first, loss=loss, weight=weight)
+
+    def _outputs(self, tokens: Mapping[str, Tokens], mix: Mix | None) -> Array:
+        given = tokens if mix is None else mix_tokens(tokens, mix)
+        return self.task.head_outputs(self.fuse(given, train=True), train=True)
+
+    def _judged(self, outputs: Array, batch: Batch, mix: Mix | None) -> TaskOutput:
+        """The task's output, with the loss of the targets that are mixed."""
+        own = self.task.output(outputs, batch)
+        if mix is None:
+            return own
+        other = self.task.output(outputs, with_targets_of(batch, mix))
+        shares = (mix.share * own.weight, (1 - mix.share) * other.weight)
+        weight = shares[0] + shares[1]
+        loss = (shares[0] * own.loss + shares[1] * other.loss) / jnp.maximum(weight, 1e-9)
+        return dataclasses.replace(own, loss=loss, weight=weight)
 
     def summary(self, tokens: Mapping[str, Tokens]) -> Float[Array, "b d"]:
         return self.fuse(tokens, train=False).pooled

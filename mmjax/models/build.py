@@ -16,6 +16,7 @@ from mmjax.models.config import ModelConfig
 from mmjax.models.missing import StandIn
 from mmjax.models.multimodal import Multimodal
 from mmjax.models.pretraining import JointProjections, Pretraining
+from mmjax.tasks.base import Task
 
 
 def build_model(
@@ -32,13 +33,14 @@ def build_model(
     types = {"dtype": jnp.dtype(config.dtype), "param_dtype": jnp.dtype(config.param_dtype)}
     built = _build_encoders(config, facts["modalities"], types)
     if terms:
-        if config.missing_tokens:
-            raise ConfigError(
-                109,
-                "objectives leave out rows that lack a modality: nothing stands in for it",
-                where="model.missing_tokens",
-                fix="false, and true where the task is trained",
-            )
+        for name in ("missing_tokens", "r_drop", "mixup"):
+            if getattr(config, name):
+                raise ConfigError(
+                    109,
+                    f"{name} is for a task, not for objectives of pretraining",
+                    where=f"model.{name}",
+                    fix="leave it out, and set it where the task is trained",
+                )
         return _build_pretraining(config, terms, built, facts["modalities"], types)
     for name, rate in config.feature_dropout.items():
         if name not in config.encoders or not 0.0 <= rate < 1.0:
@@ -55,11 +57,13 @@ def build_model(
         "modality_dropout": config.modality_dropout,
         "auxiliary_loss": config.auxiliary_loss,
     }
+    _require_smoothable(config, task, parts["task"])
     if config.missing_tokens:
         parts["stand_ins"] = _stand_ins(config, types)
+    smooth = {"r_drop": config.r_drop, "mixup": config.mixup}
     if config.fusion.name in assemblies:
-        return assemblies.build(config.fusion, facts={**parts, **types})
-    return Multimodal(**parts, fusion=fusion.registry.build(config.fusion, facts=types))
+        return assemblies.build(config.fusion, facts={**parts, **smooth, **types})
+    return Multimodal(**parts, **smooth, fusion=fusion.registry.build(config.fusion, facts=types))
 
 
 def _build_encoders(
@@ -85,7 +89,7 @@ def _build_encoders(
 def _stand_ins(config: ModelConfig, types: Mapping[str, Any]) -> dict[str, StandIn]:
     """One for each modality; none where there is no other to fuse it with."""
     name = config.fusion.name
-    if name in assemblies and not issubclass(assemblies.load(name), Fusing):
+    if not _fuses(name):
         raise ConfigError(
             109,
             f"'{name}' asks the modalities that a row has, and nothing stands in for the others",
@@ -95,6 +99,34 @@ def _stand_ins(config: ModelConfig, types: Mapping[str, Any]) -> dict[str, Stand
     if len(config.encoders) == 1:
         return {}
     return {name: StandIn(param_dtype=types["param_dtype"]) for name in config.encoders}
+
+
+def _fuses(name: str) -> bool:
+    return name not in assemblies or issubclass(assemblies.load(name), Fusing)
+
+
+def _require_smoothable(config: ModelConfig, spec: Spec, task: Any) -> None:
+    """Raises ConfigError where R-Drop or mixup has no predictions of classes or labels to go by."""
+    for name in ("r_drop", "mixup"):
+        if not getattr(config, name):
+            continue
+        if not _fuses(config.fusion.name):
+            raise ConfigError(
+                109,
+                f"{name} is for models that fuse features or tokens, not for "
+                f"'{config.fusion.name}'",
+                where=f"model.{name}",
+                fix="0, or a fusion such as concat or cross_attention",
+            )
+        alone = isinstance(task, Task) and type(task).__call__ is Task.__call__
+        if not alone or task.outputs_are not in ("classes", "labels") or task.compares_rows:
+            raise ConfigError(
+                109,
+                f"{name} is for predictions of classes or labels of each row, which the task "
+                f"'{spec.name}' does not make",
+                where=f"model.{name}",
+                fix="0, or a task such as classification or multi_label",
+            )
 
 
 def _build_task(

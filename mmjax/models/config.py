@@ -34,6 +34,12 @@ class ModelConfig:
     missing_tokens: bool = dataclasses.field(default=False, metadata={"unsaid": "if empty"})
     """Whether a learnt token and summary take the place of a modality that a row lacks, or that
     `modality_dropout` hides, before the fusion. For several modalities, fused as features."""
+    r_drop: float = dataclasses.field(default=0.0, metadata={"unsaid": "if empty"})
+    """With more than 0, training takes each batch twice with other dropout, and the loss gains that
+    many times the symmetric divergence of both predictions (R-Drop)."""
+    mixup: float = dataclasses.field(default=0.0, metadata={"unsaid": "if empty"})
+    """With more than 0, training mixes the tokens of each row with those of another before the
+    fusion, in shares drawn from Beta(mixup, mixup), and their targets alike (manifold mixup)."""
     joint_dim: int = 128
     """Width of the joint space that pretraining objectives embed every modality in."""
     dtype: FloatType = "float32"

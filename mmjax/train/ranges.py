@@ -28,6 +28,8 @@ _RULES: dict[str, _Rule] = {
     "data.prefetch": _COUNT,
     "model.modality_dropout": _BELOW_ONE,
     "model.auxiliary_loss": _NOT_NEGATIVE,
+    "model.r_drop": _NOT_NEGATIVE,
+    "model.mixup": _NOT_NEGATIVE,
     "optimizer.learning_rate": _POSITIVE,
     "optimizer.end_fraction": _SHARE,
     "optimizer.weight_decay": _NOT_NEGATIVE,

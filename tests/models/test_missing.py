@@ -201,7 +201,7 @@ def test_where_nothing_can_stand_in_it_is_refused():
     encoders = {"text": Spec("bag_of_subwords", width=4)}
     facts = {"modalities": {"text": {"vocab_size": 3}}, "targets": {}}
     config = ModelConfig(encoders, missing_tokens=True)
-    with pytest.raises(ConfigError, match="where the task is trained"):
+    with pytest.raises(ConfigError, match="missing_tokens is for a task"):
         build_model(config, Spec("classification"), facts, {"a": Spec("masked_lm")})
     assert not make_module(encoders=encoders, missing_tokens=True).stand_ins
 
