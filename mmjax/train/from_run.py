@@ -145,7 +145,7 @@ def _target(record: LeafRecord, leaf: jax.Array) -> jax.ShapeDtypeStruct:
 def _differs(source: OtherRun, config: Config, facts: Mapping[str, Any], part: str) -> str:
     """Why a part of the model is another thing in the other run; empty if it is not."""
     theirs = source.config
-    if part.startswith("encoders_") or part == "joint":
+    if part.startswith("encoders_") or part in ("adapt", "joint"):
         return ""
     if part.startswith("objectives_"):
         name = part.removeprefix("objectives_")

@@ -2,14 +2,17 @@
 
 import dataclasses
 import shutil
+import types
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 import tiny_run
+from flax import traverse_util
 from safetensors.numpy import load_file, save_file
 
-from mmjax.api import describing
+from mmjax.api import adapters, describing
 from mmjax.api.run import load_run
 from mmjax.api.training import single_modality
 from mmjax.checkpoint.load import load_arrays
@@ -17,8 +20,10 @@ from mmjax.cli import main
 from mmjax.core import config as config_lib
 from mmjax.core.errors import CheckpointError, ConfigError, WeightsError
 from mmjax.core.registry import Spec
+from mmjax.models.config import ModelConfig
+from mmjax.pretrained.load import load as load_pretrained
 from mmjax.train.adapting import build
-from mmjax.train.config import Config
+from mmjax.train.config import Config, InitConfig
 from mmjax.train.trainer import fit
 from mmjax.writers import read_records
 
@@ -132,6 +137,52 @@ def test_merged_into_a_run_that_adapters_can_be_put_onto(run, tmp_path):
     np.testing.assert_allclose(probabilities(merged, ROWS), expected, atol=1e-5)
     merged.load_adapter(folder)
     assert merged.config.adapt == run.config.adapt
+
+
+@pytest.mark.slow
+def test_a_run_starts_from_another_with_its_adapters(run, config, tmp_path):
+    init = InitConfig(run=str(run.folder.path), step="latest")
+    train = dataclasses.replace(config.train, keep_last=4)
+    dora = {**ADAPT, "new": Spec("lora", rank=2, dora=True, targets=("/up$",))}
+    with tiny_run.one_device():
+        fit(dataclasses.replace(config, train=train, init=init, adapt=dora), tmp_path / "next")
+    before = flat(load_arrays(run.folder.path, 4)["params"])
+    after = flat(load_arrays(tmp_path / "next", 0)["params"])
+    for name, value in before.items():
+        np.testing.assert_array_equal(after[name], value, err_msg=name)
+    new = {name for name in after if name not in before}
+    assert {name.split("/")[1] for name in new} == {"new"}
+    kernel = after["encoders_text/transformer/stack/layers/mlp/up/kernel"]
+    site = "adapt/new/encoders_text.transformer.stack.layers.mlp.up"
+    lengths = np.linalg.norm(kernel, axis=1)
+    assert not after[f"{site}/b"].any()
+    np.testing.assert_allclose(after[f"{site}/scale"], lengths, rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_lora_of_peft_is_put_onto_a_run_and_written(tmp_path, monkeypatch):
+    golden = Path(__file__).parents[1] / "golden" / "adapt"
+    bert = load_pretrained(golden / "peft_bert", scan=True)
+    params = {"encoders_text": bert.params, "task": {"head": {"kernel": np.ones((8, 2))}}}
+    monkeypatch.setattr(adapters, "_arrays", lambda run: (params, {}))
+    plain = Config(
+        model=ModelConfig(
+            encoders={"text": bert.spec}, pretrained={"text": str(golden / "peft_bert")}
+        )
+    )
+    source = golden / "peft_lora_plain"
+    config, arrays = adapters._load_peft(None, plain, source, None)
+    assert config.adapt["text"].options["rank"] == 2
+    assert all(name.startswith("adapt/text/encoders_text.") for name in arrays)
+    whole = {**params, **traverse_util.unflatten_dict(arrays, sep="/")}
+    monkeypatch.setattr(adapters, "_arrays", lambda run: (whole, {}))
+    written = adapters.save(
+        types.SimpleNamespace(config=config), tmp_path / "out", form="peft", names=["text"]
+    )
+    theirs, ours = (load_file(one / "adapter_model.safetensors") for one in (source, written))
+    assert theirs.keys() == ours.keys()
+    for name, value in theirs.items():
+        np.testing.assert_array_equal(ours[name], value)
 
 
 def test_what_does_not_fit_is_told(run, tmp_path):

@@ -142,6 +142,7 @@ MAKERS: dict[str, Callable[[Path], list[str]]] = {
     "pretrain_emoji": objectives_together,
     "pretrain_emoji_minilm": bert_and_pictures,
     "quickstart": narrow,
+    "quickstart_lora": bert_and_pictures,
     "quickstart_minilm": bert_and_pictures,
     "sentiment": snippets,
     "scenario_surveillance": yard,
