@@ -27,7 +27,13 @@ def folder_of(
     config = {**golden["config"], **settings}
     shapes = dict(golden["shapes"])
     if layers == 1:
-        for name in ("encoder_layers", "decoder_layers", "num_layers", "n_layer"):
+        for name in (
+            "encoder_layers",
+            "decoder_layers",
+            "num_layers",
+            "num_decoder_layers",
+            "n_layer",
+        ):
             config |= {name: 1} if name in config else {}
         shapes = {k: v for k, v in shapes.items() if not re.search(r"\.(layers|block|h)\.1\.", k)}
     generation.write_folder(config, shapes, folder)

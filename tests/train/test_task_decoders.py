@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
 
 import jax
 import numpy as np
 import pytest
+import tiny_folders
 import tiny_run
 from tiny_folders import folder_of
 
@@ -24,7 +26,6 @@ from mmjax.train.trainer import Trainer
 from mmjax.train.warm_start import with_encoders
 
 WORDS = ("a b c", "d e", "f g h i", "k", None, "l m n a")
-STILL = {"dropout": 0.0, "attention_dropout": 0.0}
 
 
 def config_of(task: Spec, model: ModelConfig, *, step: float = 1e-30, **modalities: Spec) -> Config:
@@ -57,17 +58,27 @@ def quick(monkeypatch):
         yield
 
 
-def test_what_is_written_at_the_start_is_what_the_folder_writes(tmp_path):
+@pytest.mark.parametrize(
+    ("family", "around", "begin", "lead"),
+    [
+        ("bart", "<s> $A </s>", 2, (0,)),
+        pytest.param("mbart", "<s> $A </s>", 2, (0,), marks=pytest.mark.slow),
+        pytest.param("marian", "$A </s>", 1, (), marks=pytest.mark.slow),
+        pytest.param("t5", "$A </s>", 1, (), marks=pytest.mark.slow),
+        pytest.param("mt5", "$A </s>", 1, (), marks=pytest.mark.slow),
+    ],
+)
+def test_what_is_written_at_the_start_is_what_the_folder_writes(
+    family, around, begin, lead, tmp_path
+):
     """Encoder, decoder, first ids and settings are the folder's."""
-    more = {"no_repeat_ngram_size": 2, "forced_bos_token_id": 0, "eos_token_id": 2}
-    folder = folder_of("bart", tmp_path / "bart", "<s> $A </s>", layers=1, **more)
+    more = {"no_repeat_ngram_size": 2, "eos_token_id": 2, "decoder_start_token_id": begin}
+    if lead:
+        more["forced_bos_token_id"] = lead[0]
+    folder = folder_of(family, tmp_path / "folder", around, layers=1, **more)
     config = config_of(
         Spec("summarization", pretrained=str(folder), decoding={"max_new_tokens": 6}),
-        ModelConfig(
-            encoders={"text": Spec("bart_encoder", **STILL)},
-            pretrained={"text": f"{folder}#encoder"},
-            fusion=Spec("unchanged", width=16),
-        ),
+        ModelConfig(pretrained={"text": f"{folder}#encoder"}, fusion=Spec("unchanged", width=16)),
         text=Spec("text", column="words", tokenizer=str(folder), max_length=8),
     )
     config = with_encoders(config)
@@ -79,7 +90,7 @@ def test_what_is_written_at_the_start_is_what_the_folder_writes(tmp_path):
     trainer = Trainer.build(config, dataset)
     trainer.begin()
     options = trainer.config.task.options
-    assert (options["begins_with"], options["leads_with"]) == ((2,), (0,))
+    assert (options["begins_with"], options["leads_with"]) == ((begin,), lead)
     assert options["decoding"]["no_repeat_ngram_size"] == 2
     assert config.data.targets["label"].options["tokenizer"] == str(folder)
     found = trainer.evaluator("test")(trainer.state)
@@ -172,3 +183,30 @@ def test_an_encoder_decoder_is_fine_tuned(family, tmp_path):
         with_encoders(
             dataclasses.replace(config, task=config.task.replace(pretrained=f"{folder}#encoder"))
         )
+
+
+@pytest.mark.slow
+def test_a_reader_of_pictures_is_fine_tuned(tmp_path):
+    """TrOCR: its encoder for the pictures, its decoder for the task."""
+    folder = folder_of("bart", tmp_path / "trocr", "<s> $A </s>", layers=1)
+    golden = tiny_folders.PICTURES["trocr"]
+    tiny_folders.generation.write_folder(golden["config"], golden["shapes"], folder)
+    more = {"decoder_start_token_id": 2, "eos_token_id": 2, "max_new_tokens": 5}
+    (folder / "generation_config.json").write_text(json.dumps(more))
+    config = config_of(
+        Spec("text_recognition", pretrained=str(folder), decoding={"max_new_tokens": 5}),
+        ModelConfig(pretrained={"image": f"{folder}#encoder"}, fusion=Spec("unchanged", width=12)),
+        image=Spec("image", columns=("picture",), size=8),
+    )
+    rng = np.random.default_rng(0)
+    frame = {
+        "picture": [rng.integers(0, 255, (8, 8, 3)).astype(np.uint8) for _ in range(24)],
+        "said": rows()["said"],
+    }
+    run = mmjax.train(config, tmp_path / "run", frame=frame)
+    assert {"cer", "perplexity"} <= set(run.metrics["test"])
+    model = mmjax.load_pretrained(folder)
+    pixels = (np.stack(frame["picture"][:6]) / 255 - 0.5).astype(np.float32) / 0.5
+    wanted = texts(model, generate(model, {"pixel_values": pixels}))
+    found = run.predict({"picture": frame["picture"][:6]})
+    assert [one["text"] for one in found] == [row[0].strip() for row in wanted]
