@@ -96,36 +96,40 @@ def device_memory() -> int:
 
 
 def largest(
-    bytes_of: Callable[[int], int], limit: int, *, smallest: int, most: int
+    bytes_of: Callable[[int], int], limit: int, *, start: int, smallest: int, most: int
 ) -> tuple[dict[int, int], int | None, bool]:
     """The largest multiple of `smallest`, up to `most`, whose bytes are within the limit.
 
-    Sizes double until one is too large; then the gap is halved to an eighth of its lower end. As
-    bytes grow with the size, each try tells something. Returns what was asked, the size (None if
-    `smallest` is too large), and whether the search ended at `most`.
+    To an eighth of it. The search begins at `start`, and goes by the line through the two sizes
+    nearest to the limit, since bytes grow nearly evenly with the size. Returns what was asked, the
+    size (None if `smallest` is too large), and whether the search ended at `most`.
     """
     asked: dict[int, int] = {}
-
-    def fits(size: int) -> bool:
+    most = most // smallest * smallest
+    low, high = 0, most + smallest
+    size = min(max(start // smallest * smallest, smallest), most)
+    while True:
         asked[size] = bytes_of(size)
-        return asked[size] <= limit
+        low, high = (size, high) if asked[size] <= limit else (low, size)
+        if low == most or high == smallest or high - low <= max(smallest, low // 8):
+            break
+        size = _next(asked, limit, low, high, smallest)
+    return asked, low or None, low == most
 
-    size = smallest
-    if not fits(size):
-        return asked, None, False
-    while 2 * size <= most:
-        if not fits(2 * size):
-            break
-        size *= 2
-    else:
-        return asked, size, True
-    low, high = size, 2 * size
-    while high - low > max(smallest, low // 8):
-        middle = (low + high) // 2 // smallest * smallest
-        if middle in (low, high):
-            break
-        low, high = (middle, high) if fits(middle) else (low, middle)
-    return asked, low, False
+
+def _next(asked: dict[int, int], limit: int, low: int, high: int, smallest: int) -> int:
+    """A size between a fitting and a too large one, where the limit should be."""
+    if not low:
+        return max(high // 2 // smallest * smallest, smallest)
+    near = sorted(asked, key=lambda size: abs(asked[size] - limit))[:2]
+    guess = 2 * low
+    if len(near) == 2 and asked[near[0]] != asked[near[1]]:
+        slope = (asked[near[0]] - asked[near[1]]) / (near[0] - near[1])
+        if slope > 0:
+            guess = int(near[0] + (limit - asked[near[0]]) / slope)
+    guess = min(max(guess, low + max(smallest, low // 8)), 8 * low)
+    inside = range(low + smallest, high, smallest)
+    return inside[min(max((guess - inside[0]) // smallest, 0), len(inside) - 1)]
 
 
 def find_batch_size(
@@ -139,9 +143,9 @@ def find_batch_size(
     """The largest `data.batch_size` whose step fits into `memory` bytes of each device.
 
     By default nine tenths of what the device has. Each size is compiled, none is run, so the
-    hardware's own limit is met before anything fails. The smallest size that is tried is one row a
-    device and micro-batch, and all are multiples of it. Raises ConfigError where the compiler tells
-    no memory.
+    hardware's own limit is known before anything fails. The smallest size is one row a device and
+    micro-batch, and all are multiples of it; the first that is tried is the config's own. Raises
+    ConfigError where the compiler tells no memory.
     """
     initialize()
     config = with_encoders(config_lib.check(config))
@@ -158,5 +162,7 @@ def find_batch_size(
         return total
 
     smallest = len(jax.devices()) * config.train.gradient_accumulation_steps
-    asked, best, end = largest(bytes_of, limit, smallest=smallest, most=max(most, smallest))
+    start = config.data.batch_size
+    most = max(most, smallest)
+    asked, best, end = largest(bytes_of, limit, start=start, smallest=smallest, most=most)
     return BatchSizes(limit, dict(sorted(asked.items())), best, end)

@@ -21,6 +21,7 @@ from mmjax.core import config as config_lib
 from mmjax.core.errors import CheckpointError, ConfigError
 from mmjax.core.files import atomic, read_json, write_json
 from mmjax.core.registry import Spec
+from mmjax.data import lazy
 from mmjax.data.config import targets as target_registry
 from mmjax.data.dataset import ALL, Dataset
 from mmjax.data.folds import folds as deal_folds
@@ -102,14 +103,17 @@ def fold_splits(
 
 
 def with_all_names(config: Config, dataset: Dataset) -> Config:
-    """The config with the names of every target's labels spelled out, as the whole data has them.
+    """The config with the names of every class and label spelled out, as the whole data has them.
 
     A fold's training rows may lack a class that its held-out rows have.
     """
     changed = {}
+    rows = lazy.some(dataset.table, dataset.rows(ALL))
     for name, spec in config.data.targets.items():
-        if "names" in target_registry.settings(spec.name) and not spec.options.get("names"):
-            fitted = target_registry.build(spec).fit(dataset.table, dataset.rows(ALL))
+        known = "label_names" in dataset.targets[name].facts
+        settings = target_registry.settings(spec.name)
+        if known and "names" in settings and not spec.options.get("names"):
+            fitted = target_registry.build(spec).fit(dataset.table, rows)
             changed[name] = spec.replace(names=tuple(fitted.facts["label_names"]))
     targets: dict[str, Spec] = {**config.data.targets, **changed}
     return dataclasses.replace(config, data=dataclasses.replace(config.data, targets=targets))
