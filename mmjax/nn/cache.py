@@ -12,6 +12,7 @@ rows, the fourth from the end; a stack that is scanned has its layers before it.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -58,13 +59,37 @@ def remember(
         new = jnp.swapaxes(new, 1, 2)
         shape = (*new.shape[:2], slots, new.shape[3])
         whole = module.variable(COLLECTION, name, jnp.zeros, shape, new.dtype)
-        whole.value = jax.lax.dynamic_update_slice_in_dim(whole.value, new, first, axis=2)
+        whole.value = _written(whole.value, new, first)
         return jnp.swapaxes(whole.value, 1, 2)
 
     all_keys, all_values = kept("keys", keys), kept("values", values)
     if empty:
         return keys, values, mask[..., :count], None if bias is None else bias[..., :count]
     return all_keys, all_values, mask, bias
+
+
+def _written(
+    whole: Float[Array, "b k s h"], new: Float[Array, "b k n h"], first: Int[Array, ""]
+) -> Float[Array, "b k s h"]:
+    """`whole` with `new` in the slots from `first` on.
+
+    Left to itself, XLA for CPUs (jaxlib 0.10.2) writes a token once for what is kept and once for
+    the product that reads it, and copies the whole four times for that. It does not look into a
+    loop.
+    """
+
+    def put(at: Array, kept: Array) -> Array:
+        return jax.lax.dynamic_update_slice_in_dim(kept, new, at, axis=2)
+
+    if new.shape[2] > 1:
+        return put(first, whole)
+    in_place = functools.partial(jax.lax.fori_loop, body_fun=put)
+    return jax.lax.platform_dependent(
+        whole,
+        first,
+        cpu=lambda kept, at: in_place(at, at + 1, init_val=kept),
+        default=lambda kept, at: put(at, kept),
+    )
 
 
 def once(module: nn.Module, make: Callable[[], Any]) -> Any:

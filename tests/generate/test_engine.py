@@ -1,6 +1,8 @@
 """The loop, on a decoder without layers: lengths, programs, ends, streaming, draws."""
 
+import functools
 import itertools
+import re
 
 import jax
 import numpy as np
@@ -8,7 +10,9 @@ import pytest
 from chain import TABLES, Chain, V, greedy, log_probabilities, logits_of
 
 from mmjax.core.errors import ConfigError, DataError
-from mmjax.generate import GenerationConfig, engine, generate
+from mmjax.encoders.causal_lm import CausalLM
+from mmjax.generate import GenerationConfig, LinenDecoder, engine, generate
+from mmjax.parallel.sharding import unbox
 
 ROWS = [[1, 2, 3, 4, 5], [3], [2, 2, 4]]
 LEFT = np.array([[0] * (5 - len(row)) + row for row in ROWS])
@@ -188,3 +192,23 @@ def test_settings_from_a_folder(tmp_path):
     path.write_text("[")
     with pytest.raises(ConfigError, match="damaged"):
         GenerationConfig.from_folder(tmp_path)
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="what XLA does on a CPU")
+def test_a_step_writes_its_keys_in_place():
+    """No array of the cache's shape is copied from step to step."""
+    module = CausalLM(vocab_size=V, max_length=24, width=12, depth=1, heads=2, mlp_dim=8)
+    tokens, valid = np.zeros((2, 24), np.int32), np.ones((2, 24), bool)
+    variables = jax.eval_shape(lambda: module.init(jax.random.key(0), tokens, train=False))
+    variables = {"params": unbox(variables)["params"]}
+    limits = engine.Limits(*(np.full(2, one, np.int32) for one in (8, 16, 0)))
+    static = {"decoder": LinenDecoder(module), "config": GenerationConfig(), "processors": ()}
+    begin = functools.partial(engine.begin, new=16, mesh=None, **static)
+    run = jax.eval_shape(begin, variables, tokens, valid, limits, None, jax.random.key(0))
+    compiled = engine.proceed.lower(
+        run, variables, valid, limits, None, 16, mesh=None, **static
+    ).compile()
+    assert {leaf.shape for leaf in jax.tree.leaves(run.cache)} == {(2, 2, 24, 6), ()}
+    text = compiled.as_text()
+    assert "dynamic-update-slice" in text
+    assert not re.search(r"f32\[2,2,24,6\]\S* copy\(", text)
