@@ -140,6 +140,28 @@ class Join:
     prefix: str = ""
 
 
+@dataclasses.dataclass(frozen=True)
+class Sampling:
+    """How often each class trains, in proportion to (its rows)^power: 0 all alike, 1 as it comes.
+
+    The classes are those of `column`, or of the column that splits are stratified by.
+    """
+
+    power: float = 0.0
+    column: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class FewShot:
+    """So many training rows of each class of `column`, or of the column that splits are stratified
+    by, are all that train; other splits stay as they are.
+    """
+
+    rows: int = 16
+    seed: int = 0
+    column: str | None = None
+
+
 FEW_ROWS = 200
 """Below this many rows the fraction of bad ones is no reason to stop."""
 
@@ -172,6 +194,10 @@ class DataConfig:
     max_bad_fraction: float = 0.01
     """Quarantining more than this fraction (from 200 rows on) stops the run."""
     max_bad: int = 1000
+    sampling: Sampling | None = dataclasses.field(default=None, metadata={"unsaid": "if empty"})
+    """Rare classes train more often than they come; as they come if None."""
+    few_shot: FewShot | None = dataclasses.field(default=None, metadata={"unsaid": "if empty"})
+    """A few rows of each class train; all if None."""
 
     def allows_bad(self, bad: int, rows: int) -> bool:
         """Whether so many bad rows among so many may be left out."""

@@ -21,12 +21,14 @@ from mmjax.data import lazy
 from mmjax.data import splits as split_files
 from mmjax.data.collate import Collator, Source
 from mmjax.data.config import DataConfig, kind_of
+from mmjax.data.config import targets as target_registry
 from mmjax.data.joining import JoinReport
 from mmjax.data.loader import Loader
 from mmjax.data.modalities.base import Place, Processor
 from mmjax.data.order import epoch_examples
 from mmjax.data.quarantine import Quarantine
-from mmjax.data.splits import Splits
+from mmjax.data.sampling import class_column
+from mmjax.data.splits import Splits, codes
 from mmjax.data.table import Table
 from mmjax.data.targets.base import HasGroups, HasTexts, TargetProcessor, cell_of
 from mmjax.data.together import Together
@@ -34,7 +36,7 @@ from mmjax.data.together import Together
 ALL = "all"
 """Every row of every split, in the order of the table."""
 
-_IN_FINGERPRINT = ("batch_size", "modalities", "targets")
+_IN_FINGERPRINT = ("batch_size", "modalities", "targets", "sampling")
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -68,7 +70,7 @@ class Dataset:
     def fingerprint(self) -> str:
         """Changes when the batches do: with the content, the splits, and the settings of rows."""
         settings = typed.to_json(self.config)
-        kept = {key: settings[key] for key in _IN_FINGERPRINT}
+        kept = {key: settings[key] for key in _IN_FINGERPRINT if key in settings}
         digest = hashlib.sha256(json.dumps([self.table.fingerprint, kept], sort_keys=True).encode())
         for name, rows in sorted(self.splits.items()):
             digest.update(f"{name} {len(rows)} ".encode() + rows.astype("<i8").tobytes())
@@ -191,7 +193,26 @@ class Dataset:
             workers=config.workers,
             prefetch=config.prefetch,
             groups=self._groups(split) if train else None,
+            classes=self._classes(split) if train else None,
+            power=config.sampling.power if config.sampling else 0.0,
         )
+
+    def _classes(self, split: str) -> Int[np.ndarray, "n"] | None:
+        """The number of each row's class; None if they train as they come."""
+        setting, where = self.config.sampling, "data.sampling"
+        if setting is None:
+            return None
+        if self.table.mixture is not None or self._groups(split) is not None:
+            what = "a mixture of tables" if self.table.mixture is not None else "whole groups"
+            raise ConfigError(109, f"sampling by class of {what}", where=where, fix="leave it out")
+        if (where, split) not in self._grouped:
+            rows = self.rows(split)
+            if self.table.lazy:
+                lazy.require_few(self.table, len(rows), where)
+            built = {n: target_registry.build(spec) for n, spec in self.config.targets.items()}
+            column = class_column(self.config, setting, built, where)
+            self._grouped[where, split] = codes(self.table, column, rows)
+        return self._grouped[where, split]
 
     def _groups(self, split: str) -> Int[np.ndarray, "n"] | None:
         """The number of each row's group; None if no target says that rows belong together."""

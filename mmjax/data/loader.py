@@ -13,9 +13,10 @@ from mmjax.core.types import Batch
 from mmjax.core.typing import Int
 from mmjax.data.collate import Collator, as_batch
 from mmjax.data.order import InOrder, Mixed, Shuffled, training
+from mmjax.data.sampling import Balanced
 from mmjax.data.together import Together
 
-Order = InOrder | Shuffled | Mixed | Together
+Order = InOrder | Shuffled | Mixed | Together | Balanced
 
 
 class Loader(Iterator[Batch]):
@@ -23,7 +24,8 @@ class Loader(Iterator[Batch]):
 
     Batches are NumPy arrays on the host. Training goes on for ever: the rows are shuffled anew in
     each epoch, and a batch may hold the end of one and the beginning of the next. With `groups`,
-    the number of the group of each row, a training batch holds whole groups (`Together`).
+    the number of the group of each row, a training batch holds whole groups (`Together`). With
+    `classes`, the number of the class of each row, classes take turns (`Balanced`, by `power`).
     Evaluation takes the rows in order once. Places that a batch does not fill have `row_mask`
     False.
 
@@ -43,6 +45,8 @@ class Loader(Iterator[Batch]):
         workers: int = 0,
         prefetch: int = 4,
         groups: Int[np.ndarray, "n"] | None = None,
+        classes: Int[np.ndarray, "n"] | None = None,
+        power: float = 0.0,
     ):
         check_processes(batch_size, collator.process_count)
         self.wait_seconds = 0.0
@@ -55,6 +59,8 @@ class Loader(Iterator[Batch]):
         order: Order = InOrder(rows, batch_size)
         if collator.seed is not None and groups is not None:
             order = Together(rows, groups, batch_size, collator.seed)
+        elif collator.seed is not None and classes is not None:
+            order = Balanced(rows, classes, batch_size, collator.seed, power=power)
         elif collator.seed is not None:
             order = training(collator.table, rows, batch_size, collator.seed)
         self._length = len(order)

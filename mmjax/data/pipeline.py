@@ -13,7 +13,7 @@ import numpy as np
 from mmjax.core.errors import ConfigError, DataError, nearest
 from mmjax.core.files import read_json
 from mmjax.core.registry import Registry, Spec
-from mmjax.data import lazy, manifest, quarantine
+from mmjax.data import lazy, manifest, quarantine, sampling
 from mmjax.data import splits as split_files
 from mmjax.data.cells import key_of
 from mmjax.data.config import DataConfig, SplitConfig
@@ -52,7 +52,8 @@ def prepare(
     its split column if it has one, and is the one split "all" if not. With targets "optional", rows
     without labels make batches without targets. `splits` are taken as they are if given; `frame` is
     the DataFrame of a `frame` source. `taken` are the folders of modalities whose processor was
-    fitted elsewhere.
+    fitted elsewhere. With `few_shot`, few training rows of each class stay; not where nothing is
+    fitted.
 
     Every row is checked before the first batch is made: labels, numbers and texts are read, media
     files found, and under policy `quarantine` opened and decoded as well. So the rows that train
@@ -99,6 +100,12 @@ def prepare(
         )
         left_out.check(_union(splits), check, threads=config.threads)
     splits = _without(splits, left_out)
+    if config.few_shot is not None and processors_folder is None:
+        few, where = config.few_shot, "data.few_shot"
+        column = sampling.class_column(config, few, wanted, where)
+        if table.lazy:
+            lazy.require_few(table, len(splits["train"]), where)
+        splits = sampling.few_of_each(splits, table, column, few)
     policy = config.on_bad_sample
     elsewhere = {name: settings[name].load(folder) for name, folder in (taken or {}).items()}
     rest = {name: one for name, one in settings.items() if name not in elsewhere}

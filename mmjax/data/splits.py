@@ -70,7 +70,7 @@ def thinned(
     if share == 1:
         return dict(splits)
     rows = splits["train"]
-    classes = _codes(table, column, rows)
+    classes = codes(table, column, rows)
     chosen = _stratified(rows, classes, np.asarray([share, 1 - share]), seed)
     return {**splits, "train": rows[chosen == 0]}
 
@@ -171,17 +171,17 @@ def dealt(
     shares = np.asarray([fractions[name] for name in names])
     shares = shares / shares.sum()
     labels = config.stratify or label_column
-    classes = _codes(table, labels, rows)
+    classes = codes(table, labels, rows)
     _check_rare(table, config, labels, rows, classes)
     if config.group is None:
         chosen = _stratified(rows, classes, shares, config.seed)
     else:
-        groups = _codes(table, config.group, rows, alone=True)
+        groups = codes(table, config.group, rows, alone=True)
         chosen = _grouped(rows, classes, groups, shares, config.seed)
     return {name: rows[chosen == i] for i, name in enumerate(names)}
 
 
-def _codes(
+def codes(
     table: Table, column: str | None, rows: Int[np.ndarray, "n"], *, alone: bool = False
 ) -> Int[np.ndarray, "n"]:
     """An integer for each row's value, in order of the values; missing ones share one, or are
@@ -224,7 +224,7 @@ def _check_rare(
     logger.warning("%s; they are in the training split alone", message)
 
 
-def _shuffled(rows: Sequence[int], seed: int) -> list[int]:
+def shuffled(rows: Sequence[int], seed: int) -> list[int]:
     """The positions of `rows` in an order that is a pure function of seed and row numbers.
 
     A hash, since the streams of NumPy's generators may change with its versions.
@@ -244,7 +244,7 @@ def _stratified(
     """
     chosen = np.empty(len(rows), dtype=np.int64)
     members: dict[int, list[int]] = defaultdict(list)
-    for position in _shuffled(rows.tolist(), seed):
+    for position in shuffled(rows.tolist(), seed):
         members[int(classes[position])].append(position)
     owed = np.zeros(len(shares))
     for _, positions in sorted(members.items()):
@@ -281,7 +281,7 @@ def _grouped(
     members: dict[int, list[int]] = defaultdict(list)
     for position, group in enumerate(groups.tolist()):
         members[group].append(position)
-    order = sorted(_shuffled(range(len(members)), seed), key=lambda group: -len(members[group]))
+    order = sorted(shuffled(range(len(members)), seed), key=lambda group: -len(members[group]))
     chosen = np.empty(len(rows), dtype=np.int64)
     for left, group in zip(range(len(order), 0, -1), order, strict=True):
         kinds, counts = np.unique(classes[members[group]], return_counts=True)

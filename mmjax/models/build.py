@@ -60,7 +60,7 @@ def build_model(
     _require_smoothable(config, task, parts["task"])
     if config.missing_tokens:
         parts["stand_ins"] = _stand_ins(config, types)
-    smooth = {"r_drop": config.r_drop, "mixup": config.mixup}
+    smooth: dict[str, Any] = {"r_drop": config.r_drop, "mixup": config.mixup}
     if config.fusion.name in assemblies:
         return assemblies.build(config.fusion, facts={**parts, **smooth, **types})
     return Multimodal(**parts, **smooth, fusion=fusion.registry.build(config.fusion, facts=types))
