@@ -99,5 +99,7 @@ def test_config_trains_two_steps(path, tmp_path, monkeypatch):
     assert len(losses) == 2
     assert np.isfinite(losses).all()
     measured = records[-1][f"validation/{config.train.best_metric}"]
-    most = {"chrf": 100.0, "loss": np.inf, "mae": np.inf}.get(config.train.best_metric, 1.0)
+    most = {"cer": np.inf, "chrf": 100.0, "loss": np.inf, "mae": np.inf}.get(
+        config.train.best_metric, 1.0
+    )
     assert 0.0 <= measured <= most
