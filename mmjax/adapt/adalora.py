@@ -20,8 +20,10 @@ from mmjax.core.typing import Array
 
 @dataclasses.dataclass(frozen=True)
 class AdaLoRA(Adapter):
-    """y = W x + scale * B E A x, E diagonal, of which entries are set to 0 during training where
-    they matter least (Zhang et al. 2023, algorithm 1). Agrees with PEFT's `AdaLoraConfig`, of which
+    """AdaLoRA: as LoRA, with ranks that training leaves to the layers which use them most.
+
+    y = W x + scale * B E A x, E diagonal, of which entries are set to 0 during training where they
+    matter least (Zhang et al. 2023, algorithm 1). Agrees with PEFT's `AdaLoraConfig`, of which
     `scale` is `alpha / (rank + 1e-5)`.
 
     Each layer begins with `rank` entries; after `initial` of the run the number that all layers

@@ -40,10 +40,10 @@ Layer = tuple[int, ...]
 
 @dataclasses.dataclass(frozen=True)
 class Only(Strategy):
-    """Trains some parts of a model alone: `heads`, `fusion`, `biases` (BitFit, Ben Zaken et al.
-    2022), `norms`, `encoders`, and what `patterns` find.
+    """Trains some parts of a model alone: heads, fusion, biases, norms, encoders, patterns.
 
-    The rest is frozen, but for adapters and what `optimizer.multipliers` names.
+    `biases` alone is BitFit (Ben Zaken et al. 2022). The rest is frozen, but for adapters and what
+    `optimizer.multipliers` names.
     """
 
     parts: tuple[Part, ...] = ("heads",)
@@ -57,9 +57,11 @@ class Only(Strategy):
 
 @dataclasses.dataclass(frozen=True)
 class LayerDecay(Strategy):
-    """The last layer of each encoder learns at the whole rate, each layer before it at `rate` times
-    that of the next, and what stands before the first at one more (Howard & Ruder 2018, Bao et al.
-    2022). What an encoder has behind its layers, fusions and heads learn at the whole rate.
+    """Each layer of an encoder learns at `rate` times the rate of the next.
+
+    The last one at the whole rate, and what stands before the first at one more `rate` (Howard &
+    Ruder 2018, Bao et al. 2022). What an encoder has behind its layers, fusions and heads learn at
+    the whole rate.
 
     Adapters are left as they are.
     """

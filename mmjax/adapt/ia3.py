@@ -16,10 +16,11 @@ from mmjax.core.typing import Array
 
 @dataclasses.dataclass(frozen=True)
 class IA3(Adapter):
-    """One gain for each output of a dense layer, or each input where `feedforward` finds its path
-    (Liu et al. 2022). Gains begin at 1. Agrees with PEFT's `IA3Config`.
+    """IA3: learned gains on the outputs of dense layers, or on their inputs.
 
-    By default those of keys, values, and of what the MLP's second layer is given.
+    Those of inputs where `feedforward` finds the path (Liu et al. 2022). Gains begin at 1. Agrees
+    with PEFT's `IA3Config`. By default those of keys, values, and of what the MLP's second layer is
+    given.
     """
 
     mergeable: ClassVar[bool] = True

@@ -18,12 +18,13 @@ from mmjax.core.typing import Array
 
 @dataclasses.dataclass(frozen=True)
 class LoRA(Adapter):
-    """y = W x + scale * B A x with A and B of `rank` columns (Hu et al. 2021).
+    """LoRA: dense layers with a product of two matrices of `rank` columns added; rsLoRA, DoRA.
 
-    `scale` is `alpha / rank`, with `rank_stabilized` `alpha / sqrt(rank)` (rsLoRA, Kalajdzievski
-    2023). With `dora`, the directions of W + scale B A get learned lengths, one an output, and the
-    lengths that they have are no part of the gradient (DoRA, Liu et al. 2024). B begins at 0, so
-    that a fresh adapter changes nothing. Agrees with PEFT's `LoraConfig`.
+    y = W x + scale * B A x (Hu et al. 2021). `scale` is `alpha / rank`, with `rank_stabilized`
+    `alpha / sqrt(rank)` (rsLoRA, Kalajdzievski 2023). With `dora`, the directions of W + scale B A
+    get learned lengths, one an output, and the lengths that they have are no part of the gradient
+    (DoRA, Liu et al. 2024). B begins at 0, so that a fresh adapter changes nothing. Agrees with
+    PEFT's `LoraConfig`.
 
     `targets` are patterns of paths of dense layers: "^encoders_" is all of them. Raises ConfigError
     for a rank below 1, or a dropout that is no share.

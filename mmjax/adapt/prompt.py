@@ -22,11 +22,11 @@ _ARGUMENTS = ("values", "mask", "context", "context_mask", "bias")
 
 @dataclasses.dataclass(frozen=True)
 class Prompt(Adapter):
-    """`count` learned tokens before those that the first layer is given, taken off again behind the
-    last (VPT-shallow, Jia et al. 2022; for texts as prompt tuning, Lester et al. 2021, without
-    positions).
+    """`count` learned tokens before those of a transformer's first layer.
 
-    Queries of rows in which nothing is valid do not see them: a missing modality stays missing.
+    They are taken off again behind the last (VPT-shallow, Jia et al. 2022; for texts as prompt
+    tuning, Lester et al. 2021, without positions). Queries of rows in which nothing is valid do not
+    see them: a missing modality stays missing.
     """
 
     count: int = 8
