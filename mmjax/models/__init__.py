@@ -1,8 +1,10 @@
 """Assemblies: encoders, fusion and task in one Linen module.
 
 `config.py` has the settings and `build.py` turns them and the facts of the data into the module.
-`base.py` is what all assemblies share. `multimodal.py` fuses features or tokens by a method of the
-fusion room; others are named in the config like those methods, but need more than tokens:
+`base.py` is what all assemblies share, `missing.py` what stands in for modalities that a row lacks,
+`regularizing.py` what R-Drop and mixup are made of. `multimodal.py` fuses features or tokens by a
+method of the fusion room; others are named in the config like those methods, but need more than
+tokens:
 
 - `decision.py` gives each modality a head of its own and combines what they decide, by one of the
   `combinations` (`combining.py`);

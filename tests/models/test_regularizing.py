@@ -149,6 +149,7 @@ def test_evaluation_is_as_it_was(variables):
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)
 
 
+@pytest.mark.slow
 def test_two_devices_see_what_one_does(variables):
     """Of labels, both at once, with dropout, losses of each alone, and stand-ins."""
     options = {
