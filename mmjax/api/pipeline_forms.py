@@ -128,6 +128,7 @@ FORMS: dict[str, Form] = {
     "multimodal-classification": Form(_CLASSES, {}, several_classes),
     "multimodal-regression": Form(("regression", "sentiment")),
     "anomaly-detection": Form(("anomaly",)),
+    "several-tasks": Form(("several",)),
     "object-detection": Form(("detection",), {"image": "image"}, boxes),
     "time-tagging": Form(("time_tagging",), {}, segments),
     "token-classification": Form(("token_classification",), {"text": "text"}, spans),
