@@ -120,10 +120,11 @@ def measure(size: str, rounds: int) -> dict[str, Any]:
 
 
 def to_markdown(result: dict[str, Any]) -> str:
+    on_cpu = "cpu" in result["device"]
     lines = [
         "# New tokens a second, with and without the cache",
         "",
-        f"{result['date']}, {result['cpu'] or result['device']}, {result['clock']}; "
+        f"{result['date']}, {result['cpu'] if on_cpu else result['device']}, {result['clock']}; "
         f"jax {result['versions']['jax']}. Written by `python -m benchmarks.decoding`.",
         "",
         "| size | with the cache | without | faster | same tokens |",

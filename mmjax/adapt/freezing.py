@@ -22,7 +22,7 @@ Part = Literal["heads", "fusion", "biases", "norms", "encoders"]
 
 PATTERNS: dict[str, str] = {
     "heads": r"^/(task|heads|own|joint|objectives|user_head|item_head)(_[^/]*)?/",
-    "fusion": r"^/((last_|user_|items_)?fusion|exchanges|combination)(_[^/]*)?/",
+    "fusion": r"^/((last_|user_|items_)?fusion|exchanges|combination|stand_ins)(_[^/]*)?/",
     "biases": r"/bias$",
     "norms": r"norm(_\d+)?/(scale|bias)$|_scale$",
     "encoders": r"^/encoders_",

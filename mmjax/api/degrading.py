@@ -9,10 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmjax.api.evaluating import evaluate_into, manifest_name
+from mmjax.api.evaluating import study_into
 from mmjax.api.run import Run
 from mmjax.core.errors import ConfigError, nearest
-from mmjax.core.files import atomic, write_json
 from mmjax.data.dataset import ALL, Dataset
 from mmjax.data.degraded import MISSING, degrade, kinds_of
 from mmjax.metrics.robustness import area, effective_robustness, relative_robustness
@@ -242,25 +241,17 @@ def degrade_into(
     out: str | os.PathLike | None = None,
     **options: Any,
 ) -> tuple[Robustness, Path]:
-    """`degraded`, written to `robustness.json` and a `<metric>.png` each in a folder, which it
-    returns, and the report of the rows as they are anew, with the curves in it.
-
-    It is `out`, or `RUN/robustness` for the test rows of the run's own data and
-    `RUN/robustness/<data>-<split>` for others. The report lies there too, of the test rows in the
-    run folder. Options are those of `degraded`.
+    """`degraded`, written to `robustness.json` and the like in a folder, which it returns, as
+    `study_into` says. Options are those of `degraded`.
     """
     found = degraded(run, data, split=split, **options)
-    folder = run.folder.path / "robustness"
-    if out is not None:
-        folder = Path(out)
-    elif data is not None or found.split != "test":
-        folder /= f"{'own' if data is None else manifest_name(data)}-{found.split}"
     values = found.as_json()
+    pictures = {}
     for metric in found.metrics:
         scores = {name: one[metric]["scores"] for name, one in values["curves"].items()}
-        with atomic(folder / f"{metric.replace('/', '_')}.png", "wb") as file:
-            file.write(report.draw(found.levels, metric, scores))
-    write_json(folder / "robustness.json", values)
-    own = folder == run.folder.path / "robustness"
-    evaluate_into(run, data, split=split, root=options.get("root"), out=None if own else folder)
+        pictures[metric] = report.draw(found.levels, metric, scores)
+    root = options.get("root")
+    folder = study_into(
+        run, data, "robustness", values, pictures, split=found.split, root=root, out=out
+    )
     return found, folder

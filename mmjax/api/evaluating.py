@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mmjax.api.reporting import write_run_report
 from mmjax.api.run import Run
 from mmjax.checkpoint.run_folder import RunFolder
-from mmjax.core.files import write_json
+from mmjax.core.files import atomic, write_json
 from mmjax.data.dataset import ALL, Dataset
 
 ALONE = "alone"
@@ -62,6 +63,37 @@ def evaluate_into(
     write_json(folder / "metrics.json", {**known, split: strict(evaluation.metrics)})
     write_run_report(run, evaluation, dataset, split=split, others=others, folder=folder)
     return evaluation.metrics, split, folder
+
+
+def study_into(
+    run: Run,
+    data: Any,
+    name: str,
+    values: Mapping[str, Any],
+    pictures: Mapping[str, bytes],
+    *,
+    split: str,
+    root: str | None = None,
+    out: str | os.PathLike | None = None,
+) -> Path:
+    """What was studied of a run as `<name>.json`, a `<metric>.png` for each picture, and the report
+    of the rows as they are anew; returns their folder.
+
+    It is `out`, or `RUN/<name>` for the test rows of the run's own data and
+    `RUN/<name>/<data>-<split>` for others. The report lies there too, of the test rows in the run
+    folder.
+    """
+    folder = own = run.folder.path / name
+    if out is not None:
+        folder = Path(out)
+    elif data is not None or split != "test":
+        folder /= f"{'own' if data is None else manifest_name(data)}-{split}"
+    for metric, picture in pictures.items():
+        with atomic(folder / f"{metric.replace('/', '_')}.png", "wb") as file:
+            file.write(picture)
+    write_json(folder / f"{name}.json", values)
+    evaluate_into(run, data, split=split, root=root, out=None if folder == own else folder)
+    return folder
 
 
 def manifest_name(data: Any) -> str:

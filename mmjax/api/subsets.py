@@ -9,10 +9,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mmjax.api.evaluating import evaluate_into, manifest_name
+from mmjax.api.evaluating import study_into
 from mmjax.api.run import Run
 from mmjax.core.errors import ConfigError
-from mmjax.core.files import atomic, write_json
 from mmjax.data.dataset import ALL
 from mmjax.data.degraded import MISSING, degrade
 from mmjax.metrics.shapley import shapley_values, subsets
@@ -129,24 +128,14 @@ def all_subsets_into(
     out: str | os.PathLike | None = None,
     **options: Any,
 ) -> tuple[Subsets, Path]:
-    """`all_subsets`, written to `modalities.json` and a `<metric>.png` each in a folder, which it
-    returns, and the report of the rows as they are anew, with the subsets in it.
-
-    It is `out`, or `RUN/modalities` for the test rows of the run's own data and
-    `RUN/modalities/<data>-<split>` for others. The report lies there too, of the test rows in the
-    run folder. Options are those of `all_subsets`.
+    """`all_subsets`, written to `modalities.json` and the like in a folder, which it returns, as
+    `study_into` says. Options are those of `all_subsets`.
     """
     found = all_subsets(run, data, split=split, **options)
-    folder = run.folder.path / "modalities"
-    if out is not None:
-        folder = Path(out)
-    elif data is not None or found.split != "test":
-        folder /= f"{'own' if data is None else manifest_name(data)}-{found.split}"
     values = found.as_json()
-    for metric in found.metrics:
-        with atomic(folder / f"{metric.replace('/', '_')}.png", "wb") as file:
-            file.write(report.draw(values, metric))
-    write_json(folder / "modalities.json", values)
-    own = folder == run.folder.path / "modalities"
-    evaluate_into(run, data, split=split, root=options.get("root"), out=None if own else folder)
+    pictures = {metric: report.draw(values, metric) for metric in found.metrics}
+    root = options.get("root")
+    folder = study_into(
+        run, data, "modalities", values, pictures, split=found.split, root=root, out=out
+    )
     return found, folder
