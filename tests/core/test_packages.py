@@ -23,7 +23,7 @@ def test_leaves_the_rest_alone(source):
     ("source", "told"),
     [
         ("package:no_such_package/model", "pip install --no-deps no-such-package"),
-        ("package:mmjax/nowhere", "it has: api"),
+        ("package:mmjax/nowhere", "it has: adapt"),
         ("package:../mmjax", "pip install"),
     ],
 )

@@ -11,7 +11,7 @@ from flax.errors import InvalidRngError
 
 from mmjax import encoders
 from mmjax.core.registry import Spec
-from mmjax.core.types import Decoded, Embeddings
+from mmjax.core.types import Decoded, Embeddings, Tokens
 from mmjax.encoders.dual_tower import unit_length
 from mmjax.parallel.sharding import RULES
 
@@ -29,6 +29,11 @@ SOUNDS = {
     "decoder_input_ids": TEXTS["decoder_input_ids"],
     "decoder_attention_mask": TEXTS["decoder_attention_mask"],
 }
+SEEN = Tokens(
+    jnp.asarray(RNG.standard_normal((3, 5, 12)), jnp.float32),
+    jnp.arange(5) < jnp.array([[5], [2], [1]]),
+    jnp.zeros((3, 12)),
+)
 BLOCKS = {"width": 8, "depth": 1, "heads": 2, "mlp_dim": 16}
 WORDS = {"vocab_size": 13, "max_length": 8}
 
@@ -49,6 +54,14 @@ DECODERS = {
             "decode_with": Spec("causal_lm", **BLOCKS, **WORDS, cross_attention=True),
             "project": 8,
         },
+    ),
+    "context_decoder": (
+        {
+            "input_ids": TEXTS["decoder_input_ids"],
+            "attention_mask": TEXTS["decoder_attention_mask"],
+            "context": SEEN,
+        },
+        {**BLOCKS, **WORDS},
     ),
     "whisper": (SOUNDS, {**BLOCKS, **WORDS, "max_frames": 10, "tied": False}),
 }
