@@ -44,6 +44,7 @@ def with_blocks(data):
     return dataclasses.replace(whole, model=dataclasses.replace(whole.model, encoders=encoders))
 
 
+@pytest.mark.slow
 def test_decisions_are_combined(data, tmp_path):
     run = trained(
         tmp_path,

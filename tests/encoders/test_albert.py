@@ -54,6 +54,7 @@ def test_scanned_layers_compute_the_same_with_the_same_parameters(variables):
     np.testing.assert_allclose(together, np.stack(hidden), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_layers_that_share_parameters_do_not_share_dropout(variables):
     module = Albert(**{**SIZES, "groups": 1}, dropout=0.5)
     params = reference.random_variables(module, IDS, MASK, train=False)

@@ -36,6 +36,7 @@ def test_every_token_is_taken_where_it_has_most_context(count, length, stride):
         assert of[window[token]] == max(of.values())
 
 
+@pytest.mark.slow
 def test_values_are_those_of_the_windows_encoded_alone():
     module = TextWindows(text=Spec("text_transformer", **INNER), length=6, stride=3, vocab_size=20)
     variables = reference.random_variables(module, IDS, MASK, train=False)

@@ -13,6 +13,7 @@ RNG = np.random.default_rng(0)
 BANDS = RNG.standard_normal((2, 9, 4)).astype(np.float32)
 
 
+@pytest.mark.slow
 def test_positions_begin_as_those_of_whisper_and_are_not_trained():
     module = encoders.build("whisper_encoder", **TINY, max_frames=9)
     variables = reference.unbox(module.init(jax.random.key(0), BANDS, train=False))

@@ -41,6 +41,7 @@ def files() -> list[Path]:
     return sorted(PACKAGE.rglob("*.py"))
 
 
+@functools.cache
 def room_of(path: Path) -> str:
     """The room that a file of the package lies in; empty for those of the package itself."""
     parts = path.relative_to(PACKAGE).with_suffix("").parts

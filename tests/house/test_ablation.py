@@ -70,6 +70,7 @@ class FakeData:
         return self
 
 
+@pytest.mark.slow
 def test_what_is_known_is_not_run_again(config, counted, tmp_path):
     def run(config, seeds=(0, 1), only=("sum", "concat")):
         counted.clear()

@@ -66,8 +66,8 @@ def test_real_sizes(name):
 
 
 def quick(name):
-    """One that reads a shard, one a manifest; the others take as long to compile again."""
-    return name if name in ("clip_vit_b16", "coca_base") else pytest.param(name, marks=[SLOW])
+    """One that reads a shard; the others take as long to compile again."""
+    return name if name == "clip_vit_b16" else pytest.param(name, marks=[SLOW])
 
 
 @pytest.mark.parametrize("name", [quick(name) for name in PAIRS])

@@ -175,6 +175,7 @@ def _table(count=24):
     return columns
 
 
+@pytest.mark.slow
 def test_from_a_table_to_a_report(text_run):
     frame = _table()
     target = Spec("events", column="happened", text="words", most=8)

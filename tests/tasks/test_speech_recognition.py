@@ -59,6 +59,7 @@ def config_of(folder) -> Config:
     )
 
 
+@pytest.mark.slow
 def test_a_run_of_a_whisper_folder(folder, tmp_path, monkeypatch):
     tiny_run.plain_figures(monkeypatch)
     tiny_run.numpy_start(monkeypatch)

@@ -203,6 +203,7 @@ def _table(count=16):
     return columns
 
 
+@pytest.mark.slow
 def test_from_a_table_to_a_report(tmp_path, fast):
     clip = {"size": 8, "frames": 8, "channels": 1, "seconds": True, "frame_rate": 4.0}
     config = Config(

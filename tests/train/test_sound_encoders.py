@@ -61,12 +61,13 @@ def config_of(data: Path, name: str, folder: Path) -> Config:
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param("hubert_stable", marks=pytest.mark.slow),
+        "hubert_stable",
         "whisper",
-        pytest.param("wav2vec2", marks=pytest.mark.slow),
-        pytest.param("audio-spectrogram-transformer", marks=pytest.mark.slow),
+        "wav2vec2",
+        "audio-spectrogram-transformer",
     ],
 )
+@pytest.mark.slow
 def test_trains_on_what_the_data_room_gives(name, data, tmp_path):
     config = config_of(data, name, tmp_path / "folder")
     with tiny_run.one_device():

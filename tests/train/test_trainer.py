@@ -38,6 +38,7 @@ def trainers(monkeypatch):
     return made
 
 
+@pytest.mark.slow
 def test_sharded_equals_unsharded(data, tmp_path, monkeypatch, trainers):
     changes = ("train.duration=6 steps", "train.log_every=1 steps", "train.evaluate_every=3 steps")
     config = tiny_run.config(data, *changes)
