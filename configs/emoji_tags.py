@@ -6,8 +6,8 @@ A tag counts if ten training concepts have it, which leaves 98 tags; a concept m
 them, and some are words of its name. Encoders are those of `quickstart.py`. One threshold for all
 tags is chosen on the validation rows after training and kept with the run.
 
-Each modality decides by itself and the answers are averaged: with `weighted_sum` the drawings, which
-do not help as they do with groups, took part of what the name tells away (`sweep_gpu.md`).
+Each modality decides by itself and the answers are averaged: with `weighted_sum` the drawings,
+which do not help as they do with groups, took away part of what the name tells (`sweep_gpu.md`).
 
 Test rows, seeds 0 and 1: mean average precision 0.504 and micro-F1 0.648, the name alone 0.480 and
 0.631 (`benchmarks/results/emoji_tags.md`). TF-IDF of its characters with logistic regression gets
