@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from mmjax.core.errors import DataError, TransientError, nearest
+from mmjax.core.errors import DataError, MMJaxError, TransientError, nearest
 from mmjax.data.cells import shown
 
 MAX_BYTES = 256 * 2**20
@@ -168,6 +168,18 @@ def naming(cell: Any) -> Iterator[None]:
         raise DataError(
             error.code, f"'{shown(cell)}': {error.what}", where=error.where, fix=error.fix
         ) from error
+
+
+@contextlib.contextmanager
+def damage(code: int, what: str, *, where: str, fix: str) -> Iterator[None]:
+    """Whatever a reader of files raises in the block is a DataError, but for errors of our own."""
+    try:
+        yield
+    except MMJaxError:
+        raise
+    except Exception as error:  # readers raise nearly anything for damaged files
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise DataError(code, f"{what} cannot be read: {reason}", where=where, fix=fix) from error
 
 
 class _Watched(io.FileIO):

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from mmjax.core.errors import DataError, MMJaxError, nearest
+from mmjax.core.errors import DataError, nearest
 from mmjax.core.typing import Float
 from mmjax.data import array_files, point_files
 from mmjax.data.cells import shown
-from mmjax.data.paths import naming, read_media
+from mmjax.data.paths import damage, naming, read_media
 from mmjax.data.point_files import Points
 
 MAX_BYTES = 2**30
@@ -40,18 +40,9 @@ def decode_points(
     that are not finite, and damage.
     """
     with naming(cell):
-        try:
+        fix = "replace or remove the file; known: npy, npz, ply, and text as xyz or csv"
+        with damage(442, "the points", where=where, fix=fix):
             found = _read(cell, root, where, key, max_points)
-        except MMJaxError:
-            raise
-        except Exception as error:  # readers raise nearly anything for damaged files
-            reason = " ".join(str(error).split())[:200] or type(error).__name__
-            raise DataError(
-                442,
-                f"the points cannot be read: {reason}",
-                where=where,
-                fix="replace or remove the file; known: npy, npz, ply, and text as xyz or csv",
-            ) from error
         values = _chosen(found, columns, where)
         return _checked(values, max_points, where)
 

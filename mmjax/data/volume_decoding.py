@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from mmjax.core.errors import DataError, MMJaxError
+from mmjax.core.errors import DataError
 from mmjax.core.typing import Float
 from mmjax.data import array_files, volume_files
 from mmjax.data.cells import shown
-from mmjax.data.paths import list_media, naming, read_media
+from mmjax.data.paths import damage, list_media, naming, read_media
 from mmjax.data.volume_files import Voxels
 
 MAX_BYTES = 2**31
@@ -43,18 +43,8 @@ def decode_volume(
     damage; MissingExtra where the reader of a format is not installed.
     """
     with naming(cell):
-        try:
+        with damage(432, "the volume", where=where, fix="replace or remove the file"):
             values, spacing = _read(cell, root, where, key, max_voxels)
-        except MMJaxError:
-            raise
-        except Exception as error:  # readers raise nearly anything for damaged files
-            reason = " ".join(str(error).split())[:200] or type(error).__name__
-            raise DataError(
-                432,
-                f"the volume cannot be read: {reason}",
-                where=where,
-                fix="replace or remove the file",
-            ) from error
         return Voxels(_checked(values, channels, max_voxels, where), spacing)
 
 

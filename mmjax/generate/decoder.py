@@ -65,17 +65,23 @@ class LinenDecoder:
         context: Any,
     ) -> tuple[Float[Array, "b v"], Any]:
         given = {**variables, **({COLLECTION: cache} if cache else {})}
+        seen, more = self.shown(context)
         decoded, kept = self.module.apply(
             given,
             tokens,
-            context,
+            seen,
             mask,
             positions,
             train=False,
             method="decode",
             mutable=[COLLECTION],
+            **more,
         )
         return decoded.logits[:, -1], kept[COLLECTION]
+
+    def shown(self, context: Any) -> tuple[Any, dict[str, Any]]:
+        """What `decode` is given of a context: its own argument for it, and others by name."""
+        return context, {}
 
     def take_rows(self, cache: Any, rows: Int[Array, "b"], *, of_context: bool) -> Any:
         return take_rows(cache, rows, of_context=of_context)

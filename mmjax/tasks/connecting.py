@@ -10,10 +10,9 @@ from flax import linen as nn
 
 from mmjax.core.errors import ConfigError
 from mmjax.core.types import Fused
-from mmjax.core.typing import Array, Bool, Dtype, Float, Int
+from mmjax.core.typing import Dtype
 from mmjax.encoders.causal_lm import CausalLM
 from mmjax.generate.decoder import LinenDecoder
-from mmjax.nn.cache import COLLECTION
 from mmjax.nn.dense import ACTIVATIONS, dense
 from mmjax.tasks.writing import Seen
 
@@ -44,29 +43,8 @@ class Connector(nn.Module, kw_only=True):
 class Seeing(LinenDecoder):
     """A decoder that is decoded with `Seen` as its context."""
 
-    def __call__(
-        self,
-        variables: Any,
-        tokens: Int[Array, "b n"],
-        cache: Any,
-        *,
-        mask: Bool[Array, "b s"],
-        positions: Int[Array, "b n"],
-        context: Seen,
-    ) -> tuple[Float[Array, "b v"], Any]:
-        given = {**variables, **({COLLECTION: cache} if cache else {})}
-        decoded, kept = self.module.apply(
-            given,
-            tokens,
-            context.get("context"),
-            mask,
-            positions,
-            train=False,
-            method="decode",
-            mutable=[COLLECTION],
-            **prefix_of(context),
-        )
-        return decoded.logits[:, -1], kept[COLLECTION]
+    def shown(self, context: Seen) -> tuple[Any, dict[str, Any]]:
+        return context.get("context"), prefix_of(context)
 
 
 def prefix_of(seen: Seen) -> dict[str, Any]:
