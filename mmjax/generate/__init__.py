@@ -4,6 +4,7 @@
 - `engine.py`: `generate`, which buckets the lengths, compiles, runs and streams.
 - `decoder.py`: what a model must offer, `Decoder`; `LinenDecoder` makes one of a Linen module.
 - `sampling.py`, `beam.py`: the two searches, one token a call. `state.py`: what they share.
+- `consensus.py`: of several texts, the one that agrees most with the others.
 - `stops.py`: strings that end a row, over the texts of tokens.
 - `segments.py`: what the times among Whisper's tokens say.
 - `processors.py`, `penalties.py`: what is done to the logits before; `warpers.py`: before a draw.
@@ -15,7 +16,8 @@ To add a processor: a function of `processors.py`'s type, and a line in `make_pr
 from __future__ import annotations
 
 from mmjax.generate.config import GenerationConfig
+from mmjax.generate.consensus import consensus
 from mmjax.generate.decoder import Decoder, LinenDecoder
 from mmjax.generate.engine import Generated, generate
 
-__all__ = ["Decoder", "Generated", "GenerationConfig", "LinenDecoder", "generate"]
+__all__ = ["Decoder", "Generated", "GenerationConfig", "LinenDecoder", "consensus", "generate"]

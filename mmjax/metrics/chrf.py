@@ -8,9 +8,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from mmjax.core.typing import Float
 from mmjax.metrics.texts import checked, ngrams
 
 _CHARACTERS = 6
+_BETA = 2.0
 _MARKS = frozenset("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~")
 
 
@@ -18,7 +20,7 @@ def chrf(
     predictions: Sequence[str],
     references: Sequence[Sequence[str] | str],
     *,
-    beta: float = 2.0,
+    beta: float = _BETA,
     words: int = 0,
     lower_case: bool = False,
 ) -> float:
@@ -41,6 +43,13 @@ def chrf(
                 best, most = found, score
         total += best
     return _f_score(total, beta)
+
+
+def pairwise_chrf(texts: Sequence[str]) -> Float[np.ndarray, "n n"]:
+    """chrF2 of saying each text (rows) where each is true (columns), from 0 to 100."""
+    counts = [_counts(one, 0) for one in texts]
+    scores = [_f_score(_matches(said, true), _BETA) for said in counts for true in counts]
+    return np.array(scores, np.float64).reshape(len(texts), len(texts))
 
 
 def _counts(text: str, words: int) -> list[Counter]:

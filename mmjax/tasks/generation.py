@@ -18,6 +18,7 @@ from mmjax.core.typing import Array, Dtype
 from mmjax.data.spelling import spelled
 from mmjax.encoders import decoders
 from mmjax.generate.config import GenerationConfig
+from mmjax.generate.consensus import consensus
 from mmjax.generate.decoder import LinenDecoder
 from mmjax.nn.dense import Activation
 from mmjax.nn.lm_head import cross_entropy
@@ -61,11 +62,13 @@ class Generation(Task, abc.ABC, kw_only=True):
     the end of a text included, with labels smoothed by `label_smoothing` as torch's `cross_entropy`
     does. Evaluation has the loss without smoothing, and then writes as `decoding` says: settings of
     `generate.GenerationConfig` by name, such as `{"num_beams": 4, "max_new_tokens": 16}`; as many
-    new tokens as the target has (`max_length`) if not given.
+    new tokens as the target has (`max_length`) if not given. With `num_return_sequences`, the beams
+    or draws are so many, and the one that agrees most with the others is the text of the row
+    (`generate.consensus`).
 
     Predictions: `ids` int32 `[b n]`, their number `lengths`, and `scores`, the log-probability of
-    the text over its ids to the power of the length penalty. A subclass says in `judge` what texts
-    are worth.
+    the text over its ids to the power of the length penalty; of several texts a row, `[b r n]` and
+    `[b r]`. A subclass says in `judge` what texts are worth.
     """
 
     target: str = "label"
@@ -253,7 +256,10 @@ class Generation(Task, abc.ABC, kw_only=True):
             longest=self._longest,
             prompt=prompt,
         )
-        return {"ids": found.ids, "lengths": found.lengths, "scores": found.scores}
+        texts = {"ids": found.ids, "lengths": found.lengths, "scores": found.scores}
+        if self.settings.num_return_sequences > 1:
+            return texts
+        return {name: array[:, 0] for name, array in texts.items()}
 
     def head_outputs(self, fused: Fused, *, train: bool) -> Array:
         raise ConfigError(
@@ -300,21 +306,52 @@ class Generation(Task, abc.ABC, kw_only=True):
         """The metrics of texts, given what each row could have said and the group it is in."""
 
     def texts(self, predictions: Mapping[str, np.ndarray]) -> list[str]:
-        """The texts of rows of ids."""
-        ids, lengths = np.asarray(predictions["ids"]), np.asarray(predictions["lengths"])
-        if ids.ndim != 2 or len(ids) != len(lengths):
-            raise DataError(540, f"ids of shape {list(ids.shape)}, {len(lengths)} lengths")
-        return [
-            spelled(self.speller, row[:length], self.end_id)
-            for row, length in zip(ids.tolist(), lengths.tolist(), strict=True)
-        ]
+        """The texts of rows of ids; of several in a row, the one that agrees most with them."""
+        rows = self._said(predictions)
+        chosen = self._chosen(predictions, rows)
+        return [row[one] for row, one in zip(rows, chosen, strict=True)]
 
     def decode(
         self,
         predictions: Mapping[str, np.ndarray],
         texts: Mapping[str, Sequence[Any]] | None = None,
     ) -> list[dict[str, Any]]:
-        """`{"text", "score"}` for each row."""
-        scores = np.asarray(predictions["scores"], np.float64).tolist()
-        said = self.texts(predictions)
-        return [{"text": a, "score": b} for a, b in zip(said, scores, strict=True)]
+        """`{"text", "score"}` for each row; of several, the chosen one, and all as "texts"."""
+        rows = self._said(predictions)
+        scores = np.asarray(predictions["scores"], np.float64).reshape(len(rows), -1).tolist()
+        chosen = self._chosen(predictions, rows)
+        found: list[dict[str, Any]] = [
+            {"text": row[one], "score": own[one]}
+            for row, own, one in zip(rows, scores, chosen, strict=True)
+        ]
+        if self.settings.num_return_sequences == 1:
+            return found
+        return [{**one, "texts": row} for one, row in zip(found, rows, strict=True)]
+
+    def _said(self, predictions: Mapping[str, np.ndarray]) -> list[list[str]]:
+        """All texts of each row."""
+        ids, lengths = np.asarray(predictions["ids"]), np.asarray(predictions["lengths"])
+        if ids.ndim not in (2, 3) or ids.shape[:-1] != lengths.shape:
+            raise DataError(540, f"ids of shape {list(ids.shape)}, {len(lengths)} lengths")
+        ids = ids.reshape(len(ids), -1, ids.shape[-1])
+        return [
+            [
+                spelled(self.speller, one[:length], self.end_id)
+                for one, length in zip(*row, strict=True)
+            ]
+            for row in zip(ids.tolist(), lengths.reshape(len(ids), -1).tolist(), strict=True)
+        ]
+
+    def _chosen(
+        self, predictions: Mapping[str, np.ndarray], rows: Sequence[Sequence[str]]
+    ) -> list[int]:
+        """Which text of each row it is."""
+        if all(len(row) == 1 for row in rows):
+            return [0] * len(rows)
+        settings = self.settings
+        weights = np.ones(np.shape(predictions["lengths"]))
+        if settings.num_beams > 1:
+            power = np.maximum(predictions["lengths"], 1.0) ** settings.length_penalty
+            whole = np.asarray(predictions["scores"], np.float64) * power
+            weights = np.exp(whole - whole.max(axis=1, keepdims=True))
+        return [consensus(row, one) for row, one in zip(rows, weights, strict=True)]

@@ -14,7 +14,7 @@ from mmjax.core.types import Decoded, Fused, Tokens
 from mmjax.core.typing import Array, ArrayLike, Bool, Float, Int
 from mmjax.generate import engine
 from mmjax.generate.config import GenerationConfig
-from mmjax.generate.decoder import LinenDecoder
+from mmjax.generate.decoder import LinenDecoder, repeat_rows
 from mmjax.generate.state import Limits
 from mmjax.nn.text_decoder import CausalDecoder
 from mmjax.tasks.spans import tokens_of
@@ -55,13 +55,14 @@ class Prompt:
 
 @struct.dataclass
 class Written:
-    """The best text of each row: ids, its end included and padding behind, how many they are, and
-    its score: the log-probability over the number of ids to the power of the length penalty.
+    """The texts of each row, the best first, or as they were drawn: ids, the end included and
+    padding behind, how many they are, and the score: the log-probability over the number of ids to
+    the power of the length penalty.
     """
 
-    ids: Int[Array, "b n"]
-    lengths: Int[Array, "b"]
-    scores: Float[Array, "b"]
+    ids: Int[Array, "b r n"]
+    lengths: Int[Array, "b r"]
+    scores: Float[Array, "b r"]
 
 
 def seen_of(
@@ -137,8 +138,8 @@ def write(
 ) -> Written:
     """What the decoder says of `rows` rows behind their prompts and `begin`, within jit.
 
-    `config` has its ids; `longest` is how many tokens it may ask for. Raises ConfigError for more,
-    or more than there are positions for, and for several texts a row.
+    `config` has its ids and the number of texts; `longest` is how many tokens it may ask for.
+    Raises ConfigError for more, or more than there are positions for.
     """
     new = config.max_new_tokens or config.max_length or longest
     before = len(begin) + (0 if prompt is None else prompt.ids.shape[1])
@@ -147,14 +148,13 @@ def write(
     else:
         needed = before + new - 1 + seen["prefix"].mask.shape[1]
     most = decoder.most_positions
-    if new > longest or config.num_return_sequences != 1 or (most is not None and needed > most):
+    if new > longest or (most is not None and needed > most):
         raise ConfigError(
             109,
-            f"max_new_tokens={new}, num_return_sequences={config.num_return_sequences}, and "
-            f"{before} tokens before them",
+            f"max_new_tokens={new}, and {before} tokens before them",
             where="task.decoding",
             fix=f"{longest} tokens at most, as the target's max_length, {most or 'any number'} "
-            "with all that stands before them, and one text",
+            "with all that stands before them",
         )
     first = jnp.broadcast_to(jnp.asarray(begin, jnp.int32), (rows, len(begin)))
     space = jnp.full((rows, new), config.padding, jnp.int32)
@@ -175,6 +175,8 @@ def write(
     static: Any = {"config": rules, "processors": (), "mesh": None}
     variables = {"params": parameters}
     key = jax.random.key(0) if key is None else key
+    times = config.num_return_sequences if config.num_beams == 1 else 1
+    tokens, valid, limits, seen = repeat_rows((tokens, valid, limits, seen), times)
     run = engine.begin(
         variables, tokens, valid, limits, seen, key, decoder=decoder, new=new, **static
     )
@@ -182,8 +184,9 @@ def write(
     run = engine.proceed(run, variables, valid, limits, seen, until, decoder=decoder, **static)
     search = run.search
     if config.num_beams > 1:
-        best = search.best
-        return Written(best.tokens[:, 0], best.lengths[:, 0], best.scores[:, 0])
+        texts = search.best.tokens, search.best.lengths, search.best.scores
+        return Written(*(one[:, : config.num_return_sequences] for one in texts))
     lengths = jnp.maximum(search.lengths, 1).astype(jnp.float32)
     scores = search.scores.sum(axis=1) / lengths**config.length_penalty
-    return Written(search.tokens[:, -new:], search.lengths, scores)
+    drawn = search.tokens[:, -new:], search.lengths, scores
+    return Written(*(one.reshape(rows, times, *one.shape[1:]) for one in drawn))

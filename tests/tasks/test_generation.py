@@ -241,6 +241,33 @@ def test_texts_of_ids():
     assert task.evaluate(predictions, {}, texts)["exact_match"] == 1.0
 
 
+@pytest.mark.parametrize(
+    "decoding",
+    [{"num_beams": 3, "num_return_sequences": 3}, {"do_sample": True, "num_return_sequences": 3}],
+    ids=("beams", "draws"),
+)
+def test_of_several_texts_a_row_has_the_one_that_agrees_most(decoding):
+    task = _task(decoding={**decoding, "max_new_tokens": 6})
+    write = jax.jit(functools.partial(task.apply, train=False))
+    found = jax.device_get(write(_variables(), _fused(), _batch(known=False)).predictions)
+    assert found["ids"].shape == (6, 3, 6)
+    assert found["lengths"].shape == found["scores"].shape == (6, 3)
+    said = task.decode(found)
+    assert any(len(set(one["texts"])) > 1 for one in said)
+    for row, one in enumerate(said):
+        weights = np.ones(3)
+        if "num_beams" in decoding:
+            weights = np.exp(np.asarray(found["scores"][row] * found["lengths"][row], np.float64))
+        worth = [
+            sum(w * metrics.chrf([a], [b]) for w, b in zip(weights, one["texts"], strict=True))
+            for a in one["texts"]
+        ]
+        place = int(np.argmax(worth))
+        assert one["text"] == one["texts"][place]
+        assert one["score"] == pytest.approx(float(found["scores"][row, place]))
+    assert task.texts(found) == [one["text"] for one in said]
+
+
 def test_settings_that_are_wrong():
     for options, why in (
         ({"decoding": {"num_beam": 2}}, "num_beams"),
