@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mmjax.core.typing import Float
+from mmjax.core.typing import ArrayLike, Float
 from mmjax.metrics.texts import checked, ngrams
 
 _CHARACTERS = 6
@@ -48,8 +48,20 @@ def chrf(
 def pairwise_chrf(texts: Sequence[str]) -> Float[np.ndarray, "n n"]:
     """chrF2 of saying each text (rows) where each is true (columns), from 0 to 100."""
     counts = [_counts(one, 0) for one in texts]
-    scores = [_f_score(_matches(said, true), _BETA) for said in counts for true in counts]
-    return np.array(scores, np.float64).reshape(len(texts), len(texts))
+    totals, both = np.zeros((_CHARACTERS, len(texts))), []
+    for order, own in enumerate(zip(*counts, strict=True)):
+        places = {gram: at for at, gram in enumerate(dict.fromkeys(g for one in own for g in one))}
+        table = np.zeros((len(texts), len(places)), np.int32)
+        for row, one in enumerate(own):
+            table[row, [places[gram] for gram in one]] = list(one.values())
+        totals[order] = table.sum(axis=1)
+        both.append(np.minimum(table[:, None], table[None]).sum(axis=2))
+    here = (totals[:, :, None] > 0) & (totals[:, None] > 0)
+    orders = np.maximum(here.sum(axis=0), 1)
+    shared = np.where(here, both, 0.0)
+    precision = (shared / np.maximum(totals[:, :, None], 1)).sum(axis=0) / orders
+    recall = (shared / np.maximum(totals[:, None], 1)).sum(axis=0) / orders
+    return 100.0 * _f_beta(precision, recall, _BETA)
 
 
 def _counts(text: str, words: int) -> list[Counter]:
@@ -93,7 +105,10 @@ def _f_score(counts: np.ndarray, beta: float) -> float:
     if not here.any():
         return 0.0
     said, true, both = counts[here].T
-    precision, recall = float(np.mean(both / said)), float(np.mean(both / true))
-    if not precision + recall:
-        return 0.0
-    return 100.0 * (1 + beta**2) * precision * recall / (beta**2 * precision + recall)
+    return 100.0 * float(_f_beta(np.mean(both / said), np.mean(both / true), beta))
+
+
+def _f_beta(precision: ArrayLike, recall: ArrayLike, beta: float) -> np.ndarray:
+    precision, recall = np.asarray(precision), np.asarray(recall)
+    most = beta**2 * precision + recall
+    return np.where(most > 0, (1 + beta**2) * precision * recall / np.where(most > 0, most, 1), 0)
