@@ -1,0 +1,243 @@
+"""What is lost when a modality is taken away at test time, by what training did against it.
+
+    python -m benchmarks.missing_modality todo --lines LINES          # what is left to train
+    python -m benchmarks.missing_modality train quickstart both --seeds 0 1 2 --lines LINES
+    python -m benchmarks.missing_modality table LINES ...   # results/missing_modality.{json,md}
+
+EMOJI (`configs/quickstart.py`, text and picture) and AV-MNIST (`configs/av_mnist.py`, picture and
+sound). The plain model has neither modality dropout nor losses of each modality alone. The chance
+that modality dropout hides a modality is chosen on validation rows of the first seed, of `RATES`,
+by the mean accuracy over all subsets of the modalities but the empty one; each checkpoint by the
+accuracy with all of them. Test rows are read with every subset, and have no part in any choice.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import shutil
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.gathered import Record, append, gather
+from benchmarks.machine import about
+from benchmarks.pretrain_table import cell
+from mmjax.api.run import Run, load_run
+from mmjax.api.subsets import all_subsets
+from mmjax.core import config as config_lib
+from mmjax.core.files import atomic, write_json
+from mmjax.train.config import Config
+from mmjax.train.trainer import fit
+from mmjax.writers.console import say
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+SEEDS, RATES = (0, 1, 2), (0.2, 0.4)
+KEY = ("data", "arm", "seed", "rate")
+SETS = {"quickstart": "EMOJI", "av_mnist": "AV-MNIST"}
+"""Configs, and what their data is called."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Arm:
+    """What training does against rows that lack a modality."""
+
+    told: str
+    drops: bool = False
+    """Whether modalities are hidden in training."""
+    settings: tuple[str, ...] = ()
+
+
+TOKENS, ALONE = "model.missing_tokens=true", "model.auxiliary_loss={}"
+ARMS: Mapping[str, Arm] = {
+    "plain": Arm("plain"),
+    "dropout": Arm("modality dropout", drops=True),
+    "tokens": Arm("missing tokens, no row lacking a modality in training", settings=(TOKENS,)),
+    "both": Arm("modality dropout and missing tokens", drops=True, settings=(TOKENS,)),
+    "alone": Arm("losses of each modality alone", settings=(ALONE.format(1.0),)),
+    "alone_tokens": Arm(
+        "losses of each modality alone and missing tokens",
+        settings=(ALONE.format(1.0), TOKENS),
+    ),
+}
+
+
+def rates_of(arm: str) -> tuple[float, ...]:
+    return RATES if ARMS[arm].drops else (0.0,)
+
+
+def configured(data: str, arm: str, *, seed: int, rate: float, settings: Sequence[str]) -> Config:
+    made = config_lib.load(ROOT / "configs" / f"{data}.py")
+    return config_lib.override(
+        made,
+        [
+            "train.single_modality_baselines=false",
+            "model.auxiliary_loss=0.0",
+            f"model.modality_dropout={rate}",
+            f"seed={seed}",
+            *ARMS[arm].settings,
+            *settings,
+        ],
+    )
+
+
+def scores(run: Run, split: str) -> dict[str, float]:
+    """Accuracy with each subset of the modalities but the empty one, by names joined with "+"."""
+    found = all_subsets(run, split=split)
+    return {"+".join(one): found.scores[one]["accuracy"] for one in found.scores if one}
+
+
+def measure(config: Config, folder: Path) -> Record:
+    """Trains, and evaluates with every subset of the modalities; the run is not kept."""
+    start, clock = time.perf_counter(), time.process_time()
+    shutil.rmtree(folder, ignore_errors=True)
+    fit(config, folder, title=folder.name)
+    run = load_run(folder)
+    found = {split: scores(run, split) for split in ("validation", "test")}
+    shutil.rmtree(folder)
+    return {
+        "modalities": list(config.model.encoders),
+        **found,
+        "seconds": round(time.perf_counter() - start, 1),
+        "processor_seconds": round(time.process_time() - clock, 1),
+    }
+
+
+def best_rate(records: Sequence[Record]) -> float:
+    """The rate whose run of the first seed is best over all subsets of validation."""
+    first = [one for one in records if one["seed"] == SEEDS[0]]
+    return max(first, key=lambda one: statistics.mean(one["validation"].values()))["rate"]
+
+
+def todo(records: Sequence[Record]) -> list[str]:
+    """Arguments of `train` for what is left."""
+    lines = []
+    for data in SETS:
+        for arm in ARMS:
+            own = [one for one in records if (one["data"], one["arm"]) == (data, arm)]
+            there = {(one["seed"], one["rate"]) for one in own}
+            left = [rate for rate in rates_of(arm) if (SEEDS[0], rate) not in there]
+            if left:
+                lines.append(f"{data} {arm} --seeds {SEEDS[0]} --rates {' '.join(map(str, left))}")
+                continue
+            rate = best_rate(own)
+            seeds = [seed for seed in SEEDS if (seed, rate) not in there]
+            if seeds:
+                lines.append(f"{data} {arm} --seeds {' '.join(map(str, seeds))} --rates {rate}")
+    return lines
+
+
+def chosen(records: Sequence[Record], data: str) -> dict[str, list[Record]]:
+    """The runs of each arm with the rate that validation chose, in the order of their seeds."""
+    found = {}
+    for arm in ARMS:
+        own = [one for one in records if (one["data"], one["arm"]) == (data, arm)]
+        if any(one["seed"] == SEEDS[0] for one in own):
+            rate = best_rate(own)
+            kept = [one for one in own if one["rate"] == rate]
+            found[arm] = sorted(kept, key=lambda one: one["seed"])
+    return found
+
+
+def losses(run: Record, split: str = "test") -> dict[str, float]:
+    """What is lost without each modality: the accuracy with all minus that with the others."""
+    names, found = run["modalities"], run[split]
+    whole = found["+".join(names)]
+    return {name: whole - found["+".join(n for n in names if n != name)] for name in names}
+
+
+def of_plain(runs: Sequence[Record], plain: Sequence[Record]) -> dict[str, float]:
+    """What is lost without each modality, as a share of what the plain model loses; means."""
+
+    def mean(some: Sequence[Record], name: str) -> float:
+        return statistics.mean(losses(run)[name] for run in some)
+
+    return {name: mean(runs, name) / mean(plain, name) for name in plain[0]["modalities"]}
+
+
+def to_markdown(result: Mapping[str, Any]) -> str:
+    """A table a set, and below them how they were measured."""
+    lines: list[str] = []
+    for data, told in SETS.items():
+        rows = chosen(result["runs"], data)
+        if not rows:
+            continue
+        names = next(iter(rows.values()))[0]["modalities"]
+        whole = "+".join(names)
+        heads = [f"without {name} | lost | of plain" for name in names]
+        lines += [
+            f"| {told} | both | {' | '.join(heads)} |",
+            f"|---|{'---:|' * (1 + 3 * len(names))}",
+        ]
+        for arm, runs in rows.items():
+            shares = of_plain(runs, rows["plain"]) if "plain" in rows else {}
+            cells = [cell([run["test"][whole] for run in runs])]
+            for name in names:
+                rest = "+".join(n for n in names if n != name)
+                cells += [
+                    cell([run["test"][rest] for run in runs]),
+                    cell([losses(run)[name] for run in runs]),
+                    f"{shares[name]:.0%}" if shares else "",
+                ]
+            rate = f" ({runs[0]['rate']:g})" if ARMS[arm].drops else ""
+            lines.append(f"| {ARMS[arm].told}{rate} | {' | '.join(cells)} |")
+        lines.append("")
+    seeds = sorted({run["seed"] for run in result["runs"]})
+    seconds = statistics.median(run["seconds"] for run in result["runs"])
+    lines.append(
+        "Test accuracy with both modalities and with one of them; `of plain`: what is lost as a "
+        "share of what the plain model loses. In brackets the chance of modality dropout, which "
+        f"validation chose of {', '.join(f'{rate:g}' for rate in RATES)}. Mean ± sample standard "
+        f"deviation over seeds {', '.join(map(str, seeds))}; {seconds:.0f} seconds a run (median), "
+        f"several at once. {result['device']}, {result['cores']} cores of {result['cpu']}, jax "
+        f"{result['versions']['jax']}, {result['date']}: `python -m benchmarks.missing_modality`."
+    )
+    return "\n".join([*lines, ""])
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="benchmarks.missing_modality", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    one = commands.add_parser("train", help="train one arm on one set")
+    one.add_argument("data", choices=SETS)
+    one.add_argument("arm", choices=ARMS)
+    one.add_argument("settings", nargs="*", metavar="dotted.key=value")
+    one.add_argument("--seeds", type=int, nargs="+", default=[0])
+    one.add_argument("--rates", type=float, nargs="+")
+    one.add_argument("--runs", type=Path, required=True, help="runs lie here while they train")
+    one.add_argument("--lines", type=Path, required=True, help="a line a run is appended here")
+    one = commands.add_parser("todo", help="print what is left to train")
+    one.add_argument("--lines", type=Path, nargs="+", required=True)
+    one = commands.add_parser("table", help="write the results")
+    one.add_argument("lines", type=Path, nargs="+")
+    one.add_argument("--out", type=Path, default=RESULTS)
+    args = parser.parse_args(arguments)
+    if args.command == "train":
+        for seed in args.seeds:
+            for rate in args.rates or rates_of(args.arm):
+                known = {"seed": seed, "rate": rate}
+                config = configured(args.data, args.arm, **known, settings=args.settings)
+                found = measure(config, args.runs / f"{args.data}_{args.arm}_{seed}_{rate:g}")
+                append(
+                    args.lines, {"data": args.data, "arm": args.arm, **known, **about(), **found}
+                )
+                say({"data": args.data, "arm": args.arm, **known, **found})
+    elif args.command == "todo":
+        for line in todo(gather(args.lines, KEY)):
+            say(line)
+    else:
+        runs = gather(args.lines, KEY)
+        where = ("date", "device", "cpu", "cores", "python", "versions")
+        kept = [{k: v for k, v in run.items() if k not in (*where, "load_average")} for run in runs]
+        result = {**{name: runs[-1][name] for name in where}, "runs": kept}
+        write_json(args.out / "missing_modality.json", result)
+        with atomic(args.out / "missing_modality.md") as file:
+            file.write(to_markdown(result))
+        say(to_markdown(result))
+
+
+if __name__ == "__main__":
+    main()
