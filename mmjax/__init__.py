@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mmjax.api.pretrained import convert, load_pretrained, save_pretrained
     from mmjax.api.run import Run, load_run
     from mmjax.api.training import train, train_seeds
+    from mmjax.api.validating import validate
     from mmjax.core.registry import Spec
     from mmjax.train.config import Config
 
@@ -43,6 +44,7 @@ _PLACES = {
     "save_pretrained": "mmjax.api.pretrained",
     "train_seeds": "mmjax.api.training",
     "tune": "mmjax.api.hyperparameters",
+    "validate": "mmjax.api.validating",
 }
 _ROOMS = ("encoders", "fusion", "metrics", "objectives", "tasks", "train")
 
@@ -66,6 +68,7 @@ __all__ = [
     "train",
     "train_seeds",
     "tune",
+    "validate",
 ]
 
 

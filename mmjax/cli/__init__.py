@@ -37,6 +37,7 @@ COMMANDS = (
     "convert",
     "adapter",
     "describe",
+    "validate",
     "pack",
     "list",
 )

@@ -118,7 +118,7 @@ def infer(
         name: Column(name, said[name], "you said so") if name in said else column_of(table, name)
         for name in table.columns
     }
-    target, why = _target(table, label, said.get(label))
+    target, why = target_of(table, label, said.get(label))
     label_kind = _KIND_OF_TARGET[target.name]
     columns[label] = Column(label, label_kind, f"the label: {why}")
     if split is None:
@@ -148,7 +148,7 @@ def infer(
             fix="; ".join(f"{c.name}: {c.reason}" for c in learnt) or "add a column",
         )
     warnings = [f"'{c.name}': {c.warning}" for c in columns.values() if c.warning]
-    warnings += [leak for column in learnt if (leak := _leak(table, column, label))]
+    warnings += [leak for column in learnt if (leak := leak_of(table, column, label))]
     return Schema(
         columns=tuple(columns.values()),
         label=label,
@@ -197,8 +197,11 @@ def _identifier(name: str, kind: str) -> str:
     return kept if kept.isidentifier() else f"{kind}_{kept}".rstrip("_")
 
 
-def _target(table: Table, name: str, kind: Kind | None) -> tuple[Spec, str]:
-    """The target of the label column, and why. `kind` is what the user said."""
+def target_of(table: Table, name: str, kind: Kind | None = None) -> tuple[Spec, str]:
+    """The target of the label column, and why. `kind` is what the user said.
+
+    Raises DataError for a column that no registered target fits.
+    """
     if kind not in (None, *_KIND_OF_TARGET.values()):
         raise ConfigError(
             106,
@@ -326,7 +329,7 @@ def _open_media(table: Table, column: Column, allow_bad: bool) -> None:
         ) from first
 
 
-def _leak(table: Table, column: Column, label: str) -> str:
+def leak_of(table: Table, column: Column, label: str) -> str:
     """A warning if every value of a column that is learnt from has one label only."""
     unlike = column.distinct is not None and column.distinct * 2 > len(table)
     if column.kind not in ("text", "category", "number") or unlike:

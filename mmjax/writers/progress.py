@@ -140,12 +140,15 @@ class Progress:
         examples: int = 0,
         wait_fraction: float = 0.0,
         values: Mapping[str, float] | None = None,
+        total: int | None = None,
     ) -> None:
         """`step` steps are done; the rest is of the time since the last call.
 
+        `total` is how many there will be, where that was not known at the start.
         `examples` were processed, `wait_fraction` of the time went by waiting for input. `values`
         (loss, a validation metric) stay shown until they are given again.
         """
+        self._meter.total = self._meter.total if total is None else total
         self._meter.update(step, examples, wait_fraction)
         self._values.update(values or {})
         if self._bar is not None:

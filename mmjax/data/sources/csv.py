@@ -8,6 +8,7 @@ import dataclasses
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 from mmjax.core.errors import ConfigError, DataError
 from mmjax.data.cells import clean_text
@@ -35,15 +36,22 @@ class Csv:
 
     def read(self) -> Table:
         """The whole file as a table."""
+        return self._read(ragged="raise")
+
+    def survey(self) -> Table:
+        """As `read`, with a row of too many or too few fields among the bad ones."""
+        return self._read(ragged="bad")
+
+    def _read(self, ragged: Literal["raise", "bad"]) -> Table:
         if len(self.delimiter) != 1 or self.delimiter in '"\r\n':
             raise ConfigError(
                 106, f"delimiter = {self.delimiter!r}", fix="expected one character such as ',' ';'"
             )
         path = existing(self.path)
         with _field_limit(self.max_field):
-            return self._table(path)
+            return self._table(path, ragged)
 
-    def _table(self, path: Path) -> Table:
+    def _table(self, path: Path, ragged: Literal["raise", "bad"]) -> Table:
         name = str(path)
         rows = self._rows(path)
         header = _header(next(rows, (1, []))[1], path)
@@ -52,13 +60,11 @@ class Csv:
         bad: list[BadRow] = []
         for line, row in rows:
             if len(row) != len(header):
-                many = len(row) > len(header)
-                raise DataError(
-                    202 if many else 203,
-                    f"a row has {len(row)} fields, expected {len(header)}",
-                    where=f"{name}:{line}",
-                    fix="quote fields that hold the delimiter" if many else "write every field",
-                )
+                wrong = _ragged(name, line, len(row), len(header))
+                if ragged == "raise":
+                    raise wrong.error()
+                bad.append(wrong)
+                continue
             nul = next((i for i, cell in enumerate(row) if "\0" in cell), None)
             if nul is not None:
                 bad.append(BadRow(name, line, header[nul], 207, "NUL in a field", "remove it"))
@@ -110,6 +116,13 @@ def _field_limit(characters: int) -> Iterator[None]:
             yield
         finally:
             csv.field_size_limit(before)
+
+
+def _ragged(name: str, line: int, fields: int, expected: int) -> BadRow:
+    many = fields > expected
+    fix = "quote fields that hold the delimiter" if many else "write every field"
+    what = f"a row has {fields} fields, expected {expected}"
+    return BadRow(name, line, None, 202 if many else 203, what, fix)
 
 
 def _header(row: list[str], path: Path) -> list[str]:

@@ -29,24 +29,35 @@ class JsonLines:
 
     def read(self) -> Table:
         """The whole file as a table."""
+        return self._read(strict=True)
+
+    def survey(self) -> Table:
+        """As `read`, with twice-named keys and text that is not UTF-8 among the bad rows."""
+        return self._read(strict=False)
+
+    def _read(self, *, strict: bool) -> Table:
         path = existing(self.path)
+        digest, root = fingerprint(path), root_of(path, self.root)
         with open(path, "rb") as file:
-            return read_lines(
-                file, str(path), fingerprint=fingerprint(path), root=root_of(path, self.root)
-            )
+            return read_lines(file, str(path), fingerprint=digest, root=root, strict=strict)
 
 
 def read_lines(
-    file: io.BufferedIOBase, name: str, *, fingerprint: str, root: Path | None = None
+    file: io.BufferedIOBase,
+    name: str,
+    *,
+    fingerprint: str,
+    root: Path | None = None,
+    strict: bool = True,
 ) -> Table:
-    """The table of an open JSON Lines file."""
+    """The table of an open JSON Lines file; `strict` raises where a line makes others doubtful."""
     rows: list[dict[str, Any]] = []
     lines: list[int] = []
     bad: list[BadRow] = []
     offset = 0
     for line, raw in enumerate(byte_lines(file), 1):
         if raw.strip():
-            parsed = _parse(raw, name, line, offset)
+            parsed = _parsed(raw, name, line, offset, strict)
             if isinstance(parsed, BadRow):
                 bad.append(parsed)
             else:
@@ -66,6 +77,15 @@ def read_lines(
         lines=lines,
         bad=tuple(bad),
     )
+
+
+def _parsed(raw: bytes, name: str, line: int, offset: int, strict: bool) -> dict[str, Any] | BadRow:
+    try:
+        return _parse(raw, name, line, offset)
+    except DataError as error:
+        if strict:
+            raise
+        return BadRow(name, line, None, error.code, error.what, error.fix)
 
 
 def _parse(raw: bytes, name: str, line: int, offset: int) -> dict[str, Any] | BadRow:
