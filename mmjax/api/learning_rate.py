@@ -114,7 +114,10 @@ def find_learning_rate(
     initialize()
     config = with_encoders(config_lib.check(config))
     config = dataclasses.replace(
-        config, train=dataclasses.replace(config.train, duration=f"{steps} steps", ema_decay=0.0)
+        config,
+        train=dataclasses.replace(
+            config.train, duration=f"{steps} steps", ema_decay=0.0, average_from=""
+        ),
     )
     factor = math.log(high / low) / (steps - 1)
 

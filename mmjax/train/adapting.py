@@ -21,6 +21,7 @@ from mmjax.models.build import build_model
 from mmjax.models.pretraining import Pretraining
 from mmjax.train.config import Config
 from mmjax.train.optim import frozen, make_optimizer
+from mmjax.train.sharpness import sharpness_aware
 from mmjax.train.state import TrainState
 
 
@@ -62,7 +63,7 @@ def optimizer(
     """The update rule of a config, with all that `adapt` does to it."""
     several = strategies(config)
     if not several:
-        return make_optimizer(config.optimizer, schedule)
+        return _around(config, make_optimizer(config.optimizer, schedule))
 
     def made(params: Any) -> optax.GradientTransformationExtraArgs:
         # Which parts have adapters is known of the parameters alone.
@@ -78,7 +79,17 @@ def optimizer(
     def update(updates: Any, state: Any, params: Any = None, **told: Any) -> tuple[Any, Any]:
         return made(updates).update(updates, state, params, **told)
 
-    return optax.GradientTransformationExtraArgs(lambda params: made(params).init(params), update)
+    return _around(
+        config,
+        optax.GradientTransformationExtraArgs(lambda params: made(params).init(params), update),
+    )
+
+
+def _around(
+    config: Config, rule: optax.GradientTransformationExtraArgs
+) -> optax.GradientTransformationExtraArgs:
+    """The rule with what looks for gradients elsewhere around it."""
+    return sharpness_aware(rule, config.optimizer.sam) if config.optimizer.sam else rule
 
 
 def frozen_in(config: Config, params: Any) -> Any:

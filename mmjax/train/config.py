@@ -39,6 +39,9 @@ class OptimizerConfig:
     momentum: float = 0.9
     """For sgd."""
     max_grad_norm: float | None = 1.0
+    sam: float = dataclasses.field(default=0.0, metadata={"unsaid": "if empty"})
+    """With more than 0, the radius of sharpness-aware minimisation (Foret et al. 2021), around any
+    update rule; such as 0.05. A step takes two gradients."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +52,9 @@ class TrainConfig:
     gradient_accumulation_steps: int = 1
     ema_decay: float = 0.0
     """Evaluates and keeps an exponential average of the parameters; 0 keeps none."""
+    average_from: str = dataclasses.field(default="", metadata={"unsaid": "if empty"})
+    """From here on, such as "75%" of the run, evaluates and keeps the mean of the parameters after
+    each step (stochastic weight averaging), in place of an exponential average."""
     evaluate_every: str = "1 epoch"
     save_every: str = "1 epoch"
     log_every: str = "20 steps"

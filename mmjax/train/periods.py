@@ -17,6 +17,8 @@ class Periods:
     log: int
     evaluate: int
     save: int
+    average: int | None = None
+    """Steps after which parameters are averaged with all later ones; None if they are not."""
 
     @classmethod
     def of(cls, config: Config, epoch_examples: int) -> Periods:
@@ -33,6 +35,7 @@ class Periods:
             log=steps(train.log_every, "train.log_every"),
             evaluate=steps(train.evaluate_every, "train.evaluate_every"),
             save=steps(train.save_every, "train.save_every"),
+            average=steps(train.average_from, "train.average_from") if train.average_from else None,
         )
 
     def due(self, period: int, step: int) -> bool:

@@ -38,6 +38,7 @@ _RULES: dict[str, _Rule] = {
     "optimizer.eps": _POSITIVE,
     "optimizer.momentum": _BELOW_ONE,
     "optimizer.max_grad_norm": _POSITIVE,
+    "optimizer.sam": _NOT_NEGATIVE,
     "train.gradient_accumulation_steps": _COUNT,
     "train.ema_decay": _BELOW_ONE,
     "train.early_stopping_patience": _COUNT,
@@ -80,6 +81,13 @@ def require_ranges(config: Config) -> None:
     for path, value, (allowed, range_) in given:
         if value is not None and not allowed(value):
             raise ConfigError(106, f"{path} = {value} is out of range", fix=f"expected {range_}")
+    if config.train.average_from and config.train.ema_decay:
+        raise ConfigError(
+            109,
+            f"train.average_from = '{config.train.average_from}' beside an exponential average",
+            where="train.ema_decay",
+            fix="train.ema_decay=0, or no average_from",
+        )
     for name in config.train.writers:
         if name not in writers:
             raise ConfigError(

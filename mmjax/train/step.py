@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
@@ -39,6 +40,7 @@ def make_step(
     *,
     accumulate: int = 1,
     ema_decay: float = 0.0,
+    average_from: int | None = None,
     frozen: Any = None,
     total_steps: int = 1,
     watch: Callable[[Any], dict[str, Any]] = lambda opt_state: {},
@@ -51,39 +53,52 @@ def make_step(
     were, bit for bit, and is counted.
 
     `accumulate`, `frozen` and `total_steps` are those of `make_gradients`. What is frozen is given
-    to the optimiser no more than to the gradient.
+    to the optimiser no more than to the gradient, which is told `grad_fn(params, index)`, the
+    gradient of the same batch elsewhere. With `average_from`, `ema` is not an exponential average
+    but the mean of the parameters after so many updates and each later one (Izmailov et al. 2018);
+    before, the parameters themselves.
     """
 
+    averages_any = bool(ema_decay) or average_from is not None
     gradients = make_gradients(
         module, mesh, accumulate=accumulate, frozen=frozen, total_steps=total_steps
     )
 
     def average(state: TrainState, params: Any) -> Any:
-        if not ema_decay:
+        if not averages_any:
             return state.ema
-        # A young average forgets its random start faster.
-        decay = jnp.minimum(ema_decay, (1.0 + state.step) / (10.0 + state.step))
+        if average_from is None:
+            # A young average forgets its random start faster.
+            share = 1.0 - jnp.minimum(ema_decay, (1.0 + state.step) / (10.0 + state.step))
+        else:
+            seen = state.step - state.skipped + 1 - average_from
+            share = 1.0 / jnp.maximum(seen + 1, 1).astype(jnp.float32)
         return jax.tree.map(
-            lambda a, p: a + (p - a) * (1.0 - decay).astype(a.dtype),
+            lambda a, p: a + (p - a) * share.astype(a.dtype),
             averages(state),
             params,
         )
 
     def averages(state: TrainState) -> Any:
-        return trained(state.ema, frozen) if ema_decay else state.ema
+        return trained(state.ema, frozen) if averages_any else state.ema
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Any]]:
-        grads, loss, sums, collections = gradients(
-            state, batch, jax.random.wrap_key_data(state.key, impl=rng.IMPLEMENTATION)
-        )
-        grads = jax.lax.with_sharding_constraint(grads, trained(shardings.params, frozen))
+        key = jax.random.wrap_key_data(state.key, impl=rng.IMPLEMENTATION)
+        placed = trained(shardings.params, frozen)
+        grads, loss, sums, collections = gradients(state, batch, key)
+        grads = jax.lax.with_sharding_constraint(grads, placed)
         moving = trained(state.params, frozen)
         norm = global_norm(grads)
         finite = jnp.isfinite(loss) & jnp.isfinite(norm)
 
+        def elsewhere(params: Any, _: int) -> Any:
+            there = dataclasses.replace(state, params=whole(params, state.params))
+            return jax.lax.with_sharding_constraint(gradients(there, batch, key)[0], placed)
+
         def update() -> tuple[Any, ...]:
             told = optax.with_extra_args_support(optimizer)
-            updates, opt_state = told.update(grads, state.opt_state, moving, grad_norm=norm)
+            more = {"grad_norm": norm, "grad_fn": elsewhere}
+            updates, opt_state = told.update(grads, state.opt_state, moving, **more)
             params = optax.apply_updates(moving, updates)
             return params, dict(collections), opt_state, average(state, params)
 

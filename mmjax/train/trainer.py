@@ -115,7 +115,7 @@ class Trainer:
             example_batch(dataset, data.batch_size),
             mesh,
             seed=config.seed,
-            ema=bool(train.ema_decay),
+            ema=bool(train.ema_decay or train.average_from),
         )
         if accumulate > 1 and getattr(module, "batch_coupled", False):
             require_no_batch_statistics(plan.abstract.collections)
@@ -127,6 +127,7 @@ class Trainer:
             plan.shardings,
             accumulate=accumulate,
             ema_decay=train.ema_decay,
+            average_from=periods.average,
             frozen=adapting.frozen_in(config, plan.abstract.params),
             total_steps=periods.total,
             watch=adapting.watch(config),

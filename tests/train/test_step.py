@@ -15,6 +15,7 @@ from mmjax.parallel.mesh import MeshConfig, make_mesh
 from mmjax.parallel.sharding import put_batch
 from mmjax.train.config import OptimizerConfig
 from mmjax.train.optim import frozen, make_optimizer, make_schedule
+from mmjax.train.sharpness import sharpness_aware
 from mmjax.train.state import plan_state
 from mmjax.train.step import make_evaluate, make_step
 
@@ -77,6 +78,7 @@ class Compiled:
     mesh_config: MeshConfig = ONE
     accumulate: int = 1
     ema_decay: float = 0.0
+    average_from: int | None = None
     warmup: int = 0
 
     def __post_init__(self):
@@ -85,9 +87,10 @@ class Compiled:
         self.mesh = make_mesh(self.mesh_config, devices if many else devices[:1])
         self.schedule = make_schedule(self.config, 10, self.warmup)
         optimizer = make_optimizer(self.config, self.schedule)
-        self.plan = plan_state(
-            self.module, optimizer, make_batch(0), self.mesh, seed=0, ema=bool(self.ema_decay)
-        )
+        if self.config.sam:
+            optimizer = sharpness_aware(optimizer, self.config.sam)
+        ema = bool(self.ema_decay) or self.average_from is not None
+        self.plan = plan_state(self.module, optimizer, make_batch(0), self.mesh, seed=0, ema=ema)
         self.step = make_step(
             self.module,
             optimizer,
@@ -96,6 +99,7 @@ class Compiled:
             self.plan.shardings,
             accumulate=self.accumulate,
             ema_decay=self.ema_decay,
+            average_from=self.average_from,
         )
         self.start = jax.device_get(self.plan.make())
 
@@ -150,6 +154,52 @@ def test_the_average_follows_its_formula(compiled):
         np.testing.assert_allclose(state.ema["kernel"], average, atol=1e-6)
     assert state.best_params is state.ema
     assert compiled().start.best_params is compiled().start.params
+
+
+def test_weights_are_averaged_from_a_step_on(compiled):
+    averaging = compiled(average_from=2)
+    state, seen = averaging.start, []
+    for index in range(4):
+        state, _ = averaging(state, make_batch(index))
+        seen.append(np.float64(state.params["kernel"]))
+        # One that is left out counts for nothing.
+        bad = dataclasses.replace(make_batch(9), targets={"y": np.full((ROWS, 2), np.inf)})
+        state, _ = averaging(state, bad)
+        kept = seen[1:] or seen
+        np.testing.assert_allclose(state.ema["kernel"], np.mean(kept, axis=0), rtol=1e-6)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_sharpness_aware_steps_take_the_gradient_uphill(accumulate):
+    radius = 0.5
+    config = dataclasses.replace(SGD, sam=radius, weight_decay=0.0)
+    sharp = Compiled(Regression(), config, accumulate=accumulate)
+    batch = make_batch(1)
+    before = np.float64(sharp.start.params["kernel"])
+    _, first = gradient(before, batch)
+    _, there = gradient(before + radius * first / np.linalg.norm(first), batch)
+    state, values = sharp(sharp.start, batch)
+    np.testing.assert_allclose(state.params["kernel"], before - 0.1 * there, rtol=1e-5, atol=1e-6)
+    assert np.abs(there - first).max() > 0.1
+    np.testing.assert_allclose(values["grad_norm"], np.linalg.norm(first), rtol=1e-5)
+    assert int(state.collections["batch_stats"]["calls"]) == accumulate
+
+
+def test_where_the_way_uphill_leads_nowhere_the_gradient_is_taken():
+    plain = dataclasses.replace(SGD, weight_decay=0.0)
+    rule = sharpness_aware(make_optimizer(plain, lambda step: 0.1), 1.0)
+    params, grads = {"w": jnp.ones(2)}, {"w": jnp.array([3.0, 4.0])}
+    seen = []
+
+    def nowhere(moved, _):
+        seen.append(moved["w"])
+        return {"w": jnp.full(2, jnp.nan)}
+
+    updates, _ = rule.update(grads, rule.init(params), params, grad_fn=nowhere)
+    np.testing.assert_allclose(seen[0], [1.6, 1.8], rtol=1e-6)
+    np.testing.assert_allclose(updates["w"], [-0.3, -0.4], rtol=1e-6)
+    with pytest.raises(ValueError, match="grad_fn"):
+        rule.update(grads, rule.init(params), params)
 
 
 @pytest.mark.parametrize("mask", [[1] * 8, [1, 1, 1, 0, 1, 0, 0, 0], [1, 0, 1, 0, 1, 0, 1, 0]])
