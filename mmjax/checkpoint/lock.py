@@ -24,7 +24,8 @@ class Holder:
     """A process, told apart from every other that may ever carry its number.
 
     `boot` is the kernel's boot id and `started` the process start in clock ticks after it; both are
-    empty where the system does not tell them.
+    empty where the system does not tell them. `job` is what a launcher calls all attempts at one
+    run (`MMJAX_RUN_ID`), of which there is one at a time.
     """
 
     host: str
@@ -32,16 +33,22 @@ class Holder:
     boot: str
     started: str
     since: str
+    job: str = ""
 
     @classmethod
     def current(cls) -> Holder:
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        return cls(socket.gethostname(), os.getpid(), _boot_id(), _started(os.getpid()), now)
+        job = os.environ.get("MMJAX_RUN_ID", "")
+        return cls(socket.gethostname(), os.getpid(), _boot_id(), _started(os.getpid()), now, job)
 
     def alive(self) -> bool:
-        """False only if the process is known to be dead; another host's cannot be known."""
+        """False only if the process is known to be dead.
+
+        Another host's cannot be known, unless it was an earlier attempt of this process's job: its
+        machine was taken away, and the launcher began anew.
+        """
         if self.host != socket.gethostname():
-            return True
+            return not self.job or self.job != os.environ.get("MMJAX_RUN_ID", "")
         if self.boot != _boot_id():
             return False
         try:

@@ -39,6 +39,7 @@ COMMANDS = (
     "describe",
     "validate",
     "pack",
+    "launch",
     "list",
 )
 
@@ -68,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return args.run(args) or 0
     except MMJaxError as error:
         print(error, file=sys.stderr)
-        return error.exit_code
+        return _leave(error.exit_code)
     except KeyboardInterrupt:
         print("mmjax: interrupted", file=sys.stderr)
         return 130
@@ -76,16 +77,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        return _told(error, verbose)
+        return _leave(_told(error, verbose))
     except Exception as error:
         if verbose:
             traceback.print_exc()
+        lost = _lost_peer(error)
+        if lost is not None:
+            print(lost, file=sys.stderr)
+            return _leave(lost.exit_code)
         told = " ".join(str(error).split())[:500]
         print(
             f"mmjax error MMX-900: {type(error).__name__}: {told} | fix: --verbose shows where",
             file=sys.stderr,
         )
-        return 1
+        return _leave(1)
+
+
+def _lost_peer(error: Exception) -> MMJaxError | None:
+    """What an error means where this is one process of several, and another has gone."""
+    distributed = sys.modules.get("mmjax.parallel.distributed")
+    return None if distributed is None else distributed.lost_peer(error)
+
+
+def _leave(code: int) -> int:
+    """One process of several does not wait for the others when it fails."""
+    distributed = sys.modules.get("mmjax.parallel.distributed")
+    if distributed is None:
+        return code
+    sys.stdout.flush()
+    sys.stderr.flush()
+    return distributed.leave(code)
 
 
 def _told(error: OSError, verbose: bool) -> int:

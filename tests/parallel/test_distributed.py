@@ -2,48 +2,119 @@ import os
 import socket
 import subprocess
 import sys
+import time
 
 import jax
 import pytest
 
-from mmjax.core.errors import ConfigError
+from mmjax.core.errors import ConfigError, TransientError
+from mmjax.parallel import distributed
+from mmjax.parallel.cluster import Membership, membership
 from mmjax.parallel.distributed import initialize
 
-VARIABLES = (
-    "MMJAX_COORDINATOR",
-    "MMJAX_NUM_PROCESSES",
-    "MMJAX_PROCESS_ID",
-    "SLURM_JOB_ID",
-    "SLURM_NTASKS",
-    "OMPI_COMM_WORLD_SIZE",
-    "MEGASCALE_COORDINATOR_ADDRESS",
+PREFIXES = (
+    "MMJAX_",
+    "JAX_COORD",
+    "JAX_NUM",
+    "JAX_PROCESS",
+    "SLURM_",
+    "OMPI_",
+    "MEGASCALE_",
+    "TPU_",
 )
+SLURM = {
+    "SLURM_JOB_ID": "7",
+    "SLURM_NTASKS": "2",
+    "SLURM_PROCID": "1",
+    "SLURM_LOCALID": "0",
+    "SLURM_TASKS_PER_NODE": "1(x2)",
+    "SLURM_STEP_NODELIST": "node[003-004],x9",
+}
 
 
 @pytest.fixture
 def joined(monkeypatch):
-    """What jax was asked to join, without joining it."""
+    """What jax was asked to join, without joining it; every coordinator answers."""
     calls = []
     monkeypatch.setattr(
         jax.distributed, "initialize", lambda *args, **kwargs: calls.append((args, kwargs))
     )
-    for name in VARIABLES:
-        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(distributed, "await_coordinator", lambda *_: None)
+    monkeypatch.setattr(distributed, "_joined", [])
+    for name in [name for name in os.environ if name.startswith(PREFIXES)]:
+        monkeypatch.delenv(name)
     return calls
 
 
-def test_alone_it_does_nothing(joined, monkeypatch):
-    assert initialize() is False
-    monkeypatch.setenv("SLURM_JOB_ID", "7")
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {},
+        # The batch script of a job of two, which is no task of it.
+        {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "2"},
+        {**SLURM, "SLURM_NTASKS": "1", "SLURM_PROCID": "0"},
+        {"MMJAX_CLUSTER": "none", **SLURM},
+        {"TPU_WORKER_HOSTNAMES": "localhost"},
+        {"MMJAX_COORDINATOR": "a:1", "MMJAX_NUM_PROCESSES": "1", "MMJAX_PROCESS_ID": "0"},
+    ],
+)
+def test_alone_it_does_nothing(joined, monkeypatch, variables):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
     assert initialize() is False
     assert joined == []
 
 
-def test_the_cluster_is_detected(joined, monkeypatch):
-    monkeypatch.setenv("SLURM_JOB_ID", "7")
-    monkeypatch.setenv("SLURM_NTASKS", "2")
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        (SLURM, ("node003:61008", 2, 1, None)),
+        ({**SLURM, "SLURM_STEP_NODELIST": "n1,n2"}, ("n1:61008", 2, 1, None)),
+        # Several tasks of one host each take a device, unless SLURM gave each its own.
+        ({**SLURM, "SLURM_TASKS_PER_NODE": "2"}, ("node003:61008", 2, 1, (0,))),
+        (
+            {**SLURM, "SLURM_TASKS_PER_NODE": "2", "CUDA_VISIBLE_DEVICES": "3"},
+            ("node003:61008", 2, 1, None),
+        ),
+        (
+            {
+                "JAX_COORDINATOR_ADDRESS": "b:2",
+                "JAX_NUM_PROCESSES": "3",
+                "JAX_PROCESS_ID": "2",
+            },
+            ("b:2", 3, 2, None),
+        ),
+        # An indexed job of Kubernetes.
+        (
+            {
+                "MMJAX_COORDINATOR": "run-workers-0-0.run:1234",
+                "MMJAX_NUM_PROCESSES": "4",
+                "JOB_COMPLETION_INDEX": "3",
+            },
+            ("run-workers-0-0.run:1234", 4, 3, None),
+        ),
+        ({"TPU_WORKER_HOSTNAMES": "t0,t1"}, ("", 0, 0, None)),
+        ({"MEGASCALE_COORDINATOR_ADDRESS": "t0"}, ("", 0, 0, None)),
+        ({"OMPI_COMM_WORLD_SIZE": "2"}, ("", 0, 0, None)),
+        ({"MMJAX_CLUSTER": "auto"}, ("", 0, 0, None)),
+    ],
+)
+def test_clusters_tell_a_process_its_place(variables, expected):
+    found = membership(variables)
+    told = (found.coordinator, found.processes, found.process, found.local_devices)
+    assert told == expected
+
+
+def test_limits_come_from_the_environment(joined, monkeypatch):
+    monkeypatch.setenv("MMJAX_CLUSTER", "auto")
+    assert initialize() is True
+    assert joined[0] == ((), {"initialization_timeout": 300, "heartbeat_timeout_seconds": 30})
+    monkeypatch.setenv("MMJAX_HEARTBEAT_SECONDS", "12")
     assert initialize(timeout_seconds=5) is True
-    assert joined == [((), {"initialization_timeout": 5})]
+    assert joined[1] == ((), {"initialization_timeout": 5, "heartbeat_timeout_seconds": 12})
+    monkeypatch.setenv("MMJAX_INIT_SECONDS", "soon")
+    with pytest.raises(ConfigError, match="MMJAX_INIT_SECONDS=soon"):
+        initialize()
 
 
 def test_arguments_come_before_the_environment(joined, monkeypatch):
@@ -71,6 +142,43 @@ def test_what_is_missing_beside_the_coordinator_is_named(joined, monkeypatch, va
     with pytest.raises(ConfigError, match=message):
         initialize()
     assert joined == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("b:2",), "num_processes=None"),
+        (("b", 2, 0), "'b' has no port"),
+        (("b:2", 2, 2), "process 2 of 2"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_refused(joined, arguments, message):
+    with pytest.raises(ConfigError, match=message):
+        initialize(*arguments)
+
+
+def test_a_coordinator_that_is_down_is_named(monkeypatch):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    began = time.monotonic()
+    with pytest.raises(TransientError, match=f"{address} after 1 s: Connection refused") as told:
+        initialize(address, 2, 1, timeout_seconds=1)
+    assert time.monotonic() - began < 3
+    assert told.value.exit_code == 75
+    assert "process 1 of 2" in str(told.value)
+
+
+def test_an_error_of_the_transport_is_one_that_may_pass(monkeypatch):
+    lost = jax.errors.JaxRuntimeError(
+        "INTERNAL: Gloo AllReduce: Connection closed by peer [1.2.3.4]"
+    )
+    bug = jax.errors.JaxRuntimeError("INVALID_ARGUMENT: shapes differ")
+    assert distributed.lost_peer(lost) is None
+    monkeypatch.setattr(distributed, "_joined", [Membership("a:1", 2, 0, "arguments")])
+    assert distributed.lost_peer(lost).exit_code == 75
+    assert distributed.lost_peer(bug) is None
+    assert distributed.lost_peer(ValueError("connection closed")) is None
 
 
 PROCESS = """
