@@ -15,9 +15,29 @@ To add a processor: a function of `processors.py`'s type, and a line in `make_pr
 
 from __future__ import annotations
 
-from mmjax.generate.config import GenerationConfig
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from mmjax.generate.consensus import consensus
-from mmjax.generate.decoder import Decoder, LinenDecoder
-from mmjax.generate.engine import Generated, generate
+
+if TYPE_CHECKING:
+    from mmjax.generate.config import GenerationConfig
+    from mmjax.generate.decoder import Decoder, LinenDecoder
+    from mmjax.generate.engine import Generated, generate
+
+_PLACES = {
+    "Decoder": "decoder",
+    "Generated": "engine",
+    "GenerationConfig": "config",
+    "LinenDecoder": "decoder",
+    "generate": "engine",
+}
 
 __all__ = ["Decoder", "Generated", "GenerationConfig", "LinenDecoder", "consensus", "generate"]
+
+
+def __getattr__(name: str) -> Any:
+    # What an exported model says is told without Flax, which the decoders need.
+    if name in _PLACES:
+        return getattr(importlib.import_module(f"mmjax.generate.{_PLACES[name]}"), name)
+    raise AttributeError(f"module 'mmjax.generate' has no attribute '{name}'")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy as np
 from mmjax.core.registry import fact
 from mmjax.core.typing import Bool, Float
 from mmjax.metrics.anomaly import anomaly, threshold_at
+from mmjax.tasks.answers.alarms import Alarms, scores_of
 from mmjax.tasks.base import Task
 
 logger = logging.getLogger(__name__)
@@ -52,25 +53,7 @@ class AnomalyScores(Task, kw_only=True):
 
     def total(self, predictions: Mapping[str, np.ndarray]) -> Float[np.ndarray, "n"]:
         """The score of each row as a whole, in float64."""
-        return self._total(predictions, self.score_means, self.score_deviations)
-
-    def _total(
-        self,
-        predictions: Mapping[str, np.ndarray],
-        means: Mapping[str, Any],
-        deviations: Mapping[str, Any],
-    ) -> Float[np.ndarray, "n"]:
-        scores = np.stack(
-            [
-                (one - means.get(part, 0.0)) / deviations.get(part, 1.0)
-                for part, one in scores_of(predictions).items()
-            ]
-        )
-        known = np.isfinite(scores)
-        if self.combine == "max":
-            best = np.where(known, scores, -np.inf).max(axis=0)
-            return np.where(known.any(axis=0), best, 0.0)
-        return np.where(known, scores, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+        return self.answers().total(predictions)
 
     def tune(
         self, predictions: Mapping[str, np.ndarray], targets: Mapping[str, np.ndarray]
@@ -93,7 +76,7 @@ class AnomalyScores(Task, kw_only=True):
                 logger.warning("all normal rows have the same score in '%s'", part)
                 deviation = 1.0
             means[part], deviations[part] = mean, deviation
-        total = self._total(predictions, means, deviations)
+        total = Alarms(self.combine, means, deviations).total(predictions)
         return {
             "score_means": means,
             "score_deviations": deviations,
@@ -138,32 +121,7 @@ class AnomalyScores(Task, kw_only=True):
             found[f"{part}_auroc"] = own
         return found
 
-    def decode(
-        self,
-        predictions: Mapping[str, np.ndarray],
-        texts: Mapping[str, Sequence[str | None]] | None = None,
-    ) -> list[dict[str, Any]]:
-        """`{"score", "alarm", "scores": {part: score}}` for each row, parts that it lacks left out.
-
-        `alarm` is None for a run without validation rows, which has no threshold. The parts' scores
-        are standardised as in the total: 0 is usual, and 3 three deviations above it.
-        """
-        total, rows = self.total(predictions), []
-        scores = {
-            part: (one - self.score_means.get(part, 0.0)) / self.score_deviations.get(part, 1.0)
-            for part, one in scores_of(predictions).items()
-        }
-        for row, score in enumerate(total.tolist()):
-            own = {part: float(one[row]) for part, one in scores.items() if np.isfinite(one[row])}
-            alarm = None if self.threshold is None else score > self.threshold
-            rows.append({"score": score, "alarm": alarm, "scores": own})
-        return rows
-
-
-def scores_of(predictions: Mapping[str, np.ndarray]) -> dict[str, Float[np.ndarray, "n"]]:
-    """The scores of each part, in float64, in the order of their names."""
-    return {
-        name.removeprefix("score/"): np.asarray(predictions[name], np.float64)
-        for name in sorted(predictions)
-        if name.startswith("score/")
-    }
+    def answers(self) -> Alarms:
+        return Alarms(
+            self.combine, self.score_means, self.score_deviations, threshold=self.threshold
+        )

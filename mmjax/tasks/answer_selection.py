@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import jax
@@ -15,7 +15,8 @@ from mmjax.core.registry import fact
 from mmjax.core.types import Batch, Fused, TaskOutput
 from mmjax.core.typing import Array, Bool, Float
 from mmjax.metrics.selection import selection
-from mmjax.tasks.base import OutputKind, scalars, unlabelled
+from mmjax.tasks.answers.items import Scores
+from mmjax.tasks.base import OutputKind, unlabelled
 from mmjax.tasks.heads import PooledTask, pooled_head
 
 
@@ -100,13 +101,8 @@ class AnswerSelection(PooledTask, kw_only=True):
         target = targets[self.target]
         return selection(predictions["score"], target[:, 1], target[:, 0])
 
-    def decode(
-        self,
-        predictions: Mapping[str, np.ndarray],
-        texts: Mapping[str, Sequence[str | None]] | None = None,
-    ) -> list[dict[str, Any]]:
-        """`{"score", "probability"}` of each candidate; a question's answer has the highest."""
-        return scalars(predictions, "score", "probability", "uncertainty")
+    def answers(self) -> Scores:
+        return Scores()
 
 
 def _listwise(

@@ -10,8 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from mmjax.core.errors import ConfigError
 from mmjax.core.types import Batch, Fused, TaskOutput
 from mmjax.core.typing import Array, Float
+from mmjax.tasks.answers.base import Answers
 
 OutputKind = Literal["classes", "labels", "values"]
 """What the numbers of a head mean: logits of classes that exclude each other `[b ... classes]`,
@@ -70,16 +72,28 @@ class Task(nn.Module, abc.ABC, kw_only=True):
     ) -> dict[str, float]:
         """The metrics that need every row."""
 
-    @abc.abstractmethod
+    def answers(self) -> Answers:
+        """What its predictions are told by, apart from the model.
+
+        Raises ConfigError for a task that has its own `decode` alone, which cannot be exported.
+        """
+        raise ConfigError(
+            109,
+            f"{type(self).__name__} does not say how its predictions are told",
+            where="task",
+            fix="give it `answers`, one of mmjax.tasks.answers",
+        )
+
     def decode(
         self,
         predictions: Mapping[str, np.ndarray],
-        texts: Mapping[str, Sequence[str | None]] | None = None,
+        texts: Mapping[str, Sequence[Any]] | None = None,
     ) -> list[dict[str, Any]]:
-        """One JSON-able dictionary a row.
+        """One JSON-able dictionary a row, as `answers` says.
 
         `texts` are the rows' own texts by modality, for a task whose answers are parts of them.
         """
+        return self.answers().decode(predictions, texts)
 
     def tune(
         self, predictions: Mapping[str, np.ndarray], targets: Mapping[str, np.ndarray]
@@ -121,13 +135,6 @@ def log_shares(counts: Sequence[int]) -> Float[Array, "v"]:
     """How common each class is, as a logarithm; one that never occurs counts as if once."""
     known = np.maximum(np.asarray(counts, np.float64), 1.0)
     return jnp.asarray(np.log(known / known.sum()), jnp.float32)
-
-
-def scalars(predictions: Mapping[str, np.ndarray], *names: str) -> list[dict[str, float]]:
-    """Of each row, what the predictions `names` say where they are there, as plain numbers."""
-    here = {name: np.asarray(predictions[name]) for name in names if name in predictions}
-    rows = len(next(iter(predictions.values())))
-    return [{name: float(values[row]) for name, values in here.items()} for row in range(rows)]
 
 
 def class_logits(outputs: Float[Array, "..."], kind: OutputKind) -> Float[Array, "... c"]:

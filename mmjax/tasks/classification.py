@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import jax
@@ -16,7 +16,8 @@ from mmjax.core.types import Batch, Fused, TaskOutput
 from mmjax.core.typing import Array, Float
 from mmjax.metrics.single_label import classification
 from mmjax.metrics.sums import classification_from_sums, classification_sums
-from mmjax.tasks.base import OutputKind, log_shares, scalars, unlabelled
+from mmjax.tasks.answers.classes import Classes
+from mmjax.tasks.base import OutputKind, log_shares, unlabelled
 from mmjax.tasks.heads import PooledTask, pooled_head
 from mmjax.tasks.losses import balanced_weights, cross_entropy, effective_weights, require
 
@@ -111,27 +112,5 @@ class Classification(PooledTask, kw_only=True):
             predictions["probabilities"], targets[self.target], label_names=self.label_names
         )
 
-    def decode(
-        self,
-        predictions: Mapping[str, np.ndarray],
-        texts: Mapping[str, Sequence[str | None]] | None = None,
-    ) -> list[dict[str, Any]]:
-        """`{"label", "probability", "probabilities": {label: p}}` for each row.
-
-        With an `uncertainty` in the predictions, that too.
-        """
-        names = self.label_names or tuple(map(str, range(self.num_labels)))
-        rows = []
-        more = scalars(predictions, "uncertainty")
-        for row, probabilities in enumerate(np.asarray(predictions["probabilities"], np.float64)):
-            best = int(probabilities.argmax())
-            shares = {n: float(p) for n, p in zip(names, probabilities, strict=True)}
-            rows.append(
-                {
-                    "label": names[best],
-                    "probability": shares[names[best]],
-                    "probabilities": shares,
-                    **more[row],
-                }
-            )
-        return rows
+    def answers(self) -> Classes:
+        return Classes(self.label_names or tuple(map(str, range(self.num_labels))))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import jax
@@ -18,6 +18,7 @@ from mmjax.metrics.detection import detection
 from mmjax.nn.boxes import to_corners
 from mmjax.nn.dense import dense
 from mmjax.nn.pooling import masked_mean
+from mmjax.tasks.answers.boxes import Boxes
 from mmjax.tasks.base import Task, unlabelled
 from mmjax.tasks.losses import require
 from mmjax.tasks.object_queries import Anchors, ObjectQueries, grid_of
@@ -228,37 +229,5 @@ class Detection(Task, kw_only=True):
             )
         return detection(found, true, label_names=self.box_names, areas=known)
 
-    def decode(
-        self,
-        predictions: Mapping[str, np.ndarray],
-        texts: Mapping[str, Sequence[str | None]] | None = None,
-    ) -> list[dict[str, Any]]:
-        """`{"boxes": [{"box": [x0, y0, x1, y1], "label", "score"}]}` for each row, surest first.
-
-        Left, top, right and bottom are shares of the picture's width and height, whatever size it
-        was read at: times both, they are pixels.
-        """
-        return [
-            {"boxes": _found(*row, self.box_names, self.threshold)}
-            for row in zip(
-                np.asarray(predictions["boxes"], np.float64),
-                np.asarray(predictions["scores"], np.float64),
-                np.asarray(predictions["labels"]),
-                strict=True,
-            )
-        ]
-
-
-def _found(
-    boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray, names: Sequence[str], least: float
-) -> list[dict[str, Any]]:
-    order = np.argsort(-scores, kind="stable")
-    return [
-        {
-            "box": boxes[i].tolist(),
-            "label": names[int(labels[i])],
-            "score": float(scores[i]),
-        }
-        for i in order.tolist()
-        if scores[i] >= least
-    ]
+    def answers(self) -> Boxes:
+        return Boxes(self.box_names, self.threshold)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import jax
@@ -16,10 +16,11 @@ from mmjax.core.types import Batch, Fused, TaskOutput
 from mmjax.core.typing import Array, ArrayLike, Dtype, Float, Int
 from mmjax.metrics.events import event_sums, events, events_from_sums
 from mmjax.nn.dense import dense
+from mmjax.tasks.answers.parts import Events
 from mmjax.tasks.base import Task, unlabelled
 from mmjax.tasks.losses import require
 from mmjax.tasks.pairs import Outputs, Pool, of_parts, pair_logits, pair_parameters
-from mmjax.tasks.spans import as_dictionary, offsets_of, summarised, texts_of
+from mmjax.tasks.spans import offsets_of, summarised
 from mmjax.tasks.tagger import Tagger, chain_parameters, judge, read, to_words
 from mmjax.tasks.tagging import Subwords, Words, tag_count, words_of
 
@@ -228,33 +229,8 @@ class EventExtraction(Task, kw_only=True):
             role_names=self.role_names,
         )
 
-    def decode(
-        self,
-        predictions: Mapping[str, np.ndarray],
-        texts: Mapping[str, Sequence[str | None]] | None = None,
-    ) -> list[dict[str, Any]]:
-        """`{"events": [{"start", "end", "label", "text", "score", "arguments": [...]}]}` a row.
-
-        An argument is such a dictionary too, whose label is its role.
-        """
-        parts = ("triggers", "trigger_scores", "arguments", "argument_scores")
-        triggers, sure, arguments, roles = (
-            np.asarray(predictions[name]).tolist() for name in parts
-        )
-        rows = []
-        for row, text in enumerate(texts_of(texts, self.text, len(triggers))):
-            found: dict[tuple[int, int], dict[str, Any]] = {}
-            for span, score in zip(triggers[row], sure[row], strict=True):
-                if span[0] >= 0:
-                    one = as_dictionary(span, self.type_names, text, score)
-                    found[span[0], span[1]] = {**one, "arguments": []}
-            for one, score in zip(arguments[row], roles[row], strict=True):
-                if one[0] >= 0:
-                    span = (one[0], one[1], one[5])
-                    part = as_dictionary(span, self.role_names, text, score)
-                    found[one[2], one[3]]["arguments"].append(part)
-            rows.append({"events": list(found.values())})
-        return rows
+    def answers(self) -> Events:
+        return Events(self.text, self.type_names, self.role_names)
 
 
 def split(records: Int[ArrayLike, "b m 5"], numpy: Any = jnp) -> tuple[Any, Any]:

@@ -9,16 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from mmjax.core.errors import DataError
 from mmjax.core.registry import fact
 from mmjax.core.types import Batch, Fused, TaskOutput
 from mmjax.core.typing import Array, Dtype, Float, Int
 from mmjax.metrics.question_answering import Language, question_answering
 from mmjax.nn.dense import ACTIVATIONS, Activation, dense
 from mmjax.tasks.answer_ranges import agreement, best, ends, first_and_last
+from mmjax.tasks.answers.parts import Extracts
 from mmjax.tasks.base import Task, unlabelled
 from mmjax.tasks.losses import require
-from mmjax.tasks.spans import offsets_of, texts_of, tokens_of
+from mmjax.tasks.spans import offsets_of, tokens_of
 
 Outputs = dict[str, Array]
 
@@ -99,7 +99,7 @@ class ExtractiveQA(Task, kw_only=True):
         weights = rows if self.unanswerable else rows * found
         weight = weights.sum()
         each = jnp.where(weights > 0, (start + end) / 2, 0.0)
-        said = jnp.where(self._empty(scores[:, 0], none)[:, None], -1, spans[:, 0])
+        said = jnp.where(self.answers().empty(scores[:, 0], none)[:, None], -1, spans[:, 0])
         exact, overlap = agreement(said, answers)
         sums = {
             "span_exact": jnp.sum(rows * exact),
@@ -107,10 +107,6 @@ class ExtractiveQA(Task, kw_only=True):
             "weight": rows.sum(),
         }
         return TaskOutput(each.sum() / jnp.maximum(weight, 1e-9), weight, sums, predictions)
-
-    def _empty(self, score: Any, none: Any) -> Any:
-        """Whether no answer is given."""
-        return none - score > self.margin if self.unanswerable else score < -1e8
 
     def compute_own(self, sums: Mapping[str, Any]) -> dict[str, float]:
         """`span_exact`, the share of spans that are an answer's to the character, and `span_f1`,
@@ -165,39 +161,5 @@ class ExtractiveQA(Task, kw_only=True):
             return {"margin": float(ordered[-1]) + 1.0}
         return {"margin": float((ordered[k - 1] + ordered[k]) / 2)}
 
-    def decode(
-        self,
-        predictions: Mapping[str, np.ndarray],
-        texts: Mapping[str, Sequence[str | None]] | None = None,
-    ) -> list[dict[str, Any]]:
-        """`{"answer", "start", "end", "probability", "answers": [...]}`, likeliest first.
-
-        `answer` is "" and `start`, `end` None where there is no answer; `no_answer` is the
-        probability of that, where some training rows have none. Without the texts, no `answer`.
-        """
-        spans, scores = np.asarray(predictions["spans"]), np.asarray(predictions["scores"])
-        none = np.asarray(predictions["none"], np.float64)
-        contexts = texts_of(texts, self.text, len(spans))
-        if len(contexts) != len(spans):
-            raise DataError(540, f"{len(contexts)} texts of {len(spans)} rows")
-        rows = []
-        for row, text in enumerate(contexts):
-            listed = [
-                _answer(int(start), int(end), float(np.exp(score)), text)
-                for (start, end), score in zip(spans[row], scores[row], strict=True)
-                if start >= 0
-            ]
-            chance = float(np.exp(none[row]))
-            empty = not listed or bool(self._empty(scores[row, 0], none[row]))
-            nothing = _answer(None, None, chance, text)
-            chosen = nothing if empty else listed[0]
-            more = {"no_answer": chance} if self.unanswerable else {}
-            rows.append({**chosen, **more, "answers": listed})
-        return rows
-
-
-def _answer(
-    start: int | None, end: int | None, probability: float, text: str | None
-) -> dict[str, Any]:
-    words = {} if text is None else {"answer": "" if start is None else text[start:end]}
-    return {**words, "start": start, "end": end, "probability": probability}
+    def answers(self) -> Extracts:
+        return Extracts(self.text, bool(self.unanswerable), self.margin)

@@ -11,18 +11,17 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from mmjax.core.errors import ConfigError, DataError
+from mmjax.core.errors import ConfigError
 from mmjax.core.registry import Spec, fact
 from mmjax.core.types import Batch, Fused, TaskOutput
 from mmjax.core.typing import Array, Dtype
-from mmjax.data.spelling import spelled
 from mmjax.encoders import decoders
 from mmjax.generate.config import GenerationConfig
-from mmjax.generate.consensus import consensus
 from mmjax.generate.decoder import LinenDecoder
 from mmjax.nn.dense import Activation
 from mmjax.nn.lm_head import cross_entropy
 from mmjax.nn.stack import Remat
+from mmjax.tasks.answers.written import Texts
 from mmjax.tasks.base import Task, unlabelled
 from mmjax.tasks.connecting import Connect, Connector, Seeing, prefix_of, require_fit, width_of
 from mmjax.tasks.losses import require
@@ -307,51 +306,14 @@ class Generation(Task, abc.ABC, kw_only=True):
 
     def texts(self, predictions: Mapping[str, np.ndarray]) -> list[str]:
         """The texts of rows of ids; of several in a row, the one that agrees most with them."""
-        rows = self._said(predictions)
-        chosen = self._chosen(predictions, rows)
-        return [row[one] for row, one in zip(rows, chosen, strict=True)]
+        return self.answers().texts(predictions)
 
-    def decode(
-        self,
-        predictions: Mapping[str, np.ndarray],
-        texts: Mapping[str, Sequence[Any]] | None = None,
-    ) -> list[dict[str, Any]]:
-        """`{"text", "score"}` for each row; of several, the chosen one, and all as "texts"."""
-        rows = self._said(predictions)
-        scores = np.asarray(predictions["scores"], np.float64).reshape(len(rows), -1).tolist()
-        chosen = self._chosen(predictions, rows)
-        found: list[dict[str, Any]] = [
-            {"text": row[one], "score": own[one]}
-            for row, own, one in zip(rows, scores, chosen, strict=True)
-        ]
-        if self.settings.num_return_sequences == 1:
-            return found
-        return [{**one, "texts": row} for one, row in zip(found, rows, strict=True)]
-
-    def _said(self, predictions: Mapping[str, np.ndarray]) -> list[list[str]]:
-        """All texts of each row."""
-        ids, lengths = np.asarray(predictions["ids"]), np.asarray(predictions["lengths"])
-        if ids.ndim not in (2, 3) or ids.shape[:-1] != lengths.shape:
-            raise DataError(540, f"ids of shape {list(ids.shape)}, {len(lengths)} lengths")
-        ids = ids.reshape(len(ids), -1, ids.shape[-1])
-        return [
-            [
-                spelled(self.speller, one[:length], self.end_id)
-                for one, length in zip(*row, strict=True)
-            ]
-            for row in zip(ids.tolist(), lengths.reshape(len(ids), -1).tolist(), strict=True)
-        ]
-
-    def _chosen(
-        self, predictions: Mapping[str, np.ndarray], rows: Sequence[Sequence[str]]
-    ) -> list[int]:
-        """Which text of each row it is."""
-        if all(len(row) == 1 for row in rows):
-            return [0] * len(rows)
+    def answers(self) -> Texts:
         settings = self.settings
-        weights = np.ones(np.shape(predictions["lengths"]))
-        if settings.num_beams > 1:
-            power = np.maximum(predictions["lengths"], 1.0) ** settings.length_penalty
-            whole = np.asarray(predictions["scores"], np.float64) * power
-            weights = np.exp(whole - whole.max(axis=1, keepdims=True))
-        return [consensus(row, one) for row, one in zip(rows, weights, strict=True)]
+        return Texts(
+            self.speller,
+            self.end_id,
+            several=settings.num_return_sequences > 1,
+            searched=settings.num_beams > 1,
+            length_penalty=settings.length_penalty,
+        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import jax
@@ -17,7 +17,8 @@ from mmjax.core.typing import Array, Bool, Float
 from mmjax.metrics.label_sums import multi_label_from_sums, multi_label_sums
 from mmjax.metrics.multi_label import multi_label
 from mmjax.metrics.thresholds import best_thresholds
-from mmjax.tasks.base import OutputKind, scalars, unlabelled
+from mmjax.tasks.answers.classes import Labels
+from mmjax.tasks.base import OutputKind, unlabelled
 from mmjax.tasks.heads import PooledTask, pooled_head
 from mmjax.tasks.losses import asymmetric, binary_cross_entropy, binary_focal, require
 
@@ -140,32 +141,9 @@ class MultiLabel(PooledTask, kw_only=True):
         )
         return {"thresholds": cuts.tolist()}
 
-    def decode(
-        self,
-        predictions: Mapping[str, np.ndarray],
-        texts: Mapping[str, Sequence[str | None]] | None = None,
-    ) -> list[dict[str, Any]]:
-        """`{"labels": [name, ...], "probabilities": {label: p}}` for each row, likeliest first.
-
-        With an `uncertainty` in the predictions, the mean of that of its labels.
-        """
+    def answers(self) -> Labels:
         names = self.label_names or tuple(map(str, range(self.num_labels)))
-        cuts, rows = self.cuts(), []
-        doubts = predictions.get("uncertainty")
-        more: list[dict[str, float]] = [{} for _ in predictions["probabilities"]]
-        if doubts is not None:
-            flat = np.asarray(doubts).reshape(len(more), -1).mean(axis=1)
-            more = scalars({"uncertainty": flat}, "uncertainty")
-        for row, chances in enumerate(np.asarray(predictions["probabilities"], np.float64)):
-            order = np.argsort(-chances, kind="stable")
-            rows.append(
-                {
-                    "labels": [names[i] for i in order if chances[i] >= cuts[i]],
-                    "probabilities": {names[i]: float(chances[i]) for i in order},
-                    **more[row],
-                }
-            )
-        return rows
+        return Labels(names, tuple(self.cuts().tolist()))
 
     def cuts(self) -> Float[np.ndarray, "v"]:
         """The threshold of each label."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import jax
@@ -15,7 +15,8 @@ from mmjax.core.types import Batch, Fused, TaskOutput
 from mmjax.core.typing import Array, Float
 from mmjax.metrics.ordinal import ordinal_from_confusion
 from mmjax.nn.dense import parameter
-from mmjax.tasks.base import OutputKind, log_shares, scalars, unlabelled
+from mmjax.tasks.answers.classes import Ranks
+from mmjax.tasks.base import OutputKind, log_shares, unlabelled
 from mmjax.tasks.heads import PooledTask, pooled_head
 
 
@@ -132,29 +133,8 @@ class Ordinal(PooledTask, kw_only=True):
         """Nothing more: sums give all there is."""
         return {}
 
-    def decode(
-        self,
-        predictions: Mapping[str, np.ndarray],
-        texts: Mapping[str, Sequence[str | None]] | None = None,
-    ) -> list[dict[str, Any]]:
-        """`{"label", "rank", "expected_rank", "probabilities": {label: p}}` for each row.
-
-        With an `uncertainty` in the predictions, that too.
-        """
-        names = self.label_names or tuple(map(str, range(self.num_labels)))
-        more = scalars(predictions, "uncertainty")
-        chances = np.asarray(predictions["probabilities"], np.float64)
-        ranks = np.asarray(predictions["rank"])
-        return [
-            {
-                "label": names[int(rank)],
-                "rank": int(rank),
-                "expected_rank": float(own @ np.arange(len(names))),
-                "probabilities": {n: float(p) for n, p in zip(names, own, strict=True)},
-                **more[row],
-            }
-            for row, (own, rank) in enumerate(zip(chances, ranks, strict=True))
-        ]
+    def answers(self) -> Ranks:
+        return Ranks(self.label_names or tuple(map(str, range(self.num_labels))))
 
 
 def _first_cut(tasks: int) -> Any:

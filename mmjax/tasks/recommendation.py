@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Literal
 
 import jax
@@ -16,6 +16,7 @@ from mmjax.core.registry import fact
 from mmjax.core.types import Batch, Fused, TaskOutput
 from mmjax.core.typing import Array, Bool, Dtype, Float, Int
 from mmjax.metrics.catalogue import CHUNK, catalogue_from_sums, catalogue_sums, rank_catalogue
+from mmjax.tasks.answers.items import Items as Named
 from mmjax.tasks.base import Task, unlabelled
 from mmjax.tasks.item_losses import bpr, full_softmax, in_batch_softmax, pointwise
 from mmjax.tasks.losses import require
@@ -204,20 +205,5 @@ class Recommendation(Task, kw_only=True):
         shown = predictions["items"][np.isfinite(predictions["scores"])]
         return {f"coverage@{self.top}": len(np.unique(shown)) / self.num_items}
 
-    def decode(
-        self,
-        predictions: Mapping[str, np.ndarray],
-        texts: Mapping[str, Sequence[str | None]] | None = None,
-    ) -> list[dict[str, Any]]:
-        """`{"items": [key, ...], "scores": [number, ...]}` for each row, best first."""
-        names = self.item_names or tuple(map(str, range(self.num_items)))
-        rows = []
-        for items, scores in zip(predictions["items"], predictions["scores"], strict=True):
-            kept = np.isfinite(scores)
-            rows.append(
-                {
-                    "items": [names[int(i)] for i in items[kept]],
-                    "scores": [float(s) for s in scores[kept]],
-                }
-            )
-        return rows
+    def answers(self) -> Named:
+        return Named(self.item_names or tuple(map(str, range(self.num_items))))

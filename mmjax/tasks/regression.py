@@ -16,6 +16,7 @@ from mmjax.core.types import Batch, Fused, TaskOutput
 from mmjax.core.typing import Array, Float
 from mmjax.metrics.number_sums import regression_from_sums, regression_sums
 from mmjax.metrics.regression import quantile_regression, regression
+from mmjax.tasks.answers.numbers import Numbers
 from mmjax.tasks.base import OutputKind, unlabelled
 from mmjax.tasks.heads import PooledTask, pooled_head
 from mmjax.tasks.losses import require
@@ -134,10 +135,7 @@ class Regression(PooledTask, kw_only=True):
 
     def in_units(self, values: np.ndarray) -> np.ndarray:
         """Numbers `[n t]` or `[n t q]` of batches or predictions in the data's units, float64."""
-        values = np.asarray(values, np.float64)
-        shape = (-1, *[1] * (values.ndim - 2))
-        means = np.asarray(self.target_means or (0.0,) * self.num_targets).reshape(shape)
-        return means + self._deviations().reshape(shape) * values
+        return self.answers().in_units(values)
 
     def _deviations(self) -> np.ndarray:
         return np.asarray(self.target_deviations or (1.0,) * self.num_targets)
@@ -159,28 +157,10 @@ class Regression(PooledTask, kw_only=True):
             found |= quantile_regression(each, truth, self.quantiles, names=names)
         return found
 
-    def decode(
-        self,
-        predictions: Mapping[str, np.ndarray],
-        texts: Mapping[str, Sequence[str | None]] | None = None,
-    ) -> list[dict[str, Any]]:
-        """`{"value": number, "quantiles": {"0.1": number}}` for each row, in the data's units.
-
-        Of several targets `{"values": {name: number}, "quantiles": {name: {"0.1": number}}}`.
-        """
-        values = self.in_units(predictions["values"])
-        each = self.in_units(predictions["quantiles"]) if "quantiles" in predictions else None
-        names = self.target_names or tuple(map(str, range(self.num_targets)))
-        rows: list[dict[str, Any]] = []
-        for i, row in enumerate(values.tolist()):
-            answer: dict[str, Any] = {"value": row[0]}
-            quantiles = [] if each is None else each[i].tolist()
-            spread = [dict(zip(map(str, self.quantiles), one, strict=True)) for one in quantiles]
-            if len(names) > 1:
-                answer = {"values": dict(zip(names, row, strict=True))}
-            if spread and len(names) > 1:
-                answer["quantiles"] = dict(zip(names, spread, strict=True))
-            elif spread:
-                answer["quantiles"] = spread[0]
-            rows.append(answer)
-        return rows
+    def answers(self) -> Numbers:
+        return Numbers(
+            names=self.target_names or tuple(map(str, range(self.num_targets))),
+            means=self.target_means or (0.0,) * self.num_targets,
+            deviations=self.target_deviations or (1.0,) * self.num_targets,
+            quantiles=self.quantiles,
+        )

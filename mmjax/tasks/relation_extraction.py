@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import jax
@@ -17,10 +17,11 @@ from mmjax.core.typing import Array, Dtype, Float
 from mmjax.metrics.label_sums import multi_label_from_sums, multi_label_sums
 from mmjax.metrics.multi_label import multi_label
 from mmjax.metrics.relations import relation_sums, relations, relations_from_sums
+from mmjax.tasks.answers.parts import Relations
 from mmjax.tasks.base import Task, unlabelled
 from mmjax.tasks.losses import binary_cross_entropy, cross_entropy, require
 from mmjax.tasks.pairs import Outputs, Pool, of_parts, pair_logits, pair_parameters
-from mmjax.tasks.spans import offsets_of, texts_of, tokens_of
+from mmjax.tasks.spans import offsets_of, tokens_of
 
 
 class RelationExtraction(Task, kw_only=True):
@@ -155,32 +156,5 @@ class RelationExtraction(Task, kw_only=True):
         said = np.asarray(shares).argmax(axis=-1)
         return relations(said, truth, label_names=self.names, null=self.null_index)
 
-    def decode(
-        self,
-        predictions: Mapping[str, np.ndarray],
-        texts: Mapping[str, Sequence[str | None]] | None = None,
-    ) -> list[dict[str, Any]]:
-        """`{"label", "probability", "probabilities", "head", "tail"}` for each row.
-
-        With `multi_label`, `labels` in place of the first two; `head` and `tail` are texts, where
-        those are known.
-        """
-        rows = []
-        shares = np.asarray(predictions["probabilities"], np.float64)
-        marks = np.asarray(predictions["marks"]).tolist()
-        known = texts_of(texts, self.text, len(shares))
-        for each, parts, text in zip(shares, marks, known, strict=True):
-            named = {name: float(p) for name, p in zip(self.names, each, strict=True)}
-            if self.multi_label:
-                said: dict[str, Any] = {
-                    "labels": [name for name, p in named.items() if p >= self.threshold]
-                }
-            else:
-                best = self.names[int(each.argmax())]
-                said = {"label": best, "probability": named[best]}
-            ends = {}
-            if text is not None and parts[0][0] >= 0:
-                pairs = zip(("head", "tail"), parts, strict=True)
-                ends = {name: text[start:end] for name, (start, end) in pairs}
-            rows.append({**said, "probabilities": named, **ends})
-        return rows
+    def answers(self) -> Relations:
+        return Relations(self.text, self.names, self.multi_label, self.threshold)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import jax.numpy as jnp
@@ -15,16 +15,14 @@ from mmjax.core.types import Batch, Fused, TaskOutput
 from mmjax.core.typing import Array, Float
 from mmjax.data.numbers import parse_number
 from mmjax.metrics.sentiment import sentiment, sentiment_from_sums, sentiment_sums
+from mmjax.tasks.answers.classes import ValuedClasses
+from mmjax.tasks.answers.numbers import LABELS, SentimentScores
 from mmjax.tasks.base import OutputKind, unlabelled
 from mmjax.tasks.classification import Classification
 from mmjax.tasks.heads import pooled_head
 from mmjax.tasks.losses import require
 from mmjax.tasks.regression import huber
 from mmjax.tasks.unimodal import UnimodalHeads
-
-LABELS = ("negative", "neutral", "positive")
-MOST = 3.0
-"""Scores are from -3 to 3, as CMU-MOSI and CMU-MOSEI have them."""
 
 _VALENCES = {"negative": -1.0, "neutral": 0.0, "positive": 1.0}
 
@@ -118,29 +116,9 @@ class Sentiment(UnimodalHeads, kw_only=True):
         """The same, in float64."""
         return sentiment(self.in_units(predictions["values"]), self.in_units(targets[self.target]))
 
-    def decode(
-        self,
-        predictions: Mapping[str, np.ndarray],
-        texts: Mapping[str, Sequence[str | None]] | None = None,
-    ) -> list[dict[str, Any]]:
-        """`{"score", "label"}` for each row; with heads, `scores` by modality that it has."""
-        found = []
-        own: dict[str, list[float]] = {}
-        for key, values in predictions.items():
-            if key.endswith("_values"):
-                name = key.removesuffix("_values")
-                head = self.head_of(name) if name in self.heads else self
-                own[name] = head._scores(values)
-        for row, score in enumerate(self._scores(predictions["values"])):
-            answer: dict[str, Any] = {"score": score, "label": label_of(score, self.neutral)}
-            if own:
-                scores = {name: values[row] for name, values in own.items()}
-                answer["scores"] = {n: value for n, value in scores.items() if value == value}
-            found.append(answer)
-        return found
-
-    def _scores(self, values: np.ndarray) -> list[float]:
-        return np.clip(self.in_units(values)[:, 0], -MOST, MOST).tolist()
+    def answers(self) -> SentimentScores:
+        scales = {name: self.head_of(name)._scale() for name in self.heads}
+        return SentimentScores(self.neutral, *self._scale(), scales)
 
 
 class SentimentClasses(UnimodalHeads, Classification, kw_only=True):
@@ -180,17 +158,5 @@ class SentimentClasses(UnimodalHeads, Classification, kw_only=True):
         more = {k: v for k, v in found.items() if not named or k.startswith(("acc2_", "f1_"))}
         return super().evaluate(predictions, targets) | more
 
-    def decode(
-        self,
-        predictions: Mapping[str, np.ndarray],
-        texts: Mapping[str, Sequence[str | None]] | None = None,
-    ) -> list[dict[str, Any]]:
-        """`{"label", "probability", "probabilities", "score"}` for each row."""
-        scores = np.asarray(predictions["probabilities"], np.float64) @ self.valences()
-        rows = super().decode(predictions, texts)
-        return [{**row, "score": float(score)} for row, score in zip(rows, scores, strict=True)]
-
-
-def label_of(score: float, neutral: float) -> str:
-    """The class of a score that is neutral up to `neutral` either way."""
-    return LABELS[1 + int(score > neutral) - int(score < -neutral)]
+    def answers(self) -> ValuedClasses:
+        return ValuedClasses(super().answers().names, tuple(self.valences().tolist()))

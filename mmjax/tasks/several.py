@@ -13,6 +13,7 @@ from mmjax.core.errors import ConfigError, nearest
 from mmjax.core.types import Batch, Fused, TaskOutput, Tokens
 from mmjax.core.typing import Array
 from mmjax.tasks import TaskSpec
+from mmjax.tasks.answers.several import Several as Answered
 from mmjax.tasks.base import Task, unlabelled
 
 
@@ -143,14 +144,8 @@ class Several(Task, kw_only=True):
             found |= {f"{name}/{key}": value for key, value in values.items()}
         return found
 
-    def decode(
-        self,
-        predictions: Mapping[str, np.ndarray],
-        texts: Mapping[str, Sequence[str | None]] | None = None,
-    ) -> list[dict[str, Any]]:
-        """`{name: what the task says}` of each row."""
-        own = {name: part.decode(mine, texts) for name, (part, mine) in self._own(predictions)}
-        return [dict(zip(own, row, strict=True)) for row in zip(*own.values(), strict=True)]
+    def answers(self) -> Answered:
+        return Answered({name: part.answers() for name, part in self.parts.items()})
 
     def each(
         self, predictions: Mapping[str, np.ndarray]

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
@@ -59,23 +56,6 @@ def summarised(
     values, mask = tokens_of(fused, text)
     values = values + fused.pooled[:, None].astype(values.dtype)
     return nn.Dropout(dropout, deterministic=not train)(values), mask
-
-
-def as_dictionary(
-    span: Sequence[int], names: Sequence[str], text: str | None, score: float
-) -> dict[str, Any]:
-    """A span as JSON values: start, end, label, its text if that is known, and score."""
-    start, end, kind = (int(value) for value in span)
-    words = {} if text is None else {"text": text[start:end]}
-    label = names[kind] if kind < len(names) else str(kind)
-    return {"start": start, "end": end, "label": label, **words, "score": float(score)}
-
-
-def texts_of(
-    texts: Mapping[str, Sequence[str | None]] | None, modality: str, rows: int
-) -> Sequence[str | None]:
-    """The rows' texts, None where they are not known."""
-    return (texts or {}).get(modality) or [None] * rows
 
 
 def kept(spans: np.ndarray) -> np.ndarray:

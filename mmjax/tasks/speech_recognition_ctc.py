@@ -15,12 +15,12 @@ from mmjax.core.errors import ConfigError
 from mmjax.core.registry import fact
 from mmjax.core.types import Batch, Fused, TaskOutput
 from mmjax.core.typing import Array, Dtype
-from mmjax.data.spelling import spelled
 from mmjax.metrics.speech import speech
 from mmjax.metrics.texts import exact_match
 from mmjax.nn.dense import dense
+from mmjax.tasks.answers.written import CtcTexts
 from mmjax.tasks.base import Task, unlabelled
-from mmjax.tasks.ctc import best_texts, collapse, frames_needed
+from mmjax.tasks.ctc import collapse, frames_needed
 from mmjax.tasks.losses import require
 from mmjax.tasks.spans import summarised
 
@@ -133,25 +133,5 @@ class SpeechRecognitionCTC(Task, kw_only=True):
         rates = speech(said, first, lower_case=self.lower_case, punctuation=self.punctuation)
         return {**rates, "exact_match": exact_match(said, true)}
 
-    def decode(
-        self,
-        predictions: Mapping[str, np.ndarray],
-        texts: Mapping[str, Sequence[Any]] | None = None,
-    ) -> list[dict[str, Any]]:
-        """`{"text", "score"}` for each row."""
-        if "log_probabilities" in predictions:
-            found = best_texts(
-                np.asarray(predictions["log_probabilities"]),
-                np.asarray(predictions["frames"]).tolist(),
-                beams=self.beams,
-                blank=self.pad_id,
-            )
-        else:
-            ids = np.asarray(predictions["ids"]).tolist()
-            lengths = np.asarray(predictions["lengths"]).tolist()
-            scores = np.asarray(predictions["scores"], np.float64).tolist()
-            found = [
-                (tuple(row[:length]), score)
-                for row, length, score in zip(ids, lengths, scores, strict=True)
-            ]
-        return [{"text": spelled(self.speller, ids), "score": score} for ids, score in found]
+    def answers(self) -> CtcTexts:
+        return CtcTexts(self.speller, self.beams, self.pad_id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import jax
@@ -15,8 +15,9 @@ from mmjax.core.registry import fact
 from mmjax.core.types import Batch, Fused, TaskOutput
 from mmjax.core.typing import Array, ArrayLike, Bool, Dtype, Float, Int
 from mmjax.metrics.scores import average_precision
-from mmjax.metrics.segments import Segment, event_f1, label_segments, runs, segments
+from mmjax.metrics.segments import Segment, event_f1, label_segments, segments
 from mmjax.nn.dense import ACTIVATIONS, Activation, dense
+from mmjax.tasks.answers.segments import Segments
 from mmjax.tasks.base import Task, unlabelled
 from mmjax.tasks.losses import binary_cross_entropy, cross_entropy, require
 from mmjax.tasks.spans import summarised
@@ -173,62 +174,15 @@ class TimeTagging(Task, kw_only=True):
         events = [[Segment(a, b, int(v)) for a, b, v in row if v >= 0] for row in given.tolist()]
         return {
             **found,
-            "event_f1": event_f1(events, [[s for s, _ in row] for row in self._found(predictions)]),
+            "event_f1": event_f1(
+                events, [[s for s, _ in row] for row in self.answers().found(predictions)]
+            ),
             "map": float(np.mean(known)) if known else float("nan"),
             **{f"ap/{n}": p for n, p in zip(self.segment_names, precisions, strict=True)},
         }
 
-    def _found(self, predictions: Mapping[str, np.ndarray]) -> list[list[tuple[Segment, float]]]:
-        """The segments of each row in seconds, and the mean probability of their steps."""
-        chances = np.asarray(predictions["probabilities"], np.float64)
-        rows = zip(chances, predictions["seconds"], predictions["mask"], strict=True)
-        return [
-            self._of_row(
-                chance[np.asarray(mask)], np.asarray(seconds, np.float64)[np.asarray(mask)]
-            )
-            for chance, seconds, mask in rows
-        ]
-
-    def _of_row(
-        self, chances: Float[np.ndarray, "s c"], seconds: Float[np.ndarray, "s 2"]
-    ) -> list[tuple[Segment, float]]:
-        if self.labels == "one":
-            best = chances.argmax(axis=1)
-            tracks = [(run, run.label - 1, chances[:, run.label]) for run in runs(best, 0)]
-        else:
-            tracks = [
-                (run, v, chances[:, v])
-                for v in range(chances.shape[1])
-                for run in runs((chances[:, v] >= self.threshold).astype(int), 0)
-            ]
-        found = []
-        for run, label, chance in tracks:
-            first, last = int(run.start), int(run.end)
-            start, end = float(seconds[first, 0]), float(seconds[last - 1, 1])
-            if end - start >= self.shortest:
-                found.append((Segment(start, end, label), float(chance[first:last].mean())))
-        return sorted(found)
-
-    def decode(
-        self,
-        predictions: Mapping[str, np.ndarray],
-        texts: Mapping[str, Sequence[str | None]] | None = None,
-    ) -> list[dict[str, Any]]:
-        """`{"segments": [{"start", "end", "label", "score"}]}` for each row, in seconds."""
-        return [
-            {
-                "segments": [
-                    {
-                        "start": one.start,
-                        "end": one.end,
-                        "label": self.segment_names[one.label],
-                        "score": score,
-                    }
-                    for one, score in row
-                ]
-            }
-            for row in self._found(predictions)
-        ]
+    def answers(self) -> Segments:
+        return Segments(self.segment_names, self.labels, self.threshold, self.shortest)
 
 
 def _one_label(there: Bool[ArrayLike, "b s v"]) -> Int[Array, "b s"]:

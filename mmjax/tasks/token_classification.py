@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import jax.numpy as jnp
@@ -15,9 +15,10 @@ from mmjax.core.types import Batch, Fused, TaskOutput
 from mmjax.core.typing import Dtype
 from mmjax.metrics.entities import entities_from_sums, entity_sums, span_entities
 from mmjax.nn.dense import ACTIVATIONS, Activation, dense
+from mmjax.tasks.answers.parts import Spans
 from mmjax.tasks.base import Task, unlabelled
 from mmjax.tasks.losses import require
-from mmjax.tasks.spans import as_dictionary, offsets_of, summarised, texts_of
+from mmjax.tasks.spans import offsets_of, summarised
 from mmjax.tasks.tagger import Outputs, Tagger, chain_parameters, judge, read, to_words
 from mmjax.tasks.tagging import Scheme, Subwords, tag_count, words_of
 
@@ -124,22 +125,5 @@ class TokenClassification(Task, kw_only=True):
         """Precision, recall and F1 of spans, as `mmjax.metrics.entities` has them."""
         return span_entities(targets[self.target], predictions["spans"], self.span_names)
 
-    def decode(
-        self,
-        predictions: Mapping[str, np.ndarray],
-        texts: Mapping[str, Sequence[str | None]] | None = None,
-    ) -> list[dict[str, Any]]:
-        """`{"spans": [{"start", "end", "label", "text", "score"}]}` for each row."""
-        spans = np.asarray(predictions["spans"]).tolist()
-        scores = np.asarray(predictions["scores"], np.float64).tolist()
-        known = texts_of(texts, self.text, len(spans))
-        return [
-            {
-                "spans": [
-                    as_dictionary(span, self.span_names, text, score)
-                    for span, score in zip(row, sure, strict=True)
-                    if span[0] >= 0
-                ]
-            }
-            for row, sure, text in zip(spans, scores, known, strict=True)
-        ]
+    def answers(self) -> Spans:
+        return Spans(self.text, self.span_names)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import jax
@@ -14,7 +14,8 @@ from mmjax.core.registry import fact
 from mmjax.core.types import Batch, Fused, TaskOutput
 from mmjax.core.typing import Array, Float
 from mmjax.metrics.vqa import vqa_from_sums, vqa_sums
-from mmjax.tasks.base import OutputKind, log_shares, scalars, unlabelled
+from mmjax.tasks.answers.classes import Choices
+from mmjax.tasks.base import OutputKind, log_shares, unlabelled
 from mmjax.tasks.heads import PooledTask, pooled_head
 from mmjax.tasks.losses import require
 
@@ -113,20 +114,9 @@ class VQA(PooledTask, kw_only=True):
         """Nothing: every metric is one of sums."""
         return {}
 
-    def decode(
-        self,
-        predictions: Mapping[str, np.ndarray],
-        texts: Mapping[str, Sequence[str | None]] | None = None,
-    ) -> list[dict[str, Any]]:
-        """`{"answer", "probability", "answers": [{"answer", "probability"}, ...]}`, best first."""
+    def answers(self) -> Choices:
         require("top_k", self.top_k >= 1, self.top_k, "1 or more")
-        names = self.answer_names or tuple(map(str, range(self.num_answers)))
-        more, rows = scalars(predictions, "uncertainty"), []
-        for row, chances in enumerate(np.asarray(predictions["probabilities"], np.float64)):
-            best = np.argsort(-chances, kind="stable")[: self.top_k]
-            answers = [{"answer": names[i], "probability": float(chances[i])} for i in best]
-            rows.append({**answers[0], "answers": answers, **more[row]})
-        return rows
+        return Choices(self.answer_names or tuple(map(str, range(self.num_answers))), self.top_k)
 
 
 def _scores(counts: Float[Array, "b v"], annotators: Float[Array, "b"]) -> Float[Array, "b v"]:
