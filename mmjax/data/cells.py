@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from rich.cells import cell_len, set_cell_size
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -97,6 +96,9 @@ def shown(cell: Any, most: int = 40) -> str:
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     """Rows of short texts as lines, the columns under each other on a console."""
+    # What is served reads cells too, and has no console.
+    from rich.cells import cell_len, set_cell_size
+
     widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(set_cell_size(c, w) for c, w in zip(row, widths, strict=True)).rstrip()

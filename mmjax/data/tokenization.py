@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 from mmjax.core.errors import ConfigError, nearest
 from mmjax.core.extras import MissingExtra
 from mmjax.core.packages import locate
+from mmjax.data import fast_tokenizer
 from mmjax.data.spelling import of_pieces, written
 from mmjax.data.subwords import Encoded, Subwords
 from mmjax.data.vocabulary import word_starts
@@ -203,6 +204,12 @@ class HuggingFace:
     def save(self, folder: Path) -> None:
         self._backend.save_pretrained(str(folder))
 
+    def keep(self, folder: Path) -> bool:
+        """Writes what needs no `transformers` to be read (`fast_tokenizer`); False if it cannot."""
+        if self._backend.is_fast:
+            fast_tokenizer.keep(self, self._backend, folder)
+        return bool(self._backend.is_fast)
+
 
 def _ranges(offsets: Iterable[tuple[int, int]], special: Iterable[int]) -> list[tuple[int, int]]:
     return [(0, 0) if is_special else one for one, is_special in zip(offsets, special, strict=True)]
@@ -224,6 +231,8 @@ def _no_tokenizer(name: str, why: str = "") -> ConfigError:
 
 def load(kind: str, folder: Path, max_length: int) -> Tokenizer:
     """The tokenizer of kind `kind` that was saved in `folder`."""
+    if (folder / fast_tokenizer.FILE).is_file():
+        return fast_tokenizer.Fast.load(folder, max_length)
     if kind in TRAINED:
         return Trained.load(folder, max_length)
     if kind == "subwords":

@@ -158,6 +158,7 @@ class DialogueProcessor:
         self.random = one.random
         self.padded_lengths = one.padded_lengths
         self.facts = one.facts
+        self.tokenizer = one.tokenizer
 
     def save(self, folder: Path) -> None:
         """The tokenizer's files."""

@@ -14,6 +14,7 @@ from mmjax.core.errors import ConfigError, DataError
 from mmjax.core.typing import Int
 from mmjax.data import tokenization
 from mmjax.data.cells import clean_text, shown
+from mmjax.data.fast_tokenizer import Fast
 from mmjax.data.marking import Marked, marked
 from mmjax.data.modalities.base import Cells, Example, Place
 from mmjax.data.modalities.marks import Marks
@@ -232,7 +233,7 @@ class TextProcessor:
         self._settings = settings
         self._tokenizer = tokenizer
         self._placed = None
-        if settings.offsets and isinstance(tokenizer, (Trained, HuggingFace)):
+        if settings.offsets and isinstance(tokenizer, (Trained, HuggingFace, Fast)):
             self._placed = tokenizer.placed
             # What cannot tell says so here, before any batch is made.
             self._placed("")
@@ -247,6 +248,11 @@ class TextProcessor:
             "special_ids": tokenizer.special_ids,
             "word_starts": tokenizer.word_starts,
         }
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """What makes the ids."""
+        return self._tokenizer
 
     def save(self, folder: Path) -> None:
         """The tokenizer's files."""
@@ -273,6 +279,21 @@ class TextProcessor:
         if segments is not None:
             fields["token_type_ids"] = np.array(segments, np.int32)
         return fields
+
+    def ranges(self, text: str) -> list[tuple[int, int]]:
+        """The half-open range of characters of each id of a clean text; (0, 0) for special ones.
+
+        Of a bag of subwords that of the id's word. Empty where the tokenizer cannot tell.
+        """
+        tokenizer = self._tokenizer
+        if isinstance(tokenizer, Subwords):
+            return tokenizer.ranges(text)
+        if isinstance(tokenizer, (Trained, HuggingFace)):
+            try:
+                return tokenizer.placed(text).ranges
+            except ConfigError:
+                return []
+        return []
 
     def lengths(self, table: Table, rows: Int[np.ndarray, "n"]) -> Int[np.ndarray, "n"]:
         """Tokens of each row's text."""

@@ -95,6 +95,7 @@ class TextsProcessor:
         self.random = bool(settings.also) or one.random
         self.padded_lengths = one.padded_lengths
         self.facts = one.facts
+        self.tokenizer = one.tokenizer
 
     def save(self, folder: Path) -> None:
         """The tokenizer's files."""
