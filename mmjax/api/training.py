@@ -108,7 +108,11 @@ def single_modality(config: Config, name: str) -> Config:
             auxiliary_loss=0.0,
             modality_dropout=0.0,
         ),
-        train=dataclasses.replace(config.train, single_modality_baselines=False),
+        train=dataclasses.replace(
+            config.train,
+            single_modality_baselines=False,
+            feature_cache={k: v for k, v in config.train.feature_cache.items() if k == name},
+        ),
         init=alone(config.init, name),
         adapt={
             key: spec.replace(optional=True)

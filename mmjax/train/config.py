@@ -73,6 +73,12 @@ class TrainConfig:
     single_modality_baselines: bool = False
     """Also trains each modality alone, with the same budget, and reports them beside the whole."""
     writers: tuple[str, ...] = ("jsonl",)
+    feature_cache: Mapping[str, str] = dataclasses.field(
+        default_factory=dict, metadata={"unsaid": "if empty"}
+    )
+    """Modality -> folder in which what its encoder makes of each row is kept, or "auto": it is then
+    made once, and training runs on it. For encoders that are frozen as a whole, without dropout,
+    and rows without augmentation; the run is the same as without."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,6 +19,7 @@ _FREE = (
     "train.writers",
     "train.keep_last",
     "train.keep_best",
+    "train.feature_cache",
 )
 """Settings that change neither the parameters nor the data order."""
 

@@ -21,7 +21,6 @@ from mmjax.core import config as config_lib
 from mmjax.core.errors import ConfigError, Preempted
 from mmjax.core.failpoints import failpoint
 from mmjax.core.files import read_json, write_json
-from mmjax.core.types import Batch
 from mmjax.data.dataset import Dataset
 from mmjax.data.loader import Loader
 from mmjax.data.pipeline import prepare
@@ -29,9 +28,10 @@ from mmjax.models.base import Assembly
 from mmjax.models.pretraining import Pretraining
 from mmjax.parallel.mesh import check_batch_size, make_mesh
 from mmjax.parallel.sharding import put_batch
-from mmjax.train import adapting, constants, from_run, warm_start
+from mmjax.train import adapting, constants, features, from_run, warm_start
 from mmjax.train.config import Config
 from mmjax.train.evaluate import Evaluation, evaluate
+from mmjax.train.example import example_batch
 from mmjax.train.hooks import Hook, Log, Moment, Save, Validate
 from mmjax.train.optim import make_schedule
 from mmjax.train.other_run import processor_folders
@@ -46,22 +46,6 @@ from mmjax.train.step import Step, make_evaluate, make_step
 from mmjax.writers import Progress, build_writers
 
 log = logging.getLogger(__name__)
-
-
-def example_batch(dataset: Dataset, rows: int) -> Batch:
-    """A batch of absent rows with the shapes of a real one: what initialisation needs."""
-    empty = [None] * rows
-    lengths = {
-        name: one.padded_lengths[-1] if one.padded_lengths else None
-        for name, one in dataset.modalities.items()
-    }
-    return Batch(
-        inputs={n: one.collate(empty, lengths[n]) for n, one in dataset.modalities.items()},
-        present={name: np.zeros(rows, bool) for name in dataset.modalities},
-        targets={name: one.collate(empty) for name, one in dataset.targets.items()},
-        row_mask=np.zeros(rows, bool),
-        row=np.full(rows, -1, np.int32),
-    )
 
 
 def load(dataset: Dataset, split: str, *, train: bool, seed: int = 0, start: int = 0) -> Loader:
@@ -87,6 +71,8 @@ class Trainer:
     periods: Periods
     plan: StatePlan
     step: Step
+    features: features.Features
+    """With `module` and `dataset`, in which features that are kept stand in for encoders."""
     state: TrainState
     """Shapes only, until `begin` makes it or `restore` reads it."""
 
@@ -119,8 +105,9 @@ class Trainer:
         )
         if accumulate > 1 and getattr(module, "batch_coupled", False):
             require_no_batch_statistics(plan.abstract.collections)
+        fed = features.planned(config, dataset, module, plan, mesh)
         step = make_step(
-            module,
+            fed.module,
             optimizer,
             schedule,
             mesh,
@@ -132,7 +119,8 @@ class Trainer:
             total_steps=periods.total,
             watch=adapting.watch(config),
         )
-        return cls(config, dataset, mesh, module, periods, plan, step, plan.abstract)
+        whole = (fed.dataset, mesh, fed.module, periods, plan, step, fed, plan.abstract)
+        return cls(config, *whole)
 
     def begin(self) -> from_run.Started | None:
         """Makes a fresh state, with the weights of encoders that are pretrained, and then with what
@@ -146,12 +134,14 @@ class Trainer:
             self.state, started = from_run.start(self.state, self.config, facts)
         taken = {} if started is None else started.plan.taken
         self.state = adapting.settled(self.state, self.config, taken)
+        self.features.fill(self.state)
         return started
 
     def restore(self, checkpoints: Checkpoints) -> Restored:
         """Reads the state of the newest whole checkpoint."""
         restored = checkpoints.restore(self.plan.abstract)
         self.state = restored.state
+        self.features.fill(self.state)
         return restored
 
     def evaluator(self, split: str) -> Callable[..., Evaluation]:
