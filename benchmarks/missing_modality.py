@@ -27,6 +27,7 @@ from benchmarks.machine import about
 from benchmarks.pretrain_table import cell
 from mmjax.api.run import Run, load_run
 from mmjax.api.subsets import all_subsets
+from mmjax.api.training import single_modality
 from mmjax.core import config as config_lib
 from mmjax.core.files import atomic, write_json
 from mmjax.train.config import Config
@@ -36,9 +37,18 @@ from mmjax.writers.console import say
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 SEEDS, RATES = (0, 1, 2), (0.2, 0.4)
+SPLITS = ("validation", "test")
 KEY = ("data", "arm", "seed", "rate")
-SETS = {"quickstart": "EMOJI", "av_mnist": "AV-MNIST"}
-"""Configs, and what their data is called."""
+SETS = {
+    "quickstart": ("EMOJI", "quickstart", ()),
+    "av_mnist": ("AV-MNIST", "av_mnist", ()),
+    "av_mnist_clear": (
+        "AV-MNIST without noise",
+        "av_mnist",
+        ("data.source.image_noise=0", "data.source.sound_noise=0"),
+    ),
+}
+"""What the data is called, the config, and changes of it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,10 +68,8 @@ ARMS: Mapping[str, Arm] = {
     "tokens": Arm("missing tokens, no row lacking a modality in training", settings=(TOKENS,)),
     "both": Arm("modality dropout and missing tokens", drops=True, settings=(TOKENS,)),
     "alone": Arm("losses of each modality alone", settings=(ALONE.format(1.0),)),
-    "alone_tokens": Arm(
-        "losses of each modality alone and missing tokens",
-        settings=(ALONE.format(1.0), TOKENS),
-    ),
+    "all": Arm("all three", drops=True, settings=(ALONE.format(1.0), TOKENS)),
+    "only": Arm("trained without it: a model of the other alone"),
 }
 
 
@@ -70,10 +78,11 @@ def rates_of(arm: str) -> tuple[float, ...]:
 
 
 def configured(data: str, arm: str, *, seed: int, rate: float, settings: Sequence[str]) -> Config:
-    made = config_lib.load(ROOT / "configs" / f"{data}.py")
+    _, name, changes = SETS[data]
     return config_lib.override(
-        made,
+        config_lib.load(ROOT / "configs" / f"{name}.py"),
         [
+            *changes,
             "train.single_modality_baselines=false",
             "model.auxiliary_loss=0.0",
             f"model.modality_dropout={rate}",
@@ -90,13 +99,22 @@ def scores(run: Run, split: str) -> dict[str, float]:
     return {"+".join(one): found.scores[one]["accuracy"] for one in found.scores if one}
 
 
-def measure(config: Config, folder: Path) -> Record:
-    """Trains, and evaluates with every subset of the modalities; the run is not kept."""
+def measure(config: Config, folder: Path, *, together: bool) -> Record:
+    """Trains, and evaluates with every subset of the modalities; the run is not kept.
+
+    A model of each modality alone unless `together`.
+    """
     start, clock = time.perf_counter(), time.process_time()
     shutil.rmtree(folder, ignore_errors=True)
-    fit(config, folder, title=folder.name)
-    run = load_run(folder)
-    found = {split: scores(run, split) for split in ("validation", "test")}
+    found: dict[str, dict[str, float]] = {split: {} for split in SPLITS}
+    if together:
+        fit(config, folder, title=folder.name)
+        found = {split: scores(load_run(folder), split) for split in SPLITS}
+    else:
+        for name in config.model.encoders:
+            fit(single_modality(config, name), folder / name, title=f"{name} alone")
+            for split in SPLITS:
+                found[split][name] = load_run(folder / name).evaluate(split=split)["accuracy"]
     shutil.rmtree(folder)
     return {
         "modalities": list(config.model.encoders),
@@ -161,41 +179,53 @@ def of_plain(runs: Sequence[Record], plain: Sequence[Record]) -> dict[str, float
 def to_markdown(result: Mapping[str, Any]) -> str:
     """A table a set, and below them how they were measured."""
     lines: list[str] = []
-    for data, told in SETS.items():
+    for data, (told, *_) in SETS.items():
         rows = chosen(result["runs"], data)
         if not rows:
             continue
         names = next(iter(rows.values()))[0]["modalities"]
-        whole = "+".join(names)
-        heads = [f"without {name} | lost | of plain" for name in names]
+        heads = [f"without {name} | lost | of plain | short of alone" for name in names]
         lines += [
             f"| {told} | both | {' | '.join(heads)} |",
-            f"|---|{'---:|' * (1 + 3 * len(names))}",
+            f"|---|{'---:|' * (1 + 4 * len(names))}",
         ]
         for arm, runs in rows.items():
-            shares = of_plain(runs, rows["plain"]) if "plain" in rows else {}
-            cells = [cell([run["test"][whole] for run in runs])]
-            for name in names:
-                rest = "+".join(n for n in names if n != name)
-                cells += [
-                    cell([run["test"][rest] for run in runs]),
-                    cell([losses(run)[name] for run in runs]),
-                    f"{shares[name]:.0%}" if shares else "",
-                ]
             rate = f" ({runs[0]['rate']:g})" if ARMS[arm].drops else ""
+            cells = _cells(runs, rows.get("plain", ()), rows.get("only", ()), names)
             lines.append(f"| {ARMS[arm].told}{rate} | {' | '.join(cells)} |")
         lines.append("")
     seeds = sorted({run["seed"] for run in result["runs"]})
     seconds = statistics.median(run["seconds"] for run in result["runs"])
     lines.append(
         "Test accuracy with both modalities and with one of them; `of plain`: what is lost as a "
-        "share of what the plain model loses. In brackets the chance of modality dropout, which "
+        "share of what the plain model loses; `short of alone`: how far that is below a model of "
+        "the other modality alone, which is what training could win back. In brackets the chance "
+        "of modality dropout, which "
         f"validation chose of {', '.join(f'{rate:g}' for rate in RATES)}. Mean ± sample standard "
         f"deviation over seeds {', '.join(map(str, seeds))}; {seconds:.0f} seconds a run (median), "
         f"several at once. {result['device']}, {result['cores']} cores of {result['cpu']}, jax "
         f"{result['versions']['jax']}, {result['date']}: `python -m benchmarks.missing_modality`."
     )
     return "\n".join([*lines, ""])
+
+
+def _cells(
+    runs: Sequence[Record], plain: Sequence[Record], only: Sequence[Record], names: Sequence[str]
+) -> list[str]:
+    """With all; of each modality without it, what is lost, its share of plain's, and how far that
+    is below a model of the others alone."""
+    whole = "+".join(names)
+    shares = of_plain(runs, plain) if plain and whole in runs[0]["test"] else {}
+    cells = [cell([run["test"][whole] for run in runs if whole in run["test"]])]
+    for name in names:
+        rest = "+".join(n for n in names if n != name)
+        found = [run["test"][rest] for run in runs]
+        lost = [losses(run)[name] for run in runs if whole in run["test"]]
+        cells += [cell(found), cell(lost), f"{shares[name]:.0%}" if shares else ""]
+        alone = [run["test"][rest] for run in only]
+        short = statistics.mean(alone) - statistics.mean(found) if alone and lost else None
+        cells.append("" if short is None else f"{short:.3f}")
+    return cells
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -220,7 +250,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for rate in args.rates or rates_of(args.arm):
                 known = {"seed": seed, "rate": rate}
                 config = configured(args.data, args.arm, **known, settings=args.settings)
-                found = measure(config, args.runs / f"{args.data}_{args.arm}_{seed}_{rate:g}")
+                folder = args.runs / f"{args.data}_{args.arm}_{seed}_{rate:g}"
+                found = measure(config, folder, together=args.arm != "only")
                 append(
                     args.lines, {"data": args.data, "arm": args.arm, **known, **about(), **found}
                 )

@@ -125,6 +125,8 @@ WAYS: Mapping[str, Way] = {
     "no_ema": Way("all, no EMA", WHOLE, settings=("train.ema_decay=0",)),
     "r_drop": Way("all, R-Drop", WHOLE, settings=("model.r_drop=1.0",)),
     "mixup": Way("all, mixup", WHOLE, settings=("model.mixup=0.2",)),
+    "sam": Way("all, SAM", WHOLE, settings=("optimizer.sam=0.05",)),
+    "swa": Way("all, SWA", WHOLE, settings=("train.ema_decay=0", "train.average_from=50%")),
 }
 
 
