@@ -76,7 +76,7 @@ class RunTalker(Talker):
         on_text: OnText | None = None,
         **settings: Any,
     ) -> str:
-        config = self._task.settings.replace(**settings)
+        config = self._task.settings.replace(**{"num_return_sequences": 1, **settings})
         shown = {self._named[kind]: value for kind, value in media.items()}
         before = self._nearest(turns[-1].text) if self._retrieve else []
         text = self._between.join([*before, *(one.text for one in turns)])
