@@ -37,7 +37,8 @@ from mmjax.data.dataset import Dataset
 from mmjax.data.pipeline import prepare
 from mmjax.models import assemblies, combinations, fusions
 from mmjax.train.config import Config
-from mmjax.train.trainer import example_batch, fit
+from mmjax.train.example import example_batch
+from mmjax.train.trainer import fit
 from mmjax.writers.console import say
 
 PROTOCOLS = {

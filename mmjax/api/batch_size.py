@@ -17,7 +17,8 @@ from mmjax.data.dataset import Dataset
 from mmjax.parallel.distributed import initialize
 from mmjax.parallel.sharding import batch_sharding
 from mmjax.train.config import Config
-from mmjax.train.trainer import Trainer, example_batch
+from mmjax.train.example import example_shapes
+from mmjax.train.trainer import Trainer
 from mmjax.train.warm_start import with_encoders
 
 log = logging.getLogger(__name__)
@@ -61,10 +62,10 @@ class BatchSizes:
 def memory_of_step(config: Config, dataset: Dataset) -> Memory:
     """What one training step takes on a device, as the compiler plans it."""
     trainer = Trainer.build(config, dataset)
-    example = example_batch(dataset, config.data.batch_size)
     sharding = batch_sharding(trainer.mesh)
     batch = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), example
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        example_shapes(dataset, config.data.batch_size),
     )
     found = trainer.step.lower(trainer.state, batch).compile().memory_analysis()
     if found is None:

@@ -19,8 +19,9 @@ from mmjax.data.pipeline import prepare
 from mmjax.parallel.sharding import put_batch
 from mmjax.train import adapting
 from mmjax.train.config import Config
+from mmjax.train.example import example_batch
 from mmjax.train.trained import trained
-from mmjax.train.trainer import Trainer, example_batch
+from mmjax.train.trainer import Trainer
 from mmjax.train.warm_start import with_encoders
 
 Section = tuple[str, list[str], list[list[Any]]]

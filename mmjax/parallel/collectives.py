@@ -53,7 +53,7 @@ def collectives(text: str) -> list[Collective]:
         if call["start"] and call["type"].startswith("(") and call["kind"] != "all-reduce":
             # The type of a start holds the operands, then the results.
             arrays = arrays[len(arrays) // 2 :]
-        found.append(Collective(call["kind"], _group(line), sum(arrays)))
+        found.append(Collective(call["kind"], group_of(line), sum(arrays)))
     return found
 
 
@@ -78,7 +78,7 @@ def count_by_axis(text: str, mesh_shape: Mapping[str, int]) -> dict[str, dict[st
     return {axis: dict(kinds) for axis, kinds in found.items()}
 
 
-def _group(line: str) -> int:
+def group_of(line: str) -> int:
     """The devices of one group, in any of the three ways in which XLA writes them."""
     if listed := _LISTED.search(line):
         return len(listed[1].split(","))

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 from flax import linen as nn
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from mmjax.core.errors import ConfigError, nearest
 from mmjax.core.types import Batch
-from mmjax.parallel.mesh import BATCH_AXES
+from mmjax.parallel.mesh import BATCH_AXES, SEQUENCE
 
 RULES: dict[str, str | tuple[str, ...] | None] = {
     "batch": BATCH_AXES,
@@ -69,16 +72,107 @@ def partition_spec(names: tuple[str | None, ...], shape: tuple[int, ...], mesh: 
     return PartitionSpec(*spec)
 
 
-def variable_shardings(abstract: Any, mesh: Mesh) -> Any:
-    """A tree of NamedSharding for what `jax.eval_shape(module.init, ...)` returned, still boxed."""
+def path_of(path: tuple) -> str:
+    """A tree path as "/encoders_text/words/embedding"."""
+    return "/" + "/".join(str(getattr(key, "key", getattr(key, "name", key))) for key in path)
 
-    def one(leaf: Any) -> NamedSharding:
+
+_ROOT = re.compile(r"^/(params|ema|opt_state/.*?/(mu|nu|trace))(?=/)")
+"""What stands before a parameter's own path in a training state."""
+
+
+def variable_shardings(
+    abstract: Any, mesh: Mesh, overrides: Mapping[str, tuple[str, ...]] | None = None
+) -> Any:
+    """A tree of NamedSharding for what `jax.eval_shape(module.init, ...)` returned, still boxed.
+
+    `overrides` are those of `MeshConfig`.
+    """
+
+    def one(path: tuple, leaf: Any) -> NamedSharding:
+        name = path_of(path)
+        own = _ROOT.sub("", name)
+        # What the optimiser keeps may have other shapes than its parameter.
+        strict = not name.startswith("/opt_state")
+        found = overridden(own, _shape(leaf), mesh, overrides or {}, strict=strict)
+        if found is not None:
+            return NamedSharding(mesh, found)
         if not is_boxed(leaf):
             return replicated(mesh)
-        shape = leaf.unbox(apply_constraint=False).shape
-        return NamedSharding(mesh, partition_spec(leaf.names, shape, mesh))
+        return NamedSharding(mesh, partition_spec(leaf.names, _shape(leaf), mesh))
 
-    return jax.tree.map(one, abstract, is_leaf=is_boxed)
+    return jax.tree_util.tree_map_with_path(one, abstract, is_leaf=is_boxed)
+
+
+def _shape(leaf: Any) -> tuple[int, ...]:
+    return (leaf.unbox(apply_constraint=False) if is_boxed(leaf) else leaf).shape
+
+
+def overridden(
+    path: str,
+    shape: tuple[int, ...],
+    mesh: Mesh,
+    overrides: Mapping[str, tuple[str, ...]],
+    *,
+    strict: bool = True,
+) -> PartitionSpec | None:
+    """What the first pattern that finds the path says; None if none does, or of a scalar.
+
+    If not `strict`, None as well where that does not fit the shape.
+
+    Raises ConfigError for an unknown mesh axis, one that is named twice, and axes that do not fit
+    the shape.
+    """
+    told = next((axes for pattern, axes in overrides.items() if re.search(pattern, path)), None)
+    if told is None or not shape:
+        return None
+    spec = [tuple(part for part in axes.split("+") if part) for axes in told]
+    names = [name for part in spec for name in part]
+    where = f"mesh.overrides, of {path} {list(shape)}"
+    for name in names:
+        if name not in mesh.shape:
+            raise ConfigError(
+                107, f"no mesh axis '{name}'", where=where, fix=nearest(name, mesh.shape)
+            )
+    ways = [math.prod(mesh.shape[name] for name in part) for part in spec]
+    fits = len(spec) <= len(shape) and not any(map(int.__mod__, shape, ways))
+    if not (strict or fits):
+        return None
+    if len(spec) > len(shape) or len({*names}) < len(names):
+        raise ConfigError(
+            107,
+            f"{list(told)} does not fit {len(shape)} dimensions, or names an axis twice",
+            where=where,
+            fix="one entry a dimension, each axis once",
+        )
+    for part, size, parts in zip(spec, shape, ways, strict=False):
+        if size % parts:
+            raise ConfigError(
+                107,
+                f"{size} does not split {parts} ways over {'+'.join(part)}",
+                where=where,
+                fix="leave this dimension whole with an empty entry",
+            )
+    return PartitionSpec(*(part if len(part) > 1 else part[0] if part else None for part in spec))
+
+
+def spread_tokens(values: Any) -> Any:
+    """Arrays [b n d] of a tree with their tokens split over the mesh's axis `sequence`.
+
+    As they are where the context's mesh has no such axis.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    ways = 1 if mesh.empty else mesh.shape.get(SEQUENCE, 1)
+    if ways == 1:
+        return values
+    rows = math.prod(mesh.shape[axis] for axis in BATCH_AXES)
+
+    def one(leaf: Any) -> Any:
+        if getattr(leaf, "ndim", 0) != 3 or leaf.shape[1] < ways or leaf.shape[0] % rows:
+            return leaf
+        return jax.lax.with_sharding_constraint(leaf, PartitionSpec(BATCH_AXES, SEQUENCE))
+
+    return jax.tree.map(one, values)
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:

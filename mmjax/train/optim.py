@@ -10,16 +10,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from mmjax.parallel.sharding import is_boxed
+from mmjax.parallel.sharding import is_boxed, path_of
 from mmjax.train.config import OptimizerConfig
 from mmjax.train.trained import trained
 
 _ADAPTERS = "/adapt/"
-
-
-def path_of(path: tuple) -> str:
-    """A tree path as "/encoders_text/words/embedding"."""
-    return "/" + "/".join(str(getattr(key, "key", getattr(key, "name", key))) for key in path)
 
 
 def decay_mask(params: Any, patterns: tuple[str, ...]) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -62,14 +62,18 @@ def plan_state(
     *,
     seed: int,
     ema: bool,
+    overrides: Mapping[str, tuple[str, ...]] | None = None,
 ) -> StatePlan:
     """A fresh state; a run that is resumed needs its shapes only.
 
-    `example` gives the shapes of a batch. The values depend on `seed` alone, not on the mesh.
+    `example` gives the shapes of a batch, and `overrides` are those of the mesh's config. The
+    values depend on `seed` alone, not on the mesh.
     """
 
     def boxed(key: Array) -> TrainState:
-        variables = dict(module.init({"params": rng.stream(key, "params")}, example, train=False))
+        # Made in the program: a large batch as a constant of it would be held, and compiled in.
+        rows = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), example)
+        variables = dict(module.init({"params": rng.stream(key, "params")}, rows, train=False))
         params = variables.pop("params")
         return TrainState(
             step=jnp.zeros((), jnp.int32),
@@ -84,7 +88,7 @@ def plan_state(
 
     key = jax.random.key(seed, impl=rng.IMPLEMENTATION)
     shapes = jax.eval_shape(boxed, key)
-    shardings = variable_shardings(shapes, mesh)
+    shardings = variable_shardings(shapes, mesh, overrides)
     # The very function whose shapes were asked for: it is not traced again.
     make = jax.jit(boxed, out_shardings=shardings)
     abstract = jax.tree.map(

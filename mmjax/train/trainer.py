@@ -31,7 +31,7 @@ from mmjax.parallel.sharding import put_batch
 from mmjax.train import adapting, constants, features, from_run, warm_start
 from mmjax.train.config import Config
 from mmjax.train.evaluate import Evaluation, evaluate
-from mmjax.train.example import example_batch
+from mmjax.train.example import example_shapes
 from mmjax.train.hooks import Hook, Log, Moment, Save, Validate
 from mmjax.train.optim import make_schedule
 from mmjax.train.other_run import processor_folders
@@ -77,10 +77,15 @@ class Trainer:
     """Shapes only, until `begin` makes it or `restore` reads it."""
 
     @classmethod
-    def build(cls, config: Config, dataset: Dataset, schedule: Any = None) -> Trainer:
-        """Model and optimiser on the config's mesh; `schedule` in place of the config's own."""
+    def build(
+        cls, config: Config, dataset: Dataset, schedule: Any = None, mesh: Mesh | None = None
+    ) -> Trainer:
+        """Model and optimiser on the config's mesh; `schedule` in place of the config's own.
+
+        On `mesh`, if it is given, which may be one of devices that are not there.
+        """
         require_ranges(config)
-        mesh = make_mesh(config.mesh)
+        mesh = make_mesh(config.mesh) if mesh is None else mesh
         data, train = config.data, config.train
         accumulate = train.gradient_accumulation_steps
         check_batch_size("data.batch_size", data.batch_size, mesh, times=accumulate)
@@ -98,10 +103,11 @@ class Trainer:
         plan = plan_state(
             module,
             optimizer,
-            example_batch(dataset, data.batch_size),
+            example_shapes(dataset, data.batch_size),
             mesh,
             seed=config.seed,
             ema=bool(train.ema_decay or train.average_from),
+            overrides=config.mesh.overrides,
         )
         if accumulate > 1 and getattr(module, "batch_coupled", False):
             require_no_batch_statistics(plan.abstract.collections)

@@ -15,7 +15,8 @@ from mmjax.cli import main
 from mmjax.cli.finders import byte_count
 from mmjax.core.errors import ConfigError, NumericError
 from mmjax.core.files import read_json
-from mmjax.train.trainer import Trainer, example_batch
+from mmjax.train.example import example_batch
+from mmjax.train.trainer import Trainer
 
 
 @pytest.fixture(scope="module")

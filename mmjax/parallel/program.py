@@ -1,0 +1,262 @@
+"""A compiled program's text as computations: how often each runs, what it moves and sends."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import math
+import re
+from collections.abc import Mapping
+
+from mmjax.parallel.collectives import KINDS, group_of
+
+_HEADER = re.compile(r"^(?P<entry>ENTRY )?%?(?P<name>[\w.\-]+) \(.*\{$")
+_LINE = re.compile(
+    r"^\s+(?P<root>ROOT )?%?(?P<name>[\w.\-]+) = (?P<type>.*?) (?P<code>[a-z][a-z0-9\-]*)\("
+    r"(?P<rest>.*)$"
+)
+_NAMES = re.compile(r"%([\w.\-]+)")
+_CALLED = re.compile(
+    r"(calls|body|condition|to_apply|true_computation|false_computation)=%?([\w.\-]+)"
+)
+_BRANCHES = re.compile(r"(?:branch_computations|called_computations)=\{([^}]*)\}")
+_TRIPS = re.compile(r'known_trip_count"?:\s*\{"?n"?:\s*"?(\d+)')
+_CONSTANT = re.compile(r"^\s*(?:ROOT )?%?[\w.\-]+ = s32\[\][^ ]* constant\((\d+)\)")
+_CHANNEL = re.compile(r"channel_id=(\d+)")
+_OPERATION = re.compile(r'op_name="([^"]*)"')
+_ARRAY = re.compile(r"(pred|[a-z]+\d+[a-z0-9]*)\[([\d,]*)\](\{[^}]*\})?")
+_SOURCES = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "iota"}
+_CONTROL = {"while", "conditional", "call", "after-all", "async-start", "async-update"}
+_WIDTHS = {"pred": 1, "s4": 0.5, "u4": 0.5}
+
+
+@dataclasses.dataclass(frozen=True)
+class Instruction:
+    """One line of a computation."""
+
+    name: str
+    code: str
+    type: str
+    operands: tuple[str, ...]
+    rest: str
+    root: bool
+
+    @property
+    def bytes(self) -> float:
+        """Of its result."""
+        return size_of(self.type)
+
+    @property
+    def operation(self) -> str:
+        """What the model calls it, such as "encoders_image/patches/dot_general"."""
+        found = _OPERATION.search(self.rest)
+        return found[1].split("/", 1)[-1] if found else self.name
+
+
+@dataclasses.dataclass(frozen=True)
+class Sent:
+    """A collective: `bytes` of one device's result, each of `times` times in a step."""
+
+    kind: str
+    group: int
+    bytes: float
+    times: int
+
+
+def size_of(type_: str, *, outside: bool = False) -> float:
+    """Bytes of an HLO type, a tuple's parts together; `outside` leaves out what a TPU keeps in its
+    own fast memory."""
+    total = 0.0
+    for kind, dims, layout in _ARRAY.findall(type_):
+        if outside and "S(1)" in layout:
+            continue
+        total += math.prod(int(dim) for dim in dims.split(",") if dim) * width_of(kind)
+    return total
+
+
+def width_of(kind: str) -> float:
+    """Bytes of one number of an HLO element type."""
+    if kind in _WIDTHS:
+        return _WIDTHS[kind]
+    bits = re.search(r"\d+", kind)
+    return int(bits[0]) / 8 if bits else 0
+
+
+class Program:
+    """The computations of an HLO text, and how often a step runs each.
+
+    Bodies of loops count as often as the loop turns, which XLA's own cost analysis does not do.
+    Both branches of a conditional count.
+    """
+
+    def __init__(self, text: str):
+        self.computations: dict[str, list[Instruction]] = {}
+        self._limits: dict[str, int] = {}
+        self.entry = ""
+        self._read(text)
+        self.times: collections.Counter[str] = collections.Counter()
+        """How often each computation that is not part of another's fusion runs."""
+        self._fused: collections.Counter[str] = collections.Counter()
+        if self.entry:
+            self._visit(self.entry, 1)
+
+    def _read(self, text: str) -> None:
+        current: list[Instruction] | None = None
+        name = ""
+        for line in text.splitlines():
+            if current is None:
+                header = _HEADER.match(line)
+                if header is not None:
+                    name, current = header["name"], []
+                    self.entry = name if header["entry"] else self.entry
+                continue
+            if line.startswith("}"):
+                self.computations[name], current = current, None
+                continue
+            if (constant := _CONSTANT.match(line)) is not None:
+                self._limits[name] = max(self._limits.get(name, 0), int(constant[1]))
+            found = _LINE.match(line)
+            if found is not None:
+                operands = _NAMES.findall(found["rest"].partition(")")[0])
+                current.append(
+                    Instruction(
+                        found["name"],
+                        found["code"],
+                        found["type"],
+                        tuple(operands),
+                        found["rest"],
+                        bool(found["root"]),
+                    )
+                )
+
+    def _visit(self, name: str, times: int, fused: bool = False) -> None:
+        (self._fused if fused else self.times)[name] += times
+        for one in self.computations.get(name, ()):
+            called = dict(_CALLED.findall(one.rest))
+            if one.code == "while":
+                self._visit(called["body"], times * self._trips(one, called), fused)
+            elif one.code == "fusion":
+                self._visit(called["calls"], times, True)
+            elif one.code in ("call", "async-start", "custom-call"):
+                for key in ("to_apply", "calls"):
+                    if key in called and called[key] in self.computations:
+                        self._visit(called[key], times, fused)
+            elif one.code == "conditional":
+                found = _BRANCHES.search(one.rest)
+                branches = _NAMES.findall(found[1]) if found else [*called.values()]
+                for branch in branches:
+                    self._visit(branch, times, fused)
+
+    def _trips(self, one: Instruction, called: Mapping[str, str]) -> int:
+        if (found := _TRIPS.search(one.rest)) is not None:
+            return int(found[1])
+        condition = called.get("condition", "")
+        limits = [self._limits.get(condition, 0)]
+        for inner in self.computations.get(condition, ()):
+            limits += [self._limits.get(name, 0) for _, name in _CALLED.findall(inner.rest)]
+        return max(*limits, 1) if len(limits) > 1 else max(limits[0], 1)
+
+    def collectives(self) -> list[Sent]:
+        """Every collective, as often as it runs; one that is split into a start and an end once."""
+        found: dict[str, Sent] = {}
+        runs = self.times + self._fused
+        for name, times in runs.items():
+            for one in self.computations.get(name, ()):
+                kind = one.code.removesuffix("-start")
+                if kind not in KINDS:
+                    continue
+                size = one.bytes
+                if one.code.endswith("-start") and one.type.startswith("("):
+                    size = _of_start(one, kind)
+                elif "all-reduce-scatter" in name and kind == "all-reduce":
+                    # A TPU's reduce-scatter is written as a fusion of an all-reduce and a slice.
+                    root = next((i for i in self.computations[name] if i.root), one)
+                    kind, size = "reduce-scatter", root.bytes
+                channel = _CHANNEL.search(one.rest)
+                key = f"{kind} {channel[1]}" if channel else f"{kind} {name} {one.name}"
+                # The clones of one collective share its channel.
+                if key not in found or found[key].times < times:
+                    found[key] = Sent(kind, group_of(one.rest), size, times)
+        return list(found.values())
+
+    def bytes_moved(self) -> float:
+        """Bytes that one device reads from and writes to its memory in a step.
+
+        What every instruction takes and gives, a fusion as one; of what is sliced or updated in
+        place, the slice. Instructions that only name things move nothing.
+        """
+        total = 0.0
+        for name, times in self.times.items():
+            here = {one.name: one for one in self.computations.get(name, ())}
+            total += times * sum(self._moved(one, here) for one in here.values())
+        return total
+
+    def _moved(self, one: Instruction, here: Mapping[str, Instruction]) -> float:
+        if one.code in _SOURCES or one.code in _CONTROL or one.code.endswith("-done"):
+            return 0.0
+        given = [size_of(here[n].type, outside=True) if n in here else 0.0 for n in one.operands]
+        made = size_of(one.type, outside=True)
+        if one.code in ("dynamic-slice", "slice", "gather"):
+            return 2 * made
+        if one.code == "dynamic-update-slice":
+            return 2 * given[1] if len(given) > 1 else made
+        if one.code == "fusion":
+            inner = self.computations.get(dict(_CALLED.findall(one.rest)).get("calls", ""), [])
+            return _of_fusion(inner, given, made)
+        return sum(given) + made
+
+    def largest(self, count: int = 8) -> list[tuple[float, str, str]]:
+        """The largest arrays: bytes, shape, and what the model calls the operation that makes it.
+
+        Arguments and what only names another are left out.
+        """
+        found: dict[tuple[str, str], float] = {}
+        for name in self.times:
+            for one in self.computations.get(name, ()):
+                if one.code in _SOURCES or one.code in _CONTROL or one.code.endswith("-done"):
+                    continue
+                for kind, dims, layout in _ARRAY.findall(one.type):
+                    size = size_of(f"{kind}[{dims}]{layout}", outside=True)
+                    key = (f"{kind}[{dims}]", one.operation)
+                    found[key] = max(found.get(key, 0.0), size)
+        ranked = sorted(found.items(), key=lambda item: -item[1])[:count]
+        return [(size, shape, operation) for (shape, operation), size in ranked]
+
+
+def _of_start(one: Instruction, kind: str) -> float:
+    arrays = [f"{k}[{dims}]" for k, dims, _ in _ARRAY.findall(one.type)]
+    # The type of a start holds the operands, then the results, then flags of 4 bytes.
+    arrays = [array for array in arrays if array not in ("u32[]", "s32[]")]
+    if kind == "all-reduce":
+        return sum(map(size_of, arrays))
+    return sum(map(size_of, arrays[len(arrays) // 2 :]))
+
+
+def _of_fusion(inner: list[Instruction], given: list[float], made: float) -> float:
+    """What a fusion reads and writes, given the bytes of its operands and of its result."""
+    here = {one.name: one for one in inner}
+    users: dict[str, list[Instruction]] = collections.defaultdict(list)
+    for one in inner:
+        for name in one.operands:
+            users[name].append(one)
+    total = 0.0
+    for one in inner:
+        if one.code != "parameter":
+            continue
+        index = int(one.rest.partition(")")[0])
+        size = given[index] if index < len(given) else one.bytes
+        uses = users[one.name]
+        if uses and all(u.code == "dynamic-slice" and u.operands[0] == one.name for u in uses):
+            size = min(size, sum(u.bytes for u in uses))
+        elif uses and all(
+            u.code == "dynamic-update-slice" and u.operands[0] == one.name for u in uses
+        ):
+            size = 0.0
+        total += size
+    updates = [one for one in inner if one.code == "dynamic-update-slice"]
+    saved = sum(
+        one.bytes - (here[one.operands[1]].bytes if one.operands[1] in here else 0.0)
+        for one in updates
+        if len(one.operands) > 1
+    )
+    return total + max(made - saved, 0.0)
