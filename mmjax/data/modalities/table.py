@@ -138,6 +138,11 @@ class TableProcessor:
             "cardinalities": tuple(len(known) + 1 for known in names),
         }
 
+    @property
+    def categories(self) -> dict[str, Sequence[str]]:
+        """The names that each category column has."""
+        return dict(zip(self._settings.categories, self._names, strict=True))
+
     def save(self, folder: Path) -> None:
         """`table.json`: mean and deviation a number column, the names a category column."""
         numbers = zip(self._settings.numbers, self._means, self._deviations, strict=True)
@@ -145,7 +150,7 @@ class TableProcessor:
             folder / "table.json",
             {
                 "numbers": {name: {"mean": mean, "deviation": std} for name, mean, std in numbers},
-                "categories": dict(zip(self._settings.categories, self._names, strict=True)),
+                "categories": self.categories,
             },
         )
 

@@ -1,0 +1,209 @@
+"""An exported folder as a program that answers: what the serving room runs."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax import export as jax_export
+
+from mmjax.core.errors import CheckpointError, ConfigError, nearest
+from mmjax.export import folder as folders
+from mmjax.export.inputs import Bucket, Inputs
+from mmjax.export.program import Example, Input, Output, Prepared, Result
+from mmjax.tasks.answers import from_data
+from mmjax.tasks.answers.base import Answers
+
+
+class Exported:
+    """A `program.Program` of an exported folder.
+
+    Parameters go to the default device at once; a program is read when its bucket is first asked
+    for, and compiled when a batch size of it is.
+    """
+
+    def __init__(self, opened: folders.Opened):
+        found = opened.manifest
+        self._opened = opened
+        self._found = found
+        self._platform = _platform(found["platforms"], opened.path)
+        self._inputs = Inputs.load(
+            found["modalities"],
+            opened.path / folders.PROCESSORS,
+            lengths=found["lengths"],
+            required=found["required"],
+        )
+        self._answers: Answers = from_data(found["answers"])
+        self._described = self._inputs.described()
+        self._parameters = _parameters(opened.path / folders.PARAMETERS)
+        self._exported: dict[str, Any] = {}
+        self._compiled: dict[tuple[Bucket, int], Any] = {}
+        self._lock = threading.Lock()
+        self._files = {
+            (tuple(one["bucket"]), one["size"]): one["file"] for one in found["programs"]
+        }
+        self.outputs = tuple(
+            Output(one["name"], one["dtype"], tuple(one["shape"])) for one in found["outputs"]
+        )
+
+    def __repr__(self) -> str:
+        return f"Exported({str(self._opened.path)!r}: {self.task}, {self.variant})"
+
+    @property
+    def name(self) -> str:
+        return self._found["name"]
+
+    @property
+    def digest(self) -> str:
+        return self._opened.digest
+
+    @property
+    def task(self) -> str:
+        return self._found["task"]
+
+    @property
+    def variant(self) -> str:
+        """How the parameters are stored."""
+        return self._found["variant"]
+
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        return self._described
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return tuple(getattr(self._answers, "names", ()))
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        return self._found["metadata"]
+
+    @property
+    def platforms(self) -> tuple[str, ...]:
+        """Those that it was exported for."""
+        return tuple(self._found["platforms"])
+
+    @property
+    def batch_sizes(self) -> tuple[int, ...]:
+        return tuple(self._found["batch_sizes"])
+
+    @property
+    def buckets(self) -> tuple[Bucket, ...]:
+        return self._inputs.buckets
+
+    @property
+    def compiles(self) -> int:
+        return len(self._compiled)
+
+    @property
+    def streams(self) -> bool:
+        return False
+
+    def prepare(self, example: Example, *, paths: bool = False) -> Prepared:
+        return self._inputs.prepare(example, paths=paths)
+
+    def run(self, prepared: Sequence[Prepared]) -> list[Result]:
+        if not prepared:
+            return []
+        bucket = prepared[0].bucket
+        if any(one.bucket != bucket for one in prepared):
+            raise ConfigError(
+                106,
+                f"items of {len({one.bucket for one in prepared})} buckets in one batch",
+                fix="run each bucket by itself",
+            )
+        size = next((one for one in self.batch_sizes if one >= len(prepared)), None)
+        if size is None:
+            raise ConfigError(
+                106,
+                f"{len(prepared)} items in one batch",
+                fix=f"{self.batch_sizes[-1]} or fewer",
+            )
+        assert isinstance(bucket, tuple)
+        fields = self._inputs.collate(prepared, bucket, size)
+        found = jax.device_get(self._program(bucket, size)(self._parameters, fields))
+        arrays = {name: np.asarray(value)[: len(prepared)] for name, value in found.items()}
+        texts = {name: [one.texts[name] for one in prepared] for name in prepared[0].texts}
+        answers = self._answers.decode(arrays, texts)
+        return [
+            Result({name: value[row] for name, value in arrays.items()}, answer)
+            for row, answer in enumerate(answers)
+        ]
+
+    def predict(self, example: Example, *, paths: bool = True) -> dict[str, Any]:
+        """The answer for one raw item, whose media may be paths: as `Run.predict_one`."""
+        return dict(self.run([self.prepare(example, paths=paths)])[0].answer)
+
+    def warm_up(self) -> None:
+        for bucket in self.buckets:
+            for size in self.batch_sizes:
+                self._program(bucket, size)
+
+    def stream(self, prepared: Prepared) -> Iterator[str]:
+        """The whole text in one piece. Raises ConfigError for a task that writes none."""
+        answer = self.run([prepared])[0].answer
+        if not isinstance(answer.get("text"), str):
+            raise ConfigError(109, f"'{self.task}' writes no text", fix="ask for the answer")
+        yield answer["text"]
+
+    def _program(self, bucket: Bucket, size: int) -> Any:
+        with self._lock:
+            if (bucket, size) not in self._compiled:
+                self._compiled[bucket, size] = self._compile(bucket, size)
+            return self._compiled[bucket, size]
+
+    def _compile(self, bucket: Bucket, size: int) -> Any:
+        file = self._files.get((bucket, None)) or self._files.get((bucket, size))
+        if file is None:
+            raise ConfigError(
+                106,
+                f"no program for bucket {list(bucket)} and {size} rows",
+                fix=nearest(str(list(bucket)), (str(list(one)) for one in self.buckets)),
+            )
+        if file not in self._exported:
+            content = (self._opened.path / file).read_bytes()
+            self._exported[file] = jax_export.deserialize(bytearray(content))
+        shapes = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype),
+            (self._parameters, self._inputs.collate([], bucket, size)),
+        )
+        return jax.jit(self._exported[file].call).lower(*shapes).compile()
+
+
+def load(folder: str | os.PathLike) -> Exported:
+    """The model in an exported folder, every file of it checked first.
+
+        program = mmjax.export.load("exported")
+        program.predict({"text": "red apple", "image": "a.png"})
+
+    Needs jax, NumPy, safetensors, tokenizers and Pillow (SoundFile for sounds) alone, but for
+    processors that say otherwise in the card. Raises CheckpointError for a folder that is damaged,
+    not whole, of a newer format, or for other platforms than this machine's.
+    """
+    return Exported(folders.opened(folder))
+
+
+def _parameters(path: Path) -> dict[str, jax.Array]:
+    from safetensors import safe_open
+
+    # The numpy reader knows no bfloat16; the flax one gives jax arrays, and needs jax alone.
+    with safe_open(str(path), framework="flax") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+
+def _platform(platforms: Sequence[str], path: Path) -> str:
+    here = jax.default_backend()
+    known = {"gpu": "cuda"}.get(here, here)
+    if known not in platforms:
+        raise CheckpointError(
+            663,
+            f"the model was exported for {', '.join(platforms)}, this machine computes on {known}",
+            where=str(path),
+            fix=f"export it with --platforms {','.join([*platforms, known])}, or set JAX_PLATFORMS",
+        )
+    return known
