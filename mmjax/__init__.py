@@ -15,7 +15,7 @@ import types
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mmjax import encoders, fusion, metrics, objectives, tasks
+    from mmjax import encoders, export, fusion, metrics, objectives, tasks
     from mmjax.api.comparing import compare
     from mmjax.api.cross_validation import cross_validate
     from mmjax.api.fitting import fit
@@ -46,7 +46,7 @@ _PLACES = {
     "tune": "mmjax.api.hyperparameters",
     "validate": "mmjax.api.validating",
 }
-_ROOMS = ("encoders", "fusion", "metrics", "objectives", "tasks", "train")
+_ROOMS = ("encoders", "export", "fusion", "metrics", "objectives", "tasks", "train")
 
 __all__ = [
     "Config",
@@ -56,6 +56,7 @@ __all__ = [
     "convert",
     "cross_validate",
     "encoders",
+    "export",
     "fit",
     "fusion",
     "load_pretrained",
@@ -91,12 +92,22 @@ class _TrainRoom(types.ModuleType):
         return importlib.import_module("mmjax.api.training").train(*args, **kwargs)
 
 
+class _ExportRoom(types.ModuleType):
+    """The room `mmjax.export`, which is the function of that name as well."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return importlib.import_module("mmjax.api.exporting").export(*args, **kwargs)
+
+
+_CALLED: dict[str, type[types.ModuleType]] = {"train": _TrainRoom, "export": _ExportRoom}
+
+
 class _Package(types.ModuleType):
     """Python binds a package's name in its parent whenever anything in it is first imported."""
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name == "train" and isinstance(value, types.ModuleType):
-            value.__class__ = _TrainRoom
+        if name in _CALLED and isinstance(value, types.ModuleType):
+            value.__class__ = _CALLED[name]
         super().__setattr__(name, value)
 
 

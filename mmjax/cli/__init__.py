@@ -36,6 +36,7 @@ COMMANDS = (
     "tune",
     "convert",
     "adapter",
+    "export",
     "describe",
     "validate",
     "pack",
