@@ -6,7 +6,7 @@
 
 - `program.py`: what a servable model promises, whatever it is made of.
 - `inputs.py`: raw items to arrays, in buckets of lengths. `loaded.py`: a folder as a program.
-- `tracing.py`: a model as StableHLO for several platforms. `variants.py`: how parameters are stored.
+- `tracing.py`: a model as StableHLO for several platforms. `variants.py`: how parameters are kept.
 - `folder.py`: the files, their sums, and how they are written at once. `card.py`: the model card.
 
 All but `tracing.py` are read without Flax. To add a way to store parameters: a name in `VARIANTS`
