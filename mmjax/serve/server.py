@@ -1,0 +1,126 @@
+"""A server on one machine: the front on granian within one event loop, and how it starts and ends.
+
+Granian closes clients whose headers come too slowly and those that idle; bodies have a deadline of
+`bodies.py`. The server listens before the model is there, so that live is told from ready.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import warnings
+from collections.abc import Callable
+
+from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
+from granian.server.embed import Server
+
+from mmjax.core.errors import ConfigError, MMJaxError
+from mmjax.export.program import Program
+from mmjax.serve.app import make_app
+from mmjax.serve.config import ServeConfig
+from mmjax.serve.logs import Handler
+from mmjax.serve.ports import free_port
+from mmjax.serve.service import Service
+
+log = logging.getLogger(__name__)
+
+_CONNECTIONS = 4096
+_HEADER_BYTES = 1 << 16
+_SAME_SIGNAL_S = 1.0
+_QUIET_S = 0.2
+"""How long the listener stays open after the last answer, for requests already on their way."""
+
+
+def serve(
+    load: Callable[[], Program],
+    config: ServeConfig,
+    *,
+    told: Callable[[str], None] = lambda url: None,
+) -> int:
+    """Serves until SIGTERM or SIGINT; `told` is called with the address once it is ready.
+
+    Returns 0 after every accepted request was answered, 75 if some were cut short. Raises what
+    loading raises, and ConfigError if the address cannot be listened on.
+    """
+    service = Service(load, config)
+    _log_to(service)
+    return asyncio.run(_Process(service, told).run())
+
+
+def _log_to(service: Service) -> None:
+    """Everything that libraries log goes the same way as the requests, which never blocks."""
+    logging.basicConfig(level=logging.WARNING, handlers=[Handler(service.lines)], force=True)
+    logging.captureWarnings(True)
+    warnings.simplefilter("once")
+
+
+class _Process:
+    def __init__(self, service: Service, told: Callable[[str], None]):
+        self._service = service
+        self._told = told
+        self._asked = asyncio.Event()
+        self._first = 0.0
+
+    async def run(self) -> int:
+        service, config = self._service, self._service.config
+        port = free_port(config.host, config.port)
+        url = f"http://{f'[{config.host}]' if ':' in config.host else config.host}:{port}"
+        listener = Server(
+            make_app(service),
+            address=config.host,
+            port=port,
+            interface=Interfaces.ASGINL,
+            http=HTTPModes.http1,
+            http1_settings=HTTP1Settings(
+                header_read_timeout=int(config.limits.header_s * 1000),
+                max_buffer_size=_HEADER_BYTES,
+            ),
+            websockets=False,
+            backlog=1024,
+            backpressure=_CONNECTIONS,
+            log_enabled=False,
+        )
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_signal)
+        serving = asyncio.create_task(listener.serve())
+        starting = asyncio.create_task(service.engine.start())
+        asked = asyncio.create_task(self._asked.wait())
+        service.lines.write("listening", urgent=True, url=url)
+        try:
+            await asyncio.wait({serving, starting, asked}, return_when=asyncio.FIRST_COMPLETED)
+            if serving.done():
+                raise ConfigError(187, f"{url} is not listened on: {serving.exception()}")
+            if starting.done():
+                await starting
+                program = service.engine.program
+                about = {"model": program.name, "digest": program.digest}
+                service.lines.write("ready", urgent=True, url=url, **about)
+                self._told(url)
+                await asyncio.wait({serving, asked}, return_when=asyncio.FIRST_COMPLETED)
+            whole = await service.drain()
+            await asyncio.sleep(_QUIET_S)
+            return 0 if whole else 75
+        except MMJaxError as error:
+            service.lines.write("failed", urgent=True, error=str(error))
+            raise
+        finally:
+            asked.cancel()
+            listener.stop()
+            with contextlib.suppress(Exception):
+                await asyncio.wait_for(serving, 2.0)
+            service.engine.close()
+
+    def _on_signal(self) -> None:
+        now = asyncio.get_running_loop().time()
+        self._first = self._first or now
+        self._service.leaving = True
+        self._asked.set()
+        # A signal to a group may come twice; one that comes later is meant.
+        if now - self._first > _SAME_SIGNAL_S:
+            self._service.lines.write("stopped at once", urgent=True)
+            os._exit(143)

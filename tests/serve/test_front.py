@@ -1,0 +1,499 @@
+"""Every path of the front, asked well and badly."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import gzip
+import json
+import struct
+
+import numpy as np
+import pytest
+from fake_program import LABELS, FakeProgram, png
+from in_process import JSON, served
+
+from mmjax.core.errors import ConfigError
+from mmjax.serve.config import EngineConfig, Limits, ServeConfig
+
+TOKEN = "correct-horse-battery"
+
+
+def text(*values, **changes):
+    return {
+        "name": "text",
+        "shape": [len(values)],
+        "datatype": "BYTES",
+        "data": [*values],
+    } | changes
+
+
+def expected(**example):
+    fake = FakeProgram()
+    return fake.run([fake.prepare(example)])[0].arrays["probabilities"]
+
+
+def is_problem(answer, status, code=None, said=""):
+    assert answer.status_code == status, answer.text
+    told = answer.json()
+    assert set(told) == {"error", "code"}
+    assert code is None or told["code"] == f"MMX-{code}", told
+    assert said in told["error"]
+    assert "\n" not in told["error"]
+    assert "Traceback" not in answer.text
+    return True
+
+
+def test_the_protocol_tells_of_server_and_model():
+    async def body(s):
+        paths = ("/v2", "/v2/models/fruit", "/v2/models/fruit/versions/1")
+        return [(await s.client.get(path)).json() for path in paths]
+
+    server, model, version = served(body)
+    assert server["name"] == "mmjax"
+    assert "binary_tensor_data" in server["extensions"]
+    assert model == version
+    assert [one["name"] for one in model["inputs"]] == ["text", "image", "audio", "weight", "place"]
+    assert model["inputs"][3] == {"name": "weight", "datatype": "FP64", "shape": [-1]}
+    assert model["outputs"][0] == {"name": "probabilities", "datatype": "FP32", "shape": [-1, 3]}
+    assert model["parameters"]["digest"] == FakeProgram.digest
+
+
+def test_rows_of_tensors_are_answered_in_their_order():
+    async def body(s):
+        picture = base64.b64encode(png()).decode()
+        image = {"name": "image", "shape": [2], "datatype": "BYTES", "data": [picture, ""]}
+        weight = {"name": "weight", "shape": [2, 1], "datatype": "FP64", "data": [[1.5], [2]]}
+        return (await s.infer(text("apple", "pear"), image, weight, id="7")).json()
+
+    found = served(body)
+    assert (found["id"], found["model_name"], found["model_version"]) == ("7", "fruit", "1")
+    outputs = {one["name"]: one for one in found["outputs"]}
+    chances = np.reshape(outputs["probabilities"]["data"], outputs["probabilities"]["shape"])
+    first = expected(text="apple", image=png(), table={"weight": 1.5})
+    second = expected(text="pear", table={"weight": 2})
+    np.testing.assert_allclose(chances, [first, second], rtol=1e-6)
+    answers = [json.loads(one) for one in outputs["answer"]["data"]]
+    assert [one["label"] for one in answers] == [LABELS[row.argmax()] for row in chances]
+
+
+def test_binary_data_go_both_ways():
+    picture = np.full((1, 4, 4, 3), 9, np.uint8)
+    word = b"pear"
+    raw = struct.pack("<I", len(word)) + word + picture.tobytes()
+    head = {
+        "inputs": [
+            {
+                "name": "text",
+                "shape": [1],
+                "datatype": "BYTES",
+                "parameters": {"binary_data_size": 8},
+            },
+            {
+                "name": "image",
+                "shape": [1, 4, 4, 3],
+                "datatype": "UINT8",
+                "parameters": {"binary_data_size": 48},
+            },
+        ],
+        "outputs": [{"name": "probabilities", "parameters": {"binary_data": True}}],
+    }
+
+    async def body(s):
+        start = json.dumps(head).encode()
+        headers = {"inference-header-content-length": str(len(start))}
+        octets = {"content-type": "application/octet-stream"}
+        whole = gzip.compress(start + raw)
+        squeezed = {**headers, **octets, "content-encoding": "gzip"}
+        return [
+            await s.client.post("/v2/models/fruit/infer", content=content, headers=with_)
+            for content, with_ in (
+                (start + raw, {**headers, **octets}),
+                (whole, squeezed),
+                (start + raw[:-1], headers),
+                (start + raw, {"inference-header-content-length": "x"}),
+                (start + raw + b"more", headers),
+            )
+        ]
+
+    found, again, *refused = served(body)
+    size = int(found.headers["inference-header-content-length"])
+    said = json.loads(found.content[:size])
+    assert said["outputs"][0]["parameters"] == {"binary_data_size": 12}
+    fake = FakeProgram()
+    (right,) = fake.run([fake.prepare({"text": "pear", "image": picture[0]})])
+    np.testing.assert_array_equal(
+        np.frombuffer(found.content[size:], np.float32), right.arrays["probabilities"]
+    )
+    assert again.content == found.content
+    assert all(is_problem(one, 400) for one in refused)
+
+
+BAD_TENSORS = {
+    "more data than the shape": [text("a", "b", shape=[1])],
+    "less data than the shape": [text("a", shape=[2])],
+    "a negative size": [text("a", shape=[-1])],
+    "an enormous size": [text("a", shape=[10**12])],
+    "no shape": [{"name": "text", "datatype": "BYTES", "data": ["a"]}],
+    "no data": [{"name": "text", "shape": [1], "datatype": "BYTES"}],
+    "no such datatype": [text("a", datatype="STRING")],
+    "numbers for a text": [text(1, datatype="FP32")],
+    "a number among texts": [text("a", 3)],
+    "texts for a number": [{"name": "weight", "shape": [1], "datatype": "FP64", "data": ["1"]}],
+    "beyond its type": [{"name": "weight", "shape": [1], "datatype": "INT8", "data": [1000]}],
+    "infinity": [{"name": "weight", "shape": [1], "datatype": "FP32", "data": [1e300]}],
+    "twice": [text("a"), text("a")],
+    "no such input": [{**text("a"), "name": "txt"}],
+    "another number of items": [text("a", "b"), {**text("a"), "name": "place"}],
+    "no items": [text()],
+    "nothing": [],
+    "no base64": [{**text("%%%"), "name": "image"}],
+}
+
+
+@pytest.mark.parametrize("inputs", BAD_TENSORS.values(), ids=BAD_TENSORS.keys())
+def test_bad_tensors_are_400_and_named(inputs):
+    async def body(s):
+        return await s.infer(*inputs)
+
+    answer = served(body)
+    assert is_problem(answer, 400)
+    assert "input" in answer.json()["error"]
+
+
+def test_many_items_and_a_missing_file():
+    async def body(s):
+        return await s.infer(text(*"ab" * 40)), await s.infer({**text(""), "name": "image"})
+
+    many, missing = served(body)
+    assert is_problem(many, 413, 808, "80 items")
+    assert is_problem(missing, 400, 800, "without any input")
+
+
+BAD_BODIES = {
+    "empty": b"",
+    "no JSON": b"{",
+    "a list": b"[]",
+    "deep": b"[" * 100_000,
+    "not UTF-8": b'{"inputs": "\xff"}',
+    "not a number": b'{"inputs": [{"name": "text", "shape": [NaN]}]}',
+    "half a character": b'{"inputs": {"text": "\\ud800"}}',
+    "no field": b'{"input": []}',
+    "inputs are a number": b'{"inputs": 3}',
+}
+
+
+@pytest.mark.parametrize("content", BAD_BODIES.values(), ids=BAD_BODIES.keys())
+def test_bad_bodies_are_400(content):
+    async def body(s):
+        paths = ("/v2/models/fruit/infer", "/v1/predict")
+        return [await s.client.post(path, content=content, headers=JSON) for path in paths]
+
+    for answer in served(body):
+        assert is_problem(answer, 400, 800)
+
+
+def test_people_ask_in_json():
+    picture = base64.b64encode(png()).decode()
+    asks = [
+        {"inputs": {"text": "apple", "image": picture}},
+        {"inputs": {"words": "apple", "picture": "data:image/png;base64," + picture}},
+        {"inputs": {"text": "apple", "image": {"base64": picture}, "audio": None}},
+    ]
+
+    async def body(s):
+        same = [(await s.client.post("/v1/predict", json=ask)).json() for ask in asks]
+        many = {"instances": [{"text": "a"}, {"image": "AAAA"}, {"table": {"weight": 3}}]}
+        return same, (await s.client.post("/v1/predict", json=many)).json()["predictions"]
+
+    same, many = served(body)
+    right = expected(text="apple", image=png())
+    for found in same:
+        answer = found["prediction"]["answer"]
+        np.testing.assert_allclose(list(answer["probabilities"].values()), right, rtol=1e-6)
+        weights = found["prediction"]["modality_weights"]
+        assert weights == {"text": 0.5, "image": 0.5, "audio": 0.0, "table": 0.0}
+    assert many[0]["answer"]["label"] in LABELS
+    assert many[1] == {"error": many[1]["error"], "code": "MMX-403"}
+    assert many[2]["answer"]["probability"] == pytest.approx(expected(table={"weight": 3}).max())
+
+
+@pytest.mark.parametrize(
+    ("inputs", "status", "code", "said"),
+    [
+        ({"colour": 1}, 400, 800, "no input 'colour'"),
+        ({}, 400, 800, "without any input"),
+        ({"text": 3}, 400, 800, "a number is no text"),
+        ({"table": 3}, 400, 800, "an object of columns"),
+        ({"table": {"height": 3}}, 400, 800, "no column 'height'"),
+        ({"table": {"weight": "x"}}, 422, 521, "no number"),
+        ({"image": 3}, 400, 800, "a number is no file"),
+        ({"image": "%%"}, 400, 802, "base64"),
+        ({"image": "AAAA"}, 422, 403, "damaged"),
+        ({"image": {"url": "https://example.org/a.png"}}, 400, 810, "not fetched"),
+        ({"text": "boom"}, 500, 814, "the model failed"),
+        ({"text": "nan"}, 500, 815, "not finite"),
+    ],
+)
+def test_bad_items_are_told(inputs, status, code, said):
+    async def body(s):
+        return await s.predict(**inputs)
+
+    assert is_problem(served(body), status, code, said)
+
+
+def test_people_ask_with_forms():
+    async def body(s):
+        files = {"image": ("a.png", png(), "image/png"), "audio": ("a.wav", b"RIFF", "audio/wav")}
+        data = {"text": "apple", "weight": "1.5"}
+        good = await s.client.post("/v1/predict", data=data, files=files)
+        kind = {"content-type": "multipart/form-data"}
+        bad = await s.client.post("/v1/predict", content=b"--x", headers=kind)
+        cut = {"content-type": "multipart/form-data; boundary=x"}
+        torn = await s.client.post("/v1/predict", content=b"--x\r\nContent-", headers=cut)
+        twice = await s.client.post("/v1/predict", files=[("text", b"a"), ("text", b"b")])
+        return good.json(), bad, torn, twice
+
+    found, bad, torn, twice = served(body)
+    right = expected(text="apple", image=png(), table={"weight": 1.5})
+    answer = found["prediction"]["answer"]["probabilities"]
+    np.testing.assert_allclose(list(answer.values()), right, rtol=1e-6)
+    for refused in (bad, torn, twice):
+        assert is_problem(refused, 400, 800)
+
+
+def test_texts_are_streamed():
+    async def body(s):
+        async def asked(words, **rest):
+            ask = {"inputs": {"text": words}, "stream": True, **rest}
+            return await s.client.post("/v1/predict", json=ask)
+
+        return await asked("one two"), await asked("one boom"), await asked("boom")
+
+    good, half, bad = served(body)
+    assert good.headers["content-type"].startswith("text/event-stream")
+    events = [line for line in good.text.splitlines() if line]
+    assert events[:2] == ['data: {"text":"one "}', 'data: {"text":"two "}']
+    assert events[2:] == ["event: done", 'data: {"text":"one two "}']
+    assert "event: error" in half.text
+    assert "MMX-814" in half.text
+    assert is_problem(bad, 500, 814)
+
+
+def test_paths_methods_and_types_that_are_not_there():
+    async def body(s):
+        return (
+            await s.client.get("/v3"),
+            await s.client.get("/v2/models/vegetable"),
+            await s.client.post("/v2/models/fruit/versions/2/infer", json={}),
+            await s.client.get("/v1/predict"),
+            await s.client.post("/v1/predict", content=b"x", headers={"content-type": "text/csv"}),
+            await s.client.post(
+                "/v1/predict", content=b"x", headers={**JSON, "content-encoding": "br"}
+            ),
+        )
+
+    path, model, version, method, kind, encoding = served(body)
+    assert is_problem(path, 404, 805)
+    assert is_problem(model, 404, 805, "fruit")
+    assert is_problem(version, 404, 805)
+    assert is_problem(method, 405, 806)
+    assert method.headers["allow"] == "POST"
+    assert is_problem(kind, 415, 809)
+    assert is_problem(encoding, 415, 809)
+
+
+def test_nothing_but_health_without_a_token():
+    paths = ("/v2", "/v2/models/fruit", "/metrics", "/docs", "/openapi.json", "/", "/nowhere")
+
+    async def body(s):
+        health = [await s.client.get(f"/v2/health/{name}") for name in ("live", "ready")]
+        bare = [await s.client.get(path) for path in paths]
+        wrong = [
+            await s.client.get(path, headers={"authorization": header})
+            for path in paths
+            for header in ("Bearer wrong", f"Basic {TOKEN}", "Bearer", f"Bearer {TOKEN}é".encode())
+        ]
+        query = await s.client.get(f"/v2?token={TOKEN}&access_token={TOKEN}")
+        right = await s.client.get("/v2", headers={"authorization": f"Bearer {TOKEN}"})
+        return health, bare, [*wrong, query], right
+
+    health, bare, wrong, right = served(body, ServeConfig(tokens=("another-token-0123", TOKEN)))
+    assert [one.status_code for one in health] == [200, 200]
+    assert {one.status_code for one in bare + wrong} == {401}
+    assert right.status_code == 200
+    assert bare[0].headers["www-authenticate"].startswith("Bearer")
+    assert "script" in bare[5].text, "the page asks for the token"
+    assert all(is_problem(one, 401, 803) for one in bare if one is not bare[5])
+
+
+def test_a_server_for_others_needs_a_token():
+    for host in ("0.0.0.0", "::", "192.168.1.4", "example.org"):
+        with pytest.raises(ConfigError, match="MMX-188"):
+            ServeConfig(host=host)
+    with pytest.raises(ConfigError, match="16 characters"):
+        ServeConfig(tokens=("short",))
+    ServeConfig(host="0.0.0.0", tokens=(TOKEN,))
+
+
+def test_pages_of_other_sites_are_refused():
+    async def body(s):
+        rebound = await s.client.get("/v2", headers={"host": "evil.example"})
+        crossed = await s.client.get("/v2", headers={"origin": "https://evil.example"})
+        own = await s.client.get("/v2", headers={"origin": "http://localhost:8080"})
+        return rebound, crossed, own
+
+    rebound, crossed, own = served(body)
+    assert is_problem(rebound, 403, 804)
+    assert is_problem(crossed, 403, 804)
+    assert own.status_code == 200
+
+
+def test_loading_and_draining_are_live_and_not_ready():
+    async def body(s):
+        early = [await s.client.get(f"/v2/health/{name}") for name in ("live", "ready")]
+        early += [await s.client.get("/v2/models/fruit"), await s.predict(text="a")]
+        await s.service.engine.start()
+        ready = await s.client.get("/v2/health/ready")
+        asked = [asyncio.ensure_future(s.predict(text="slow")) for _ in range(5)]
+        await asyncio.sleep(0.05)
+        draining = asyncio.ensure_future(s.service.drain())
+        await asyncio.sleep(0)
+        late = [await s.client.get("/v2/health/ready"), await s.predict(text="late")]
+        done = await asyncio.gather(*asked)
+        return early, ready, late, done, await draining
+
+    early, ready, late, done, drained = served(body, start=False)
+    assert [one.status_code for one in early] == [200, 503, 503, 503]
+    assert early[3].headers["retry-after"] == "5"
+    assert ready.status_code == 200
+    assert [one.status_code for one in late] == [503, 503]
+    assert late[0].headers["connection"] == "close"
+    assert [one.status_code for one in done] == [200] * 5
+    assert drained is True
+
+
+def test_a_full_queue_is_429_before_the_body_is_read():
+    async def body(s):
+        asked = [asyncio.ensure_future(s.predict(text="slow")) for _ in range(2)]
+        await asyncio.sleep(0.05)
+        waiting = [asyncio.ensure_future(s.predict(text="a")) for _ in range(2)]
+        await asyncio.sleep(0.05)
+        shed = await s.client.post("/v1/predict", content=b"not read", headers=JSON)
+        health = await s.client.get("/v2/health/live")
+        metrics = (await s.client.get("/metrics")).text
+        await asyncio.gather(*asked, *waiting)
+        return shed, health, metrics
+
+    config = ServeConfig(engine=EngineConfig(max_queue=2, max_batch=2))
+    shed, health, metrics = served(body, config)
+    assert is_problem(shed, 429, 811)
+    assert int(shed.headers["retry-after"]) >= 1
+    assert health.status_code == 200
+    assert 'mmjax_shed_total{reason="queue"} 1.0' in metrics
+    assert "mmjax_queue_items 2.0" in metrics
+
+
+def test_a_late_answer_is_504():
+    async def body(s):
+        ask = {"inputs": {"text": "slow"}, "timeout_ms": 50}
+        return await s.client.post("/v1/predict", json=ask)
+
+    assert is_problem(served(body), 504, 813)
+
+
+def test_a_client_that_goes_is_not_computed():
+    async def body(s):
+        first = asyncio.ensure_future(s.predict(text="slow"))
+        await asyncio.sleep(0.05)
+        messages = [
+            {"type": "http.request", "body": b'{"inputs": {"text": "gone"}}'},
+            {"type": "http.disconnect"},
+        ]
+        sent = []
+
+        async def receive():
+            return messages.pop(0)
+
+        async def send(message):
+            sent.append(message)
+
+        headers = [(b"host", b"localhost"), (b"content-type", b"application/json")]
+        scope = {"type": "http", "method": "POST", "path": "/v1/predict", "headers": headers}
+        scope |= {"query_string": b"", "http_version": "1.1", "scheme": "http", "root_path": ""}
+        await s.client._transport.app(scope, receive, send)
+        await first
+        return sent, s.service.engine.program.batches, s.service.in_flight
+
+    sent, batches, in_flight = served(body)
+    assert [text for batch in batches for text in batch] == ["slow"]
+    assert sent[0]["status"] == 499
+    assert in_flight == 0
+
+
+def test_metrics_logs_and_ids_tell_of_requests():
+    async def body(s):
+        await s.infer(text("a", "b", "c"))
+        given = await s.client.get("/v2", headers={"x-request-id": "mine-1"})
+        forged = await s.client.get("/v2", headers={"x-request-id": 'a"b'})
+        await s.client.get("/v2/secret?password=1")
+        return given, forged, (await s.client.get("/metrics")).text, s.log.getvalue()
+
+    given, forged, metrics, log = served(body)
+    assert given.headers["x-request-id"] == "mine-1"
+    assert len(forged.headers["x-request-id"]) == 32
+    route = 'route="/v2/models/{model}/infer",status="200"'
+    for line in (
+        f"mmjax_requests_total{{{route}}} 1.0",
+        "mmjax_batch_size_sum 3.0",
+        'mmjax_rows_total{what="padding"} 1.0',
+        'mmjax_tokens_total{what="real"} 3.0',
+        'mmjax_tokens_total{what="padding"} 29.0',
+        'mmjax_stage_seconds_count{stage="queue"} 3.0',
+        "mmjax_compiles_total 12.0",
+        "mmjax_ready 1.0",
+        "mmjax_queue_items 0.0",
+    ):
+        assert line in metrics.splitlines()
+    lines = [json.loads(line) for line in log.splitlines()]
+    assert [line["id"] for line in lines if line["id"] == "mine-1"]
+    assert lines[-1]["status"] == 200
+    assert lines[-2]["code"] == "MMX-805"
+    assert "password" not in log
+
+
+def test_the_page_and_the_docs_load_nothing():
+    async def body(s):
+        return [await s.client.get(path) for path in ("/", "/docs", "/openapi.json")]
+
+    page, docs, document = served(body)
+    for one in (page, docs):
+        assert one.headers["content-security-policy"].startswith("default-src 'none'")
+        assert "http://" not in one.text.replace("http://www.w3.org/2000/svg", "")
+        assert "https://" not in one.text
+    paths = document.json()["paths"]
+    assert {"/v1/predict", "/v2", "/v2/models/{model}/infer", "/v2/health/ready"} <= set(paths)
+
+
+def test_there_need_not_be_a_page():
+    async def body(s):
+        return await s.client.get("/")
+
+    assert is_problem(served(body, ServeConfig(page=False)), 404, 805)
+
+
+def test_an_item_over_the_body_limit():
+    async def body(s):
+        small = await s.predict(text="a" * 900)
+        large = await s.predict(text="a" * 2000)
+        bomb = gzip.compress(b" " * 10_000_000)
+        headers = {**JSON, "content-encoding": "gzip"}
+        squeezed = await s.client.post("/v1/predict", content=bomb, headers=headers)
+        return small, large, squeezed
+
+    config = ServeConfig(limits=Limits(max_body_bytes=1000))
+    small, large, squeezed = served(body, config)
+    assert small.status_code == 200
+    assert is_problem(large, 413, 808)
+    assert is_problem(squeezed, 413, 808)
+    assert large.headers["connection"] == squeezed.headers["connection"] == "close"
