@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from mmjax.api import adapters, probing, searching, zero_shot
+from mmjax.api import adapters, explaining, probing, searching, zero_shot
 from mmjax.checkpoint.load import load_arrays
 from mmjax.checkpoint.run_folder import RunFolder
 from mmjax.core import config as config_lib
@@ -24,6 +24,7 @@ from mmjax.data import manifest
 from mmjax.data.config import modalities as modality_registry
 from mmjax.data.dataset import ALL, Dataset
 from mmjax.data.pipeline import prepare
+from mmjax.explain.writing import Explanations
 from mmjax.models.base import Assembly
 from mmjax.models.pretraining import Pretraining
 from mmjax.parallel.mesh import MeshConfig, make_mesh
@@ -236,6 +237,14 @@ class Run:
     def probe(self, label: str, data: Any = None, **options: Any) -> dict[str, float]:
         """How well frozen vectors tell a column's classes; see `mmjax.api.probing.probe`."""
         return probing.probe(self, label, data, **options)
+
+    def explain(self, data: Any = None, **options: Any) -> Explanations:
+        """Why the run says what it says of rows; see `mmjax.api.explaining.explain`.
+
+        `run.explain("new.csv", methods=["shapley", "integrated_gradients"], rows=8)`, and `.save`
+        of what it returns writes a page, pictures and numbers.
+        """
+        return explaining.explain(self, data, **options)
 
     def save_adapter(self, folder: str | os.PathLike, **options: Any) -> Path:
         """What was trained, without the frozen weights; see `mmjax.api.adapters.save`.

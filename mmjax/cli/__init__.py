@@ -30,6 +30,7 @@ COMMANDS = (
     "search",
     "trends",
     "probe",
+    "explain",
     "chat",
     "compare",
     "cv",

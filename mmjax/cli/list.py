@@ -22,6 +22,7 @@ KINDS = {
     "sources": "mmjax.data.config:sources",
     "modalities": "mmjax.data.config:modalities",
     "targets": "mmjax.data.config:targets",
+    "explanations": "mmjax.explain:methods",
     "writers": "mmjax.writers.config:writers",
 }
 

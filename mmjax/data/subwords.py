@@ -122,6 +122,20 @@ class Subwords:
             ids += self._grams_of(word)
         return Encoded(ids[: self._max_length] or [1])
 
+    def ranges(self, text: str) -> list[tuple[int, int]]:
+        """The half-open range of characters of the word that each id of `encode` is of.
+
+        Empty where a word folds to several, so that which id is of which is not known.
+        """
+        found = [(one.span(), one[0]) for one in _WORD.finditer(text)][: self._max_length]
+        words = [(span, w.casefold() if self._lower_case else w) for span, w in found]
+        if [word for _, word in words] != _split(text, self._lower_case)[: self._max_length]:
+            return []
+        ranges = [span for span, word in words if word in self._words]
+        for span, word in words:
+            ranges += [span] * len(self._grams_of(word))
+        return ranges[: self._max_length]
+
     def _grams_of(self, word: str) -> list[int]:
         found = self._remembered.get(word)
         if found is None:

@@ -36,7 +36,22 @@ from mmjax.explain.explanation import Explanation, Part
 
 methods = Registry(
     "explanation",
-    {},
+    {
+        "shapley": "mmjax.explain.shapley:Shapley",
+        "weights": "mmjax.explain.weights:Weights",
+        "permutation": "mmjax.explain.permutation:Permutation",
+        "attention": "mmjax.explain.attention:AttentionMaps",
+        "rollout": "mmjax.explain.rollout:Rollout",
+        "attention_gradients": "mmjax.explain.attention_gradients:AttentionGradients",
+        "grad_cam": "mmjax.explain.grad_cam:GradCam",
+        "gradients": "mmjax.explain.gradients:Gradients",
+        "integrated_gradients": "mmjax.explain.integrated_gradients:IntegratedGradients",
+        "smooth_grad": "mmjax.explain.smooth_grad:SmoothGrad",
+        "alignment": "mmjax.explain.alignment:Alignment",
+        "neighbours": "mmjax.explain.neighbours:Neighbours",
+        "swaps": "mmjax.explain.swaps:Swaps",
+        "occlusion": "mmjax.explain.occlusion:Occlusion",
+    },
 )
 
 __all__ = ["Explanation", "Part", "methods"]
