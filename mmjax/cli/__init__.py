@@ -38,6 +38,7 @@ COMMANDS = (
     "convert",
     "adapter",
     "export",
+    "serve",
     "describe",
     "validate",
     "pack",
