@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -13,11 +14,13 @@ import jax
 import numpy as np
 
 from mmjax import __version__
+from mmjax.api import adapters
 from mmjax.api.run import Run, load_run
 from mmjax.checkpoint.load import load_arrays
 from mmjax.core.config import to_json
 from mmjax.core.errors import CheckpointError, ConfigError, DataError
 from mmjax.core.files import atomic
+from mmjax.core.types import Batch
 from mmjax.data.config import modalities as modality_registry
 from mmjax.data.dataset import Dataset
 from mmjax.export import card as cards
@@ -79,7 +82,8 @@ def export(
     if variant not in VARIANTS:
         stored({}, variant)
     specs = to_json(run.config.data)["modalities"]
-    variables = _variables(run)
+    own = Inputs.load(specs, run.folder.processors / "modalities", lengths={})
+    variables = _variables(run, own)
     flat = {path: np.asarray(value) for path, value in flatten(variables).items()}
     dtypes = {path: value.dtype for path, value in flat.items()}
     kept = stored(flat, variant)
@@ -166,15 +170,24 @@ class Measured:
     """Of the parameters as trained."""
 
 
-def _variables(run: Run) -> dict[str, Any]:
+def _variables(run: Run, inputs: Inputs) -> dict[str, Any]:
     """All variables of a run on the host, with what an evaluation makes of them once."""
-    arrays = load_arrays(run.folder.path, run.step, prefixes=("params", "ema", "collections"))
-    params = arrays.get("ema") or arrays["params"]
-    variables: dict[str, Any] = {"params": params, **arrays.get("collections", {})}
     module = run.module
+    if run._loaded is not None:
+        variables = dict(run._loaded[0])
+    else:
+        arrays = load_arrays(run.folder.path, run.step, prefixes=("params", "ema", "collections"))
+        params = arrays.get("ema") or arrays["params"]
+        variables = {"params": params, **arrays.get("collections", {})}
+        if run._adopted:
+            fields = inputs.collate([], (), 1)
+            batch = Batch(targets={}, row=np.zeros(1, np.int32), **fields)
+            init = functools.partial(module.init, jax.random.key(0), batch, train=False)
+            variables = adapters.adopted(variables, run._adopted, jax.eval_shape(init))
+    variables = jax.device_get(variables)
     if isinstance(module, Prepares):
-        variables = {**variables, **module.prepare(variables)}
-    return jax.device_get(variables)
+        variables = {**variables, **jax.device_get(module.prepare(variables))}
+    return variables
 
 
 def _measured(
