@@ -253,6 +253,15 @@ class Run:
         """
         return adapters.save(self, folder, **options)
 
+    def export(self, out: str | os.PathLike, **options: Any) -> Path:
+        """A folder that can be served; see `mmjax.api.exporting.export`.
+
+        `run.export("exported", variant="int8")`.
+        """
+        from mmjax.api.exporting import export
+
+        return export(self, out, **options)
+
     def load_adapter(
         self, folder: str | os.PathLike | None, *, modality: str | None = None
     ) -> None:
