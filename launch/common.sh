@@ -14,9 +14,12 @@ refuse() {
 
 # quoted WORD...: the words as one line that bash reads back as the same words.
 quoted() {
-  local word line=""
+  local word said line=""
   for word in "$@"; do
-    line+=" $(printf '%q' "$word")"
+    said=$(printf '%q' "$word")
+    # Easier to read than a backslash before every blank.
+    [[ $said != *\\* || $said == \$\'* ]] || said="'${word//\'/\'\\\'\'}'"
+    line+=" $said"
   done
   echo "${line# }"
 }
@@ -135,17 +138,24 @@ in_bucket() {
   [[ $1 == gs://* || $1 == s3://* ]]
 }
 
+# split_bucket URL: sets $bucket and $folder, the path in it.
+split_bucket() {
+  folder=${1#*://}
+  bucket=${folder%%/*}
+  folder=${folder#"$bucket"}
+  folder=${folder#/}
+  folder=${folder%/}
+  [[ -n $folder ]] || refuse "--workdir $1 is a whole bucket" "${1%/}/RUN"
+}
+
 # mount_workdir: where the workdir is in a bucket, mounts the bucket and puts the run into the mount.
 # Needs gcsfuse (gs://) or rclone with a remote called s3 (s3://).
 mount_workdir() {
-  local url=$workdir bucket rest mount
+  local url=$workdir bucket folder mount
   in_bucket "$url" || return 0
-  bucket=${url#*://}
-  rest=${bucket#*/}
-  bucket=${bucket%%/*}
-  [[ $rest != "$bucket" && -n $rest ]] || refuse "--workdir $url is a whole bucket" "$url/RUN"
+  split_bucket "$url"
   mount=${MMJAX_MOUNTS:-${HOME:-/tmp}/.mmjax/mounts}/$bucket
-  replace_workdir "$mount/${rest%/}"
+  replace_workdir "$mount/$folder"
   run mkdir -p "$mount"
   if grep -qs " $mount " /proc/mounts; then
     return

@@ -8,6 +8,7 @@
 #   --per-gpu        one process for each GPU; otherwise one process drives them all
 #   --accelerator A  cpu, tpu, cuda12 or cuda13: what JAX is installed for (cpu: as it is)
 #   --retries N      attempts in a row without a save between them (5); 0 gives the first code back
+#   --image IMAGE    in a container of docker with all GPUs; RUN's folder and this one are mounted
 #   --codes FOLDER   with --retries 0: also writes the exit code there, into a file of its own
 #   --dry-run        says what it would do, and does nothing
 # Exit codes are those of mmjax (launch/retry.sh).
@@ -22,7 +23,8 @@ option_per_gpu=no
 option_accelerator=cpu
 option_retries=5
 option_codes=""
-read_arguments "processes devices per_gpu accelerator retries codes" "$@"
+option_image=""
+read_arguments "processes devices per_gpu accelerator retries codes image" "$@"
 
 grace=${MMJAX_GRACE_SECONDS:-60}
 stop_asked=""
@@ -57,7 +59,7 @@ reap() {
 # together: one attempt of all processes. The first that fails ends the others: they get $grace
 # seconds to end by themselves, as those do that agreed to stop, then TERM, then KILL.
 together() {
-  local index child left="" began="" code codes=() started asked=""
+  local index child left="" began="" code codes=() started asked="" first=$SECONDS
   local environment=("MMJAX_RUN_ID=$run_id")
   [[ -z $option_devices ]] ||
     environment+=("XLA_FLAGS=${XLA_FLAGS:-} --xla_force_host_platform_device_count=$option_devices")
@@ -108,7 +110,7 @@ together() {
       asked=yes
       began=$SECONDS
     fi
-    sleep 0.5
+    sleep "$((SECONDS - first < 2 ? 0 : 1)).1"
   done
   return "$(of_all "${codes[@]}")"
 }
@@ -132,8 +134,21 @@ fi
   refuse "--processes $option_processes" "a number of 1 or more"
 [[ $option_retries =~ ^[0-9]+$ ]] || refuse "--retries $option_retries" "a number"
 
+[[ -z $option_image ]] || MMJAX_INTERPRETER=python3
 prepare "$option_accelerator"
 mount_workdir
+if [[ -n $option_image ]]; then
+  ((option_processes == 1)) || refuse "--image with several processes" "one drives all GPUs"
+  [[ -z $workdir || $workdir == /* ]] || replace_workdir "$PWD/$workdir"
+  run mkdir -p "$(dirname "${workdir:-$PWD}")"
+  # As this user, so that the run is theirs; --init passes signals on.
+  mmjax=(
+    docker run --rm --init --gpus all --shm-size=8g --user "$(id -u):$(id -g)"
+    --env "MMJAX_RUN_ID=$run_id" --env HOME=/tmp
+    --volume "$PWD:$PWD" --volume "$(dirname "${workdir:-$PWD}"):$(dirname "${workdir:-$PWD}")"
+    --workdir "$PWD" "$option_image"
+  )
+fi
 if [[ $dry_run == no ]] && ((option_processes == 1 && option_retries == 0)); then
   # One process of a job that another script watches: whoever signals it signals mmjax itself.
   [[ -z $option_devices ]] ||

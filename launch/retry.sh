@@ -45,7 +45,9 @@ with_retries() {
     [[ $(verdict "$code") == retry && -z ${stop_asked:-} ]] || return "$code"
     ((SECONDS - began < 1800)) || failed=0
     delay=0
-    if ((code != saved_code)); then
+    if ((code == saved_code)); then
+      failed=0
+    else
       failed=$((failed + 1))
       if ((failed > times)); then
         echo "launch: exit code $code, $failed times without a save between: giving up" >&2
