@@ -15,7 +15,7 @@ import types
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mmjax import encoders, export, fusion, metrics, objectives, tasks
+    from mmjax import encoders, export, fusion, metrics, objectives, report, tasks
     from mmjax.api.comparing import compare
     from mmjax.api.cross_validation import cross_validate
     from mmjax.api.fitting import fit
@@ -46,7 +46,7 @@ _PLACES = {
     "tune": "mmjax.api.hyperparameters",
     "validate": "mmjax.api.validating",
 }
-_ROOMS = ("encoders", "export", "fusion", "metrics", "objectives", "tasks", "train")
+_ROOMS = ("encoders", "export", "fusion", "metrics", "objectives", "report", "tasks", "train")
 
 __all__ = [
     "Config",
@@ -64,6 +64,7 @@ __all__ = [
     "metrics",
     "objectives",
     "pipeline",
+    "report",
     "save_pretrained",
     "tasks",
     "train",
@@ -85,21 +86,20 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *_PLACES, *_ROOMS})
 
 
-class _TrainRoom(types.ModuleType):
-    """The room `mmjax.train`, which is the function of that name as well."""
+_CALLED = {
+    "export": "mmjax.api.exporting",
+    "report": "mmjax.api.reports",
+    "train": "mmjax.api.training",
+}
+"""Rooms that are the function of their name as well, and where that is."""
+
+
+class _CalledRoom(types.ModuleType):
+    """A room such as `mmjax.train`, which can be called."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return importlib.import_module("mmjax.api.training").train(*args, **kwargs)
-
-
-class _ExportRoom(types.ModuleType):
-    """The room `mmjax.export`, which is the function of that name as well."""
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return importlib.import_module("mmjax.api.exporting").export(*args, **kwargs)
-
-
-_CALLED: dict[str, type[types.ModuleType]] = {"train": _TrainRoom, "export": _ExportRoom}
+        name = self.__name__.rpartition(".")[2]
+        return getattr(importlib.import_module(_CALLED[name]), name)(*args, **kwargs)
 
 
 class _Package(types.ModuleType):
@@ -107,7 +107,7 @@ class _Package(types.ModuleType):
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in _CALLED and isinstance(value, types.ModuleType):
-            value.__class__ = _CALLED[name]
+            value.__class__ = _CalledRoom
         super().__setattr__(name, value)
 
 

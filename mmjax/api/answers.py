@@ -13,6 +13,7 @@ from mmjax.api import detected, showing
 from mmjax.api.run import Run
 from mmjax.data.dataset import Dataset
 from mmjax.metrics import bootstrap_interval, bootstrap_interval_of_mean, calibration_bins
+from mmjax.metrics.scores import precision_recall
 from mmjax.report import Example, choose_examples
 from mmjax.tasks.several import Several
 from mmjax.train.evaluate import Evaluation
@@ -75,6 +76,7 @@ def _of_classes(
                 index,
                 prediction=names[answer],
                 probability=float(chances[index][answer]),
+                loss=float(-np.log(max(chances[index][labels[index]], 1e-12))),
                 label=names[labels[index]],
                 top=[(names[i], float(chances[index][i])) for i in order],
             )
@@ -84,6 +86,7 @@ def _of_classes(
         "intervals": intervals,
         "label_names": tuple(names),
         "confusion": np.asarray(evaluation.sums["confusion"]),
+        "precision_recall": _precision_recall(names, chances, np.eye(len(names))[labels] > 0),
         "examples": shown,
     }
     if not ranks:
@@ -118,7 +121,20 @@ def _of_labels(
                 group=group,
             )
         )
-    return {"headline": task.headline[0], "label_names": tuple(names), "examples": shown}
+    return {
+        "headline": task.headline[0],
+        "label_names": tuple(names),
+        "precision_recall": _precision_recall(names, chances, truth),
+        "examples": shown,
+    }
+
+
+def _precision_recall(names: Sequence[str], chances: np.ndarray, truth: np.ndarray) -> Page:
+    """The curve over all labels, and of each, the commonest first."""
+    found = {"all labels": precision_recall(chances.ravel(), truth.ravel())}
+    for i in np.argsort(-truth.sum(axis=0), kind="stable"):
+        found[names[i]] = precision_recall(chances[:, i], truth[:, i])
+    return {name: values for name, values in found.items() if len(values[0])}
 
 
 def _of_numbers(
@@ -143,6 +159,7 @@ def _of_numbers(
                 dataset,
                 index,
                 prediction=_numbers(names, found[index]),
+                loss=float(off[index]),
                 label=_numbers(names, truth[index]),
                 group=group,
             )

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from mmjax.api.measured import Measured
 from mmjax.api.run import Run, load_run
 from mmjax.core.errors import ConfigError, DataError, nearest
 from mmjax.core.files import write_json
-from mmjax.core.typing import Bool
 from mmjax.data.dataset import ALL
 from mmjax.metrics.paired import Difference, McNemar, difference, draws, holm, mcnemar
 from mmjax.report.comparisons import Row, comparison_page
@@ -78,78 +78,6 @@ class Comparison:
         }
 
 
-class _Measured:
-    """A run's answers on a split, its rows in the order of their ids."""
-
-    def __init__(self, name: str, run: Run, data: Any, split: str, root: str | None):
-        if run.config.objectives:
-            raise ConfigError(
-                109,
-                f"'{run.folder.path}' is a run of pretraining objectives",
-                where="compare",
-                fix="runs of a task",
-            )
-        self.name = name
-        self.task: Any = run.module.task
-        dataset = run.dataset(data, root=root, labels=True)
-        found = run.evaluate_dataset(dataset, split)
-        self.named = dataset.config.id_column is not None
-        self.table = dataset.table.fingerprint
-        ids = [str(one) for one in dataset.ids(found.rows)]
-        order = np.argsort(np.array(ids), kind="stable")
-        self.ids = [ids[i] for i in order]
-        self.predictions = {k: np.asarray(v)[order] for k, v in found.predictions.items()}
-        self.targets = {k: np.asarray(v)[order] for k, v in found.targets.items()}
-        self.texts = {
-            name: [cells[i] for i in range(len(order))]
-            for name, cells in dataset.texts(found.rows[order]).items()
-        }
-        self.truth = self._truth()
-        self.metrics = self.measure(np.arange(len(order)))
-
-    def _truth(self) -> list[Any]:
-        """What is true of each row, in terms that do not depend on the run."""
-        target = getattr(self.task, "target", "")
-        if f"{target}/references" in self.texts:
-            return list(self.texts[f"{target}/references"])
-        values = self.targets.get(target, next(iter(self.targets.values()), np.zeros(0)))
-        names = getattr(self.task, "label_names", ())
-        if names and values.dtype == bool:
-            return [sorted(names[i] for i in np.flatnonzero(row)) for row in values]
-        if names and values.ndim == 1 and values.dtype.kind in "iu":
-            return [names[i] if i >= 0 else None for i in values]
-        if hasattr(self.task, "in_units"):
-            values = self.task.in_units(values)
-        if values.dtype.kind == "f":
-            # Each run may have scaled them by what it was trained on.
-            return [[f"{one:.4g}" for one in np.ravel(row)] for row in values]
-        return values.tolist()
-
-    def measure(self, at: np.ndarray) -> dict[str, float]:
-        """The metrics of some rows, which may be there more than once."""
-        predictions = {k: v[at] for k, v in self.predictions.items()}
-        targets = {k: v[at] for k, v in self.targets.items()}
-        if not self.task.needs_texts:
-            found = self.task.evaluate(predictions, targets)
-        else:
-            texts = {k: [v[i] for i in at] for k, v in self.texts.items()}
-            found = self.task.evaluate(predictions, targets, texts=texts)
-        return {name: value for name, value in found.items() if "/" not in name}
-
-    def right(self) -> Bool[np.ndarray, "n"] | None:
-        """Whether each row's answer is right; None where answers are not just right or wrong."""
-        chances = self.predictions.get("probabilities")
-        truth = self.targets.get(getattr(self.task, "target", ""))
-        if chances is None or truth is None:
-            return None
-        if self.task.outputs_are == "classes" and chances.ndim == 2 and truth.ndim == 1:
-            said = self.predictions.get("rank", chances.argmax(axis=1))
-            return said == truth
-        if self.task.outputs_are == "labels" and chances.shape == truth.shape:
-            return ((chances >= self.task.cuts()) == truth).all(axis=1)
-        return None
-
-
 def compare(
     *runs: Run | str | os.PathLike,
     data: Any = None,
@@ -180,10 +108,33 @@ def compare(
         )
     opened = [one if isinstance(one, Run) else load_run(one) for one in runs]
     part = split or ("test" if data is None else ALL)
-    names = _names(opened)
+    names = names_of(opened)
     measured = [
-        _Measured(name, run, data, part, root) for name, run in zip(names, opened, strict=True)
+        Measured.of(name, run, data, part, root) for name, run in zip(names, opened, strict=True)
     ]
+    return compare_measured(
+        measured,
+        split=part,
+        metrics=metrics,
+        resamples=resamples,
+        level=level,
+        seed=seed,
+        told=told,
+    )
+
+
+def compare_measured(
+    measured: Sequence[Measured],
+    *,
+    split: str,
+    metrics: Sequence[str] = (),
+    resamples: int = RESAMPLES,
+    level: float = 0.95,
+    seed: int = 0,
+    told: Told | None = None,
+) -> Comparison:
+    """As `compare`, of answers that are there already."""
+    names = [one.name for one in measured]
     for other in measured[1:]:
         _require_same(measured[0], other)
     wanted = _common(measured, metrics)
@@ -212,10 +163,10 @@ def compare(
     tests = {}
     if len(right) == len(measured):
         tests = {name: mcnemar(right[names[0]], right[name]) for name in names[1:]}
-    return Comparison(tuple(names), part, rows, level, resamples, tuple(compared), tests)
+    return Comparison(tuple(names), split, rows, level, resamples, tuple(compared), tests)
 
 
-def _names(runs: Sequence[Run]) -> list[str]:
+def names_of(runs: Sequence[Run]) -> list[str]:
     """The shortest ends of the runs' paths that tell them apart."""
     paths = [run.folder.path.resolve() for run in runs]
     if len(set(paths)) < len(paths):
@@ -227,7 +178,7 @@ def _names(runs: Sequence[Run]) -> list[str]:
     return names
 
 
-def _require_same(first: _Measured, other: _Measured) -> None:
+def _require_same(first: Measured, other: Measured) -> None:
     where = f"{first.name} and {other.name}"
     if not (first.named and other.named) and first.table != other.table:
         raise DataError(
@@ -267,7 +218,7 @@ def _require_same(first: _Measured, other: _Measured) -> None:
         )
 
 
-def _common(measured: Sequence[_Measured], wanted: Sequence[str]) -> list[str]:
+def _common(measured: Sequence[Measured], wanted: Sequence[str]) -> list[str]:
     """The metrics that all runs have; of those, the wanted ones."""
     common = [name for name in measured[0].metrics if all(name in m.metrics for m in measured)]
     for name in wanted:
@@ -285,7 +236,20 @@ def compare_into(
     found = compare(*runs, **options)
     path = Path(folder)
     write_json(path / "comparison.json", found.as_json())
-    rows = [
+    page = comparison_page(
+        found.runs,
+        lines_of(found),
+        about=f"{found.rows:,} {found.split} rows, {found.resamples:,} paired resamples",
+        level=found.level,
+        tests=tests_of(found),
+    )
+    write_page(path / "report.html", page)
+    return found, path
+
+
+def lines_of(found: Comparison) -> list[Row]:
+    """The lines of a page's table."""
+    return [
         Row(
             one.metric,
             one.run,
@@ -297,14 +261,8 @@ def compare_into(
         )
         for one in found.compared
     ]
-    page = comparison_page(
-        found.runs,
-        rows,
-        about=f"{found.rows:,} {found.split} rows, {found.resamples:,} paired resamples",
-        level=found.level,
-        tests={
-            name: (one.first_only, one.second_only, one.p) for name, one in found.mcnemar.items()
-        },
-    )
-    write_page(path / "report.html", page)
-    return found, path
+
+
+def tests_of(found: Comparison) -> dict[str, tuple[int, int, float]]:
+    """McNemar's test of each run, for a page."""
+    return {name: (one.first_only, one.second_only, one.p) for name, one in found.mcnemar.items()}

@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 
-from mmjax.api import answers, retrieving
+from mmjax.api import answers, costs_of_run, data_looks, example_media, retrieving, slicing
 from mmjax.api.run import Run
 from mmjax.checkpoint.manifest import library_versions
 from mmjax.core import config as config_lib
@@ -68,26 +68,36 @@ def write_run_report(
     split: str,
     others: Mapping[str, Evaluation],
     folder: Path | None = None,
+    title: str | None = None,
+    more: Mapping[str, Any] | None = None,
 ) -> Path:
     """`report.html` of a run, in its folder or another; `others` are evaluations of other models
-    on the same rows.
+    on the same rows, `title` what this one's model is called beside them. `more` are fields of
+    `ReportContents` that take longer to find.
     """
     folder = folder or run.folder.path
+    about = {**_about(run, split), "presence": data_looks.presence(dataset)}
+    about["costs"] = costs_of_run.told(run, about["curves"])
     if run.config.objectives:
-        return write_report(folder, _of_pretraining(run, evaluation, dataset, split))
-    title = title_of(run.config)
+        pretraining = _of_pretraining(run, evaluation, dataset, split)
+        return write_report(folder, ReportContents(**{**about, **pretraining, **(more or {})}))
+    title = title or title_of(run.config)
     evaluations = {**others, title: evaluation}
-    contents = ReportContents(
-        **_about(run, split),
-        results={name: one.metrics for name, one in evaluations.items()},
-        model=title,
-        rows=len(evaluation.rows),
-        usage=usage(run),
-        robustness=_written(folder, "robustness"),
-        modalities=_written(folder, "modalities"),
-        **answers.page(run, evaluation, dataset, evaluations),
-    )
-    return write_report(folder, contents)
+    page = answers.page(run, evaluation, dataset, evaluations)
+    fields = {
+        **about,
+        "results": {name: one.metrics for name, one in evaluations.items()},
+        "model": title,
+        "rows": len(evaluation.rows),
+        "usage": usage(run),
+        "robustness": _written(folder, "robustness"),
+        "modalities": _written(folder, "modalities"),
+        **page,
+        "examples": example_media.furnished(run, dataset, page.get("examples", ())),
+        "slices": slicing.slices(run, evaluation, dataset, page["headline"]),
+        **(more or {}),
+    }
+    return write_report(folder, ReportContents(**fields))
 
 
 def _written(folder: Path, name: str) -> dict[str, Any]:
@@ -113,22 +123,22 @@ def _about(run: Run, split: str) -> dict[str, Any]:
 
 def _of_pretraining(
     run: Run, evaluation: Evaluation, dataset: Dataset, split: str
-) -> ReportContents:
+) -> dict[str, Any]:
+    """Fields of `ReportContents`."""
     path, title = run.folder.path, "pretraining"
     ways, interval = retrieving.ways(run, evaluation)
-    return ReportContents(
-        **_about(run, split),
-        results={title: evaluation.metrics},
-        headline="recall@10" if ways else "loss",
-        rows=len(evaluation.rows),
-        intervals={} if interval is None else {title: interval},
-        usage=[
+    return {
+        "results": {title: evaluation.metrics},
+        "headline": "recall@10" if ways else "loss",
+        "rows": len(evaluation.rows),
+        "intervals": {} if interval is None else {title: interval},
+        "usage": [
             f'run = mmjax.load_run("{path}"); run.embed(split="{split}")',
             f"mmjax embed {path} --split {split} --out embeddings.npz",
             f'mmjax search {path} --index embeddings.npz --query "..."',
             f"mmjax train CONFIG.py init.run={path} --workdir NEW",
         ],
-        objectives=retrieving.objectives(run, evaluation, dataset, split),
-        ways=ways,
-        queries=retrieving.queries(run, evaluation, dataset),
-    )
+        "objectives": retrieving.objectives(run, evaluation, dataset, split),
+        "ways": ways,
+        "queries": retrieving.queries(run, evaluation, dataset),
+    }

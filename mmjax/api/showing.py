@@ -26,7 +26,7 @@ def inputs(run: Run, dataset: Dataset, row: int) -> tuple[dict[str, str], dict[s
     """The cells of a row as texts, and as uint8 pictures, by column.
 
     Of a sound the log-mel bands, low ones at the bottom; of a video some frames, of a volume some
-    slices side by side; of points the first two axes.
+    slices side by side; of points the first two axes; of features a row each, over time.
     """
     fields: dict[str, str] = {}
     images: dict[str, np.ndarray] = {}
@@ -57,11 +57,13 @@ def of_modality(
             images[column] = _film(modality, cell, place)
         elif spec.name == "volume":
             images[column] = _slices(modality.decode(cell, place))
+        elif spec.name == "sequence" and (values := modality.values(cell, place)) is not None:
+            images[column] = np.flipud(_gray(values).T)
         elif spec.name == "points":
             images[column] = _from_above(modality.decode(cell, place), modality.axes)
-        else:
+        elif spec.name != "sequence":
             fields[column] = str(cell)
-        if spec.name in ("audio", "video", "volume", "points"):
+        if spec.name in ("audio", "video", "volume", "points", "sequence"):
             fields[column] = shown(cell, 80)
     return fields, images
 

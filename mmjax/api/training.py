@@ -9,8 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from mmjax.adapt import registry as adaptations
 from mmjax.adapt.base import Adapter
+from mmjax.api import costs_of_run
 from mmjax.api.evaluating import ALONE, baselines, strict
 from mmjax.api.reporting import title_of, write_run_report
 from mmjax.api.run import Run
@@ -23,6 +26,7 @@ from mmjax.data.pipeline import prepare
 from mmjax.metrics import mean_and_spread
 from mmjax.parallel.distributed import initialize
 from mmjax.train.config import Config
+from mmjax.train.costs import measured
 from mmjax.train.evaluate import Evaluation
 from mmjax.train.other_run import alone, processor_folders
 from mmjax.train.ranges import require_ranges
@@ -54,8 +58,11 @@ def train(
     )
     if config.train.single_modality_baselines and len(config.model.encoders) > 1:
         _train_alone(config, path, resume=resume, frame=frame)
-    fit_run(config, path, resume=resume, frame=frame, title=title_of(config))
+    with measured() as costs:
+        fit_run(config, path, resume=resume, frame=frame, title=title_of(config))
     run = Run(path)
+    if jax.process_index() == 0:
+        costs_of_run.add(run, costs)
     complete(run, frame)
     return run
 

@@ -32,6 +32,7 @@ COMMANDS = (
     "probe",
     "explain",
     "chat",
+    "report",
     "compare",
     "cv",
     "tune",

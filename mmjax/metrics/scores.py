@@ -51,3 +51,19 @@ def _by_level(
         np.bincount(level, weights=weights * positive),
         np.bincount(level, weights=weights * ~positive),
     )
+
+
+def precision_recall(
+    scores: Float[np.ndarray, "n"], positive: Bool[np.ndarray, "n"]
+) -> tuple[Float[np.ndarray, "t"], Float[np.ndarray, "t"]]:
+    """Recall, ascending, and precision at each distinct score as the threshold, the highest first.
+
+    Empty without a positive. Agrees with scikit-learn's `precision_recall_curve`, which has the
+    thresholds the other way round and one more point.
+    """
+    positives, negatives = _by_level(scores, positive, None)
+    if not positives.sum():
+        return np.zeros(0), np.zeros(0)
+    hits = np.cumsum(positives[::-1])
+    found = hits + np.cumsum(negatives[::-1])
+    return hits / positives.sum(), hits / found

@@ -6,17 +6,22 @@ are not given is left out. `robustness.draw` draws a plot that is
 no page's: scores as inputs are made worse.
 """
 
-from mmjax.report.contents import Example, ReportContents
+from mmjax.report.contents import Example, Explained, ReportContents, Slice
+from mmjax.report.embedding_map import Dot, EmbeddingMap
 from mmjax.report.examples import choose_examples
 from mmjax.report.page import write_report
 from mmjax.report.searches import Hit, Query, Seen, Way
 
 __all__ = [
+    "Dot",
+    "EmbeddingMap",
     "Example",
+    "Explained",
     "Hit",
     "Query",
     "ReportContents",
     "Seen",
+    "Slice",
     "Way",
     "choose_examples",
     "write_report",

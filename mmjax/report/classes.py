@@ -45,7 +45,7 @@ def per_class(contents: ReportContents) -> str:
             + "".join(cell(contents.metrics.get(f"{k}/{name}")) for k in more)
             + "".join(cell(contents.results[other].get(f"f1/{name}")) for other in others)
         )
-    return table(columns, rows, css="classes")
+    return table(columns, rows, css="classes", caption="Precision, recall and F1 of each class")
 
 
 def confusion(contents: ReportContents) -> str:
@@ -72,7 +72,10 @@ def confusion(contents: ReportContents) -> str:
             f'<th scope="row">{escape(name)}</th>{cells}<td class="sum">{support[i]:g}</td>'
         )
     grid = table(
-        [f'<th class="corner">true ↓ predicted →</th>{head}<th>sum</th>'], rows, css="heat"
+        [f'<th class="corner">true ↓ predicted →</th>{head}<th>sum</th>'],
+        rows,
+        css="heat",
+        caption="True classes against predicted ones",
     )
     return (
         "<p>Counts, shaded by the share of their row: blue for right, red for taken for another."
@@ -106,4 +109,5 @@ def _pairs(counts: np.ndarray, names: list[str]) -> str:
         cell("Taken for", kind="th"),
         cell("Rows", kind="th", css="n"),
     ]
-    return f"<div><h3>Most often confused</h3>{table(columns, rows, css='pairs')}</div>"
+    title = "Most often confused"
+    return f"<div><h3>{title}</h3>{table(columns, rows, css='pairs', caption=title)}</div>"

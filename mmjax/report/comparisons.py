@@ -39,6 +39,32 @@ def comparison_page(
     """The page as text; `tests` are, by run, the rows that the first and that the run alone got
     right, and McNemar's p.
     """
+    drawn = figures.svg(_intervals(rows), (6.4, 1.0 + 0.3 * min(len(rows), _MOST)), "differences")
+    return frame(
+        " against ".join((", ".join(runs[1:]), runs[0])),
+        [
+            ("differences", "Differences", differences(runs, rows, level=level)),
+            ("plot", "Intervals", f"<figure>{drawn}</figure>"),
+            ("mcnemar", "Right and wrong", _mcnemar(runs[0], tests) if tests else None),
+        ],
+        headline=f'<div class="headline"><p class="about">{escape(about)}</p></div>',
+    )
+
+
+def section(
+    runs: Sequence[str],
+    rows: Sequence[Row],
+    *,
+    level: float,
+    tests: Mapping[str, tuple[int, int, float]],
+) -> str:
+    """The same as markup for a page that tells of more."""
+    tested = f"<h3>Right and wrong</h3>{_mcnemar(runs[0], tests)}" if tests else ""
+    return differences(runs, rows, level=level) + tested
+
+
+def differences(runs: Sequence[str], rows: Sequence[Row], *, level: float) -> str:
+    """The table of differences from the first run."""
     several = len(runs) > 2
     share = f"{100 * level:g} %"
     columns = ["Metric", "Run", runs[0], "Value", "Difference", f"{share} interval", "p"]
@@ -62,16 +88,7 @@ def comparison_page(
         f"<p>Bold: the {share} interval of the difference does not hold 0. Intervals are of the "
         "test rows alone; another training seed may give another difference.</p>"
     )
-    drawn = figures.svg(_intervals(rows), (6.4, 1.0 + 0.3 * min(len(rows), _MOST)), "differences")
-    return frame(
-        " against ".join((", ".join(runs[1:]), runs[0])),
-        [
-            ("differences", "Differences", table(head, lines, css="results") + note),
-            ("plot", "Intervals", f"<figure>{drawn}</figure>"),
-            ("mcnemar", "Right and wrong", _mcnemar(runs[0], tests) if tests else None),
-        ],
-        headline=f'<div class="headline"><p class="about">{escape(about)}</p></div>',
-    )
+    return table(head, lines, css="results", caption="Differences") + note
 
 
 def _mcnemar(first: str, tests: Mapping[str, tuple[int, int, float]]) -> str:
@@ -81,7 +98,7 @@ def _mcnemar(first: str, tests: Mapping[str, tuple[int, int, float]]) -> str:
         cell(name, kind="th") + cell(a) + cell(b) + f'<td class="n">{_p(p)}</td>'
         for name, (a, b, p) in tests.items()
     ]
-    return table(columns, rows, css="results")
+    return table(columns, rows, css="results", caption="Rows that one run alone got right")
 
 
 def _intervals(rows: Sequence[Row]) -> figures.Draw:

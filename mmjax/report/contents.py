@@ -9,7 +9,29 @@ from typing import Any
 import numpy as np
 
 from mmjax.core.errors import DataError, nearest
+from mmjax.report.embedding_map import EmbeddingMap
 from mmjax.report.searches import Query, Way
+
+
+@dataclasses.dataclass(frozen=True)
+class Explained:
+    """What a method says of a row: a line, and a picture as PNG."""
+
+    method: str
+    said: str = ""
+    picture: bytes = b""
+
+
+@dataclasses.dataclass(frozen=True)
+class Slice:
+    """The rows that have something in common, and the headline metric on them."""
+
+    column: str
+    name: str
+    rows: int
+    value: float
+    interval: tuple[float, float] | None = None
+    """95 %, over rows."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +52,10 @@ class Example:
     """Those that the row has, where it may have several."""
     group: str = ""
     """The heading that it is shown under where answers are not just right or wrong."""
+    loss: float | None = None
+    sounds: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
+    """WAV files, played from the page."""
+    explanations: Sequence[Explained] = ()
 
     @property
     def correct(self) -> bool | None:
@@ -79,6 +105,24 @@ class ReportContents:
     ways: Sequence[Way] = ()
     """How well each modality finds each other."""
     queries: Sequence[Query] = ()
+    metric_intervals: Mapping[str, Mapping[str, tuple[float, float]]] = dataclasses.field(
+        default_factory=dict
+    )
+    """95 % intervals by model and metric, over rows."""
+    precision_recall: Mapping[str, tuple[np.ndarray, np.ndarray]] = dataclasses.field(
+        default_factory=dict
+    )
+    """Recall and precision, both [n], of each label."""
+    slices: Sequence[Slice] = ()
+    presence: Mapping[str, Mapping[str, tuple[int, int]]] = dataclasses.field(default_factory=dict)
+    """Of each modality and split, the rows that have it, and those that were looked at."""
+    leaks: Sequence[str] | None = None
+    """Lines that tell of rows in two splits; None if nobody looked."""
+    maps: Sequence[EmbeddingMap] = ()
+    costs: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """Throughput, memory, and what compiling took."""
+    paired: str = ""
+    """Markup of paired tests (`comparisons.section`)."""
     robustness: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """What `robustness.json` holds: scores as inputs are made worse."""
     modalities: Mapping[str, Any] = dataclasses.field(default_factory=dict)

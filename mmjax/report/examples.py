@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image
 
 from mmjax.core.typing import Float, Int
-from mmjax.report.contents import Example
+from mmjax.report.contents import Example, Explained
 from mmjax.report.html import escape
+from mmjax.report.pictures import data_uri, png_uri, wav_uri
 
-_MOST_PIXELS = 320
 _MOST_TEXT = 400
 
 
@@ -25,28 +22,19 @@ def choose_examples(
     right: int = 6,
     seed: int = 0,
 ) -> np.ndarray:
-    """Row indices for a report: the most confident mistakes, then right rows drawn at random."""
+    """Row indices for a report: mistakes by their loss, then right rows drawn at random."""
     predictions = np.argmax(probabilities, axis=1)
     mistakes = np.flatnonzero(predictions != labels)
-    surest = mistakes[np.argsort(-probabilities.max(axis=1)[mistakes], kind="stable")][:wrong]
+    given = probabilities[mistakes, np.asarray(labels)[mistakes]]
+    worst = mistakes[np.argsort(given, kind="stable")][:wrong]
     hits = np.flatnonzero(predictions == labels)
     drawn = np.random.default_rng(seed).permutation(hits)[:right]
-    return np.concatenate([surest, drawn])
-
-
-def data_uri(image: np.ndarray) -> str:
-    """A PNG data URI of a uint8 image, shrunk to at most 320 pixels a side."""
-    plain = image[..., 0] if image.shape[2:] == (1,) else image
-    picture = Image.fromarray(np.ascontiguousarray(plain))
-    picture.thumbnail((_MOST_PIXELS, _MOST_PIXELS))
-    stream = io.BytesIO()
-    picture.save(stream, "PNG")
-    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
+    return np.concatenate([worst, drawn])
 
 
 def cards(examples: Sequence[Example]) -> str:
-    """Wrong rows, surest first, then right ones, then those without a label; groups as given."""
-    wrong = sorted((e for e in examples if e.correct is False), key=lambda e: -(e.probability or 0))
+    """Wrong rows by their loss, then right ones, then those without a label; groups as given."""
+    wrong = sorted((e for e in examples if e.correct is False), key=_badness, reverse=True)
     right = [e for e in examples if e.correct]
     unknown = [e for e in examples if e.correct is None and not e.group]
     groups = {"Wrong": wrong, "Right": right, "Without a label": unknown}
@@ -59,6 +47,12 @@ def cards(examples: Sequence[Example]) -> str:
         for title, chosen in groups.items()
         if chosen
     )
+
+
+def _badness(example: Example) -> float:
+    if example.loss is not None:
+        return example.loss
+    return example.probability or 0.0
 
 
 def _card(example: Example) -> str:
@@ -82,15 +76,31 @@ def _card(example: Example) -> str:
     if example.label is not None and not example.correct:
         truth = f'<p class="truth"><span>true</span> {escape(shortened(example.label))}</p>'
     identifier = f" · {escape(shortened(example.id))}" if example.id else ""
+    loss = "" if example.loss is None else f" · loss {example.loss:.2f}"
+    sounds = "".join(
+        f'<audio controls preload="none" src="{wav_uri(data)}" aria-label="{escape(name)} of row '
+        f'{example.row}"></audio>'
+        for name, data in example.sounds.items()
+    )
+    explained = "".join(map(_explained, example.explanations))
     mark = {True: "✓", False: "✗", None: "" if example.group else "?"}[example.correct]
     answer = f'<span class="mark">{mark}</span> {escape(shortened(example.prediction))}'
     return (
         f'<article class="card {state}">'
-        f'<div class="pictures">{images}</div>{fields}'
+        f'<div class="pictures">{images}</div>{sounds}{fields}'
         f'<p class="answer">{answer}</p>'
-        f'{truth}<ol class="top">{top}</ol>'
-        f'<p class="row">row {example.row}{identifier}</p></article>'
+        f'{truth}<ol class="top">{top}</ol>{explained}'
+        f'<p class="row">row {example.row}{identifier}{loss}</p></article>'
     )
+
+
+def _explained(one: Explained) -> str:
+    shown = escape(one.method)
+    drawn = ""
+    if one.picture:
+        drawn = f'<img src="{png_uri(one.picture)}" alt="{shown}: {escape(one.said)}">'
+    said = f"<p>{escape(one.said)}</p>" if one.said else ""
+    return f'<details class="explained"><summary>{shown}</summary>{drawn}{said}</details>'
 
 
 def picture(name: str, image: np.ndarray) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ METRIC_NAMES = {
     "macro_precision": "Macro precision",
     "macro_recall": "Macro recall",
     "auroc": "AUROC",
+    "loss": "Loss",
     "log_loss": "Log loss",
     "ece": "Calibration error",
     "ap": "Average precision",
@@ -64,13 +66,26 @@ def cell(value: Any, *, kind: str = "td", css: str = "") -> str:
     return f"<{kind}{attribute}>{escape(number(value))}</{kind}>"
 
 
-def table(columns: Sequence[str], rows: Sequence[str], *, css: str = "") -> str:
-    """A table that scrolls sideways on a narrow screen. `columns` and `rows` are markup."""
-    head = f"<thead><tr>{''.join(columns)}</tr></thead>" if columns else ""
+def table(columns: Sequence[str], rows: Sequence[str], *, css: str = "", caption: str = "") -> str:
+    """A table that scrolls sideways on a narrow screen, by the keyboard too.
+
+    `columns` and `rows` are markup. `caption` says what it is of to those who do not see it.
+    """
+    head = _scoped("".join(columns), "col")
+    head = f"<thead><tr>{head}</tr></thead>" if columns else ""
+    body = "".join(f"<tr>{_scoped(row, 'row')}</tr>" for row in rows)
+    said = escape(caption)
+    title = f'<caption class="unseen">{said}</caption>' if caption else ""
+    role = f'role="region" aria-label="{said or "table"}" tabindex="0"'
     return (
-        f'<div class="scroll"><table class="{css}">{head}'
-        f"<tbody>{''.join(f'<tr>{row}</tr>' for row in rows)}</tbody></table></div>"
+        f'<div class="scroll" {role}><table class="{css}">{title}{head}'
+        f"<tbody>{body}</tbody></table></div>"
     )
+
+
+def _scoped(cells: str, scope: str) -> str:
+    """Header cells that say what they head."""
+    return re.sub(r"<th(?![^>]*scope=)(?=[ >])", f'<th scope="{scope}"', cells)
 
 
 def facts(values: Mapping[str, Any]) -> str:
@@ -100,4 +115,5 @@ def _counts(value: Mapping[str, Any]) -> str:
             for row in rows
         ],
         css="counts",
+        caption="Counts",
     )

@@ -9,7 +9,19 @@ import numpy as np
 
 from mmjax.core.files import atomic
 from mmjax.metrics import expected_calibration_error
-from mmjax.report import classes, figures, numbers, results, retrieval, robustness, subsets
+from mmjax.report import (
+    classes,
+    data_tables,
+    embedding_map,
+    figures,
+    numbers,
+    precision_recall,
+    results,
+    retrieval,
+    robustness,
+    slices,
+    subsets,
+)
 from mmjax.report.contents import ReportContents
 from mmjax.report.curves import panels
 from mmjax.report.examples import cards
@@ -48,7 +60,12 @@ def _sections(contents: ReportContents) -> list[Section]:
     several = len(contents.results) > 1
     scored = any(f"f1/{name}" in contents.metrics for name in contents.label_names)
     return [
-        ("models", "Models compared", results.comparison(contents) if several else None),
+        (
+            "models",
+            "Models compared" if several else "Metrics",
+            results.comparison(contents) if several or contents.metric_intervals else None,
+        ),
+        ("paired", "Paired tests", contents.paired or None),
         ("curves", "Training", _curves(contents)),
         (
             "objectives",
@@ -68,7 +85,23 @@ def _sections(contents: ReportContents) -> list[Section]:
             None if contents.confusion is None else classes.confusion(contents),
         ),
         ("calibration", "Calibration", _calibration(contents)),
+        (
+            "precision-recall",
+            "Precision and recall",
+            precision_recall.section(contents.precision_recall)
+            if contents.precision_recall
+            else None,
+        ),
         ("numbers", "Predictions", numbers.predicted(contents) if contents.numbers else None),
+        (
+            "slices",
+            "Slices",
+            slices.section(
+                contents.slices, contents.headline, contents.metrics.get(contents.headline)
+            )
+            if contents.slices
+            else None,
+        ),
         (
             "robustness",
             "Robustness",
@@ -79,8 +112,10 @@ def _sections(contents: ReportContents) -> list[Section]:
             "Modalities",
             subsets.section(contents.modalities) if contents.modalities else None,
         ),
+        ("map", "Embedding map", embedding_map.section(contents.maps) or None),
         ("examples", "Examples", cards(contents.examples) if contents.examples else None),
-        ("data", "Data", facts(contents.data_summary) if contents.data_summary else None),
+        ("data", "Data", data_tables.section(contents)),
+        ("costs", "Speed and memory", facts(contents.costs) if contents.costs else None),
         ("config", "Config", _config(contents)),
         ("environment", "Environment", facts(contents.environment) or None),
         ("usage", "Load this run", _usage(contents)),

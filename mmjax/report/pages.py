@@ -28,7 +28,8 @@ def frame(title: str, sections: Sequence[Section], *, folder: str = "", headline
             f'<li><a href="#{name}">{heading}</a></li>' for name, heading, _ in shown
         ),
         sections="".join(
-            f'<section id="{name}"><h2>{heading}</h2>{body}</section>'
+            f'<section id="{name}" aria-labelledby="{name}-title">'
+            f'<h2 id="{name}-title">{heading}</h2>{body}</section>'
             for name, heading, body in shown
         ),
     )

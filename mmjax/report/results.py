@@ -95,22 +95,27 @@ def comparison(contents: ReportContents) -> str:
         best = (min if name in LOWER_IS_BETTER else max)(known, default=None)
         cells = [cell(metric_name(name), kind="th")]
         for model, value in found.items():
-            css = "n best" if value == best else "n"
+            css = "n best" if value == best and len(found) > 1 else "n"
             cells.append(f'<td class="{css}">{_format(value)}{_doubt(contents, model, name)}</td>')
         rows.append("".join(cells))
     note = "The best of each row is bold; of losses and errors it is the lowest."
-    if contents.intervals:
+    if contents.metric_intervals:
+        note += " In small print: 95 % bootstrap intervals over rows of data."
+    elif contents.intervals:
         note += " Below the first row: 95 % bootstrap intervals over rows of data."
     if contents.spread:
         note += " ± is the sample standard deviation over seeds."
-    return table(columns, rows, css="results") + f"<p>{note}</p>"
+    said = table(columns, rows, css="results", caption="Metrics of each model")
+    return f"{said}<p>{note if len(contents.results) > 1 else note.partition('. ')[2]}</p>"
 
 
 def _doubt(contents: ReportContents, model: str, name: str) -> str:
     """The spread over seeds and the interval over rows, in small print."""
     spread = contents.spread.get(model, {}).get(name)
     said = f" <small>± {spread:.3f}</small>" if spread is not None else ""
-    interval = contents.intervals.get(model) if name == contents.headline else None
+    interval = contents.metric_intervals.get(model, {}).get(name)
+    if interval is None and name == contents.headline:
+        interval = contents.intervals.get(model)
     if interval is not None:
         said += f"<br><small>{_format(interval[0])} to {_format(interval[1])}</small>"
     return said

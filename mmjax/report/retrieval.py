@@ -18,7 +18,7 @@ def objectives(found: Mapping[str, Mapping[str, Any]]) -> str:
         cell(name, kind="th") + "".join(cell(one.get(column)) for column in names)
         for name, one in found.items()
     ]
-    return table(columns, rows, css="results")
+    return table(columns, rows, css="results", caption="Objectives")
 
 
 def _title(name: str) -> str:
@@ -52,7 +52,8 @@ def ways(found: Sequence[Way]) -> str:
         "Below each: the 95 % bootstrap interval over queries, and what chance gives where one "
         "answer is right."
     )
-    return table(columns, rows, css="results") + f"<p>{note}</p>"
+    said = table(columns, rows, css="results", caption="Retrieval, each way")
+    return said + f"<p>{note}</p>"
 
 
 def queries(found: Sequence[Query]) -> str:

@@ -73,7 +73,7 @@ def _modalities(numbers: Numbers) -> str:
         for name, one in numbers.items()
     ]
     columns = [cell(one, kind="th", css="n" if i else "") for i, one in enumerate(head)]
-    return table(columns, rows, css="results")
+    return table(columns, rows, css="results", caption="What each modality adds")
 
 
 def _subsets(found: Found) -> str:
@@ -85,7 +85,7 @@ def _subsets(found: Found) -> str:
         + "".join(f'<td class="n">{_plain(one["metrics"][metric])}</td>' for metric in metrics)
         for one in found["subsets"]
     ]
-    return table(columns, rows, css="results")
+    return table(columns, rows, css="results", caption="Metrics of every subset")
 
 
 def _bars(metric: str, scores: Mapping[str, float]) -> figures.Draw:

@@ -14,7 +14,7 @@ from mmjax.report import Example, ReportContents, choose_examples, write_report
 from mmjax.report.page import render
 
 NAMES = ("cats", "dogs & wolves", "鳥 🐦", "$x^2$ <b>")
-VOID = ("meta", "img", "br")
+VOID = ("meta", "img", "br", "input")
 
 
 class Page(html.parser.HTMLParser):
@@ -114,7 +114,7 @@ def test_every_section_is_there_and_linked(written):
     expected = "models curves classes confusion calibration examples data config environment usage"
     assert ids == expected.split()
     links = [a["href"] for t, a in page.tags if t == "a"]
-    assert links == ["#top", *(f"#{one}" for one in ids)]
+    assert links == ["#main", "#top", *(f"#{one}" for one in ids)]
 
 
 def test_the_page_is_complete_in_itself(written):

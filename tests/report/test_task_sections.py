@@ -39,7 +39,7 @@ def test_numbers_have_a_table_and_a_plot_each(tmp_path):
     given = _numbers()
     text = write_report(tmp_path, given).read_text(encoding="utf-8")
     assert (tmp_path / "plots" / "predictions.png").stat().st_size > 1000
-    assert text.count("<h2>Predictions</h2>") == 1
+    assert text.count(">Predictions</h2>") == 1
     assert text.count('aria-label="Predicted against true"') == 2
     for name in NAMES:
         assert f"{given.metrics[f'r2/{name}']:.3f}" in text
