@@ -34,6 +34,7 @@ from benchmarks.gathered import Record, append, gather
 from benchmarks.machine import about
 from benchmarks.pretrain_table import cell
 from mmjax.api.run import load_run
+from mmjax.api.souping import soup
 from mmjax.checkpoint.run_folder import RunFolder
 from mmjax.core import config as config_lib
 from mmjax.core.files import atomic, write_json
@@ -73,6 +74,10 @@ class Way:
     still: tuple[str, ...] = ()
     """Patterns of what is frozen besides."""
     settings: tuple[str, ...] = ()
+    factors: tuple[float, ...] = FACTORS
+    """Of which validation chooses."""
+    soup: bool = False
+    """Whether it is a greedy soup of runs with all `FACTORS`."""
 
 
 def adapter(told: str, rate: float, adapt: Spec) -> Way:
@@ -126,6 +131,7 @@ WAYS: Mapping[str, Way] = {
     "r_drop": Way("all, R-Drop", WHOLE, settings=("model.r_drop=1.0",)),
     "mixup": Way("all, mixup", WHOLE, settings=("model.mixup=0.2",)),
     "sam": Way("all, SAM", WHOLE, settings=("optimizer.sam=0.05",)),
+    "soup": Way("all, greedy soup of three rates", WHOLE, factors=(1.0,), soup=True),
     "swa": Way("all, SWA", WHOLE, settings=("train.ema_decay=0", "train.average_from=50%")),
 }
 
@@ -191,15 +197,24 @@ def cost(config: Config, dataset: Dataset) -> Record:
     }
 
 
-def measure(config: Config, folder: Path) -> Record:
-    """Trains, and evaluates on what was held out; the run is not kept."""
+def measure(config: Config, folder: Path, more: Sequence[Config] = ()) -> Record:
+    """Trains, and evaluates on what was held out; the run is not kept.
+
+    With `more` configs, a greedy soup of all.
+    """
     start, clock = time.perf_counter(), time.process_time()
     config = with_encoders(config)
     dataset = few(config)
     found = cost(config, dataset)
     shutil.rmtree(folder, ignore_errors=True)
-    fit(config, folder, dataset=dataset, title=folder.name)
-    run = load_run(folder)
+    if more:
+        parts = [folder / str(index) for index in range(1 + len(more))]
+        for part, one in zip(parts, (config, *map(with_encoders, more)), strict=True):
+            fit(one, part, dataset=dataset, title=f"{folder.name} {part.name}")
+        run = soup(parts, folder / "soup", method="greedy")
+    else:
+        fit(config, folder, dataset=dataset, title=folder.name)
+        run = load_run(folder)
     for split in ("validation", "test"):
         every = run.evaluate(split=split)
         found[split] = {name: every[name] for name in METRICS}
@@ -237,7 +252,7 @@ def todo(records: Sequence[Record], ways: Sequence[str]) -> list[str]:
     for name in ways:
         own = [one for one in records if one["way"] == name]
         there = {(one["seed"], one["factor"]) for one in own}
-        left = [factor for factor in FACTORS if (SEEDS[0], factor) not in there]
+        left = [factor for factor in WAYS[name].factors if (SEEDS[0], factor) not in there]
         if left:
             lines.append(f"{name} --seeds {SEEDS[0]} --factors {' '.join(map(str, left))}")
             continue
@@ -331,7 +346,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for factor in args.factors:
                 known = {"seed": seed, "factor": factor, "steps": args.steps}
                 config = configured(args.way, start=start, **known)
-                found = measure(config, args.runs / f"{args.way}_{seed}_{factor:g}")
+                others = [f for f in FACTORS if f != factor] if WAYS[args.way].soup else []
+                more = [configured(args.way, start=start, **{**known, "factor": f}) for f in others]
+                found = measure(config, args.runs / f"{args.way}_{seed}_{factor:g}", more)
                 append(args.lines, {"way": args.way, **known, **about(), **found})
                 say({"way": args.way, **known, **found})
     elif args.command == "todo":

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mmjax.api.pipeline import pipeline
     from mmjax.api.pretrained import convert, load_pretrained, save_pretrained
     from mmjax.api.run import Run, load_run
+    from mmjax.api.souping import soup
     from mmjax.api.training import train, train_seeds
     from mmjax.api.validating import validate
     from mmjax.core.registry import Spec
@@ -42,6 +43,7 @@ _PLACES = {
     "load_run": "mmjax.api.run",
     "pipeline": "mmjax.api.pipeline",
     "save_pretrained": "mmjax.api.pretrained",
+    "soup": "mmjax.api.souping",
     "train_seeds": "mmjax.api.training",
     "tune": "mmjax.api.hyperparameters",
     "validate": "mmjax.api.validating",
@@ -66,6 +68,7 @@ __all__ = [
     "pipeline",
     "report",
     "save_pretrained",
+    "soup",
     "tasks",
     "train",
     "train_seeds",

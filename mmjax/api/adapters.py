@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,24 +14,20 @@ from flax import traverse_util
 from mmjax.adapt import KEY, AdaptSpec
 from mmjax.adapt.merging import merge as merge_params
 from mmjax.adapt.wrapping import adapters_of, path_of_site, site_key
+from mmjax.api.made_runs import ABOUT, evaluated, write_run
 from mmjax.checkpoint import adapters as files
-from mmjax.checkpoint.load import load_arrays
-from mmjax.checkpoint.run_folder import RunFolder
-from mmjax.checkpoint.store import Checkpoints
 from mmjax.core import config as config_lib
 from mmjax.core.errors import CheckpointError, ConfigError, nearest
-from mmjax.core.files import write_json
 from mmjax.core.registry import Spec
 from mmjax.pretrained import peft
 from mmjax.pretrained.load import open_folder
 from mmjax.train import adapting
 from mmjax.train.config import Config
-from mmjax.train.selection import mode_of
 
 if TYPE_CHECKING:
     from mmjax.api.run import Run
 
-_COPIED = ("facts.json", "tuned.json", "metrics.json", "data_summary.json", "status.json")
+_COPIED = (*ABOUT, "tuned.json", "metrics.json")
 """Of a run, what one without its adapters has too."""
 
 Form = Literal["mmjax", "peft"]
@@ -56,7 +51,7 @@ def save(
     that holds an adapter, and what PEFT's format does not know.
     """
     chosen = _chosen(run.config, names)
-    params, _ = _arrays(run)
+    params, _ = evaluated(run)
     if form == "peft":
         return _save_peft(run, folder, chosen, params)
     flat = traverse_util.flatten_dict(params, sep="/")
@@ -127,44 +122,19 @@ def merge(run: Run, out: str | os.PathLike) -> Path:
     CheckpointError if `out` is a run already.
     """
     _chosen(run.config, None)
-    params, collections = _arrays(run)
+    params, collections = evaluated(run)
     adapters = adapters_of(adapting.strategies(run.config))
     merged = merge_params(params, adapters)
-    folder = RunFolder(Path(out)).create()
-    source = run.folder.path
-    shutil.copytree(run.folder.processors, folder.processors, dirs_exist_ok=True)
-    for name in _COPIED:
-        if (source / name).is_file():
-            shutil.copy2(source / name, folder.path / name)
-    metric = run.config.train.best_metric
-    with Checkpoints(
-        run.folder.checkpoints, readonly=True, best_metric=metric, best_mode=mode_of(metric)
-    ) as checkpoints:
-        step = run.step
-        if step in ("best", "latest"):
-            best = checkpoints.best() if step == "best" else None
-            step = best if best is not None else checkpoints.latest() or 0
     plain = dataclasses.replace(run.config, adapt={})
-    with Checkpoints(folder.checkpoints) as checkpoints:
-        state = {"params": merged, "collections": collections}
-        checkpoints.save(int(step), state, data_state={})
-        checkpoints.wait()
-    write_json(folder.config, config_lib.to_json(plain))
-    return folder.path
+    return write_run(run, out, plain, merged, collections, copied=_COPIED)
 
 
 def _registry() -> Any:
     return AdaptSpec.__metadata__[0]  # type: ignore[attr-defined]
 
 
-def _arrays(run: Run) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What the run evaluates with: parameters, averaged where they are, and collections."""
-    found = load_arrays(run.folder.path, run.step, prefixes=("params", "ema", "collections"))
-    return found.get("ema") or found["params"], found.get("collections", {})
-
-
 def _flat(run: Run) -> dict[str, np.ndarray]:
-    return traverse_util.flatten_dict(_arrays(run)[0], sep="/")
+    return traverse_util.flatten_dict(evaluated(run)[0], sep="/")
 
 
 def _chosen(config: Config, names: Sequence[str] | None) -> list[str]:
@@ -221,7 +191,7 @@ def _load_peft(
         )
     opened = _pretrained(config, modality)
     part = f"encoders_{modality}"
-    shapes = _shapes_of(_arrays(run)[0][part])
+    shapes = _shapes_of(evaluated(run)[0][part])
     adapter, sites = peft.read(folder, opened.family, opened.config, shapes, prefix=f"{part}/")
     options = {field.name: getattr(adapter, field.name) for field in dataclasses.fields(adapter)}
     flat = {

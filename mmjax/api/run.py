@@ -277,6 +277,10 @@ class Run:
             self._function = self._embed = None
         self._loaded = None
 
+    def adopt(self, variables: Mapping[str, Any]) -> None:
+        """Goes on with these variables, of the same shapes, in place of the checkpoint's."""
+        self._stored, self._adopted, self._loaded = variables, {}, None
+
     def _sized(self, config: Any, batch_size: int | None) -> Any:
         """The data settings with an evaluation batch that splits over this run's devices."""
         size = batch_size or config.eval_batch_size or config.batch_size

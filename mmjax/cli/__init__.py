@@ -38,6 +38,7 @@ COMMANDS = (
     "tune",
     "convert",
     "adapter",
+    "soup",
     "export",
     "serve",
     "describe",

@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
@@ -15,6 +16,7 @@ from mmjax.core.types import Batch, Fused, TaskOutput, Tokens
 from mmjax.core.typing import Array, ArrayLike, Bool, Float
 from mmjax.encoders.fields import select
 from mmjax.fusion.base import present
+from mmjax.models.balancing import modulation, right_share, scaled_gradient
 from mmjax.models.encoding import drop, encode_views, hide, keep_modalities
 from mmjax.models.missing import StandIn
 from mmjax.models.regularizing import (
@@ -47,6 +49,10 @@ class Assembly(nn.Module, abc.ABC, kw_only=True):
     With `auxiliary_loss`, the loss gains that many times the losses of each modality alone, all
     other modalities hidden. Otherwise the modality that is learnt first leaves the others little to
     explain (Wang et al. 2020), and a row that lacks one is at a loss.
+
+    With `gradient_balance`, an encoder whose modality alone says more of the truth than the others
+    do is given less of its gradient (`balancing.modulation`), in each training batch anew; what
+    comes behind the encoders learns as ever.
     """
 
     encoders: Mapping[str, nn.Module] = given(dict)
@@ -54,6 +60,7 @@ class Assembly(nn.Module, abc.ABC, kw_only=True):
     feature_dropout: Mapping[str, float] = given(dict)
     modality_dropout: float = fact(0.0)
     auxiliary_loss: float = fact(0.0)
+    gradient_balance: float = fact(0.0)
 
     @abc.abstractmethod
     def answer(self, tokens: Mapping[str, Tokens], batch: Batch, *, train: bool) -> TaskOutput:
@@ -110,10 +117,29 @@ class Assembly(nn.Module, abc.ABC, kw_only=True):
 
     def __call__(self, batch: Batch, *, train: bool) -> TaskOutput:
         tokens = self.encode(batch, train=train)
+        if train:
+            tokens = self.balanced(tokens, batch)
         output = self.answer(tokens, batch, train=train)
         if not train or len(tokens) == 1:
             return output
         return self.with_losses_alone(output, tokens, batch)
+
+    def balanced(self, tokens: Mapping[str, Tokens], batch: Batch) -> dict[str, Tokens]:
+        """The tokens, with what flows back of those of strong modalities made smaller."""
+        truth = self.task.truth(batch) if self.gradient_balance else None
+        if truth is None or len(tokens) == 1:
+            return dict(tokens)
+        scores = []
+        for name, one in tokens.items():
+            rows = rows_of(batch, present(one))
+            alone = self.answer(self.only(name, tokens, rows), rows, train=False)
+            told, counts = alone.predictions["probabilities"], jnp.asarray(rows.row_mask)
+            scores.append(right_share(told, truth, counts, self.task.outputs_are))
+        shares = modulation(jax.lax.stop_gradient(jnp.stack(scores)), self.gradient_balance)
+        return {
+            name: scaled_gradient(one, shares[index])
+            for index, (name, one) in enumerate(tokens.items())
+        }
 
     def with_losses_alone(
         self, output: TaskOutput, tokens: Mapping[str, Tokens], batch: Batch
@@ -182,7 +208,7 @@ class Fusing(Assembly, kw_only=True):
             mix = draw_mix(self.make_rng("dropout"), counts, self.mixup)
         if self.r_drop:
             keep, wide, mix = twice(keep), twice(batch), mix and mix_twice(mix)
-        made = self.encode(wide, keep, train=True)
+        made = self.balanced(self.encode(wide, keep, train=True), wide)
         outputs = self._outputs(made, mix)
         whole = self._judged(outputs, wide, mix)
         loss, weight, first = whole.loss, whole.weight, whole

@@ -33,7 +33,7 @@ def build_model(
     types = {"dtype": jnp.dtype(config.dtype), "param_dtype": jnp.dtype(config.param_dtype)}
     built = _build_encoders(config, facts["modalities"], types)
     if terms:
-        for name in ("missing_tokens", "r_drop", "mixup"):
+        for name in ("missing_tokens", "r_drop", "mixup", "gradient_balance"):
             if getattr(config, name):
                 raise ConfigError(
                     109,
@@ -56,6 +56,7 @@ def build_model(
         "feature_dropout": config.feature_dropout,
         "modality_dropout": config.modality_dropout,
         "auxiliary_loss": config.auxiliary_loss,
+        "gradient_balance": config.gradient_balance,
     }
     _require_smoothable(config, task, parts["task"])
     if config.missing_tokens:
@@ -106,11 +107,11 @@ def _fuses(name: str) -> bool:
 
 
 def _require_smoothable(config: ModelConfig, spec: Spec, task: Any) -> None:
-    """Raises ConfigError where R-Drop or mixup has no predictions of classes or labels to go by."""
-    for name in ("r_drop", "mixup"):
+    """Raises ConfigError where there are no predictions of classes or labels to go by."""
+    for name in ("r_drop", "mixup", "gradient_balance"):
         if not getattr(config, name):
             continue
-        if not _fuses(config.fusion.name):
+        if name != "gradient_balance" and not _fuses(config.fusion.name):
             raise ConfigError(
                 109,
                 f"{name} is for models that fuse features or tokens, not for "

@@ -40,6 +40,11 @@ class ModelConfig:
     mixup: float = dataclasses.field(default=0.0, metadata={"unsaid": "if empty"})
     """With more than 0, training mixes the tokens of each row with those of another before the
     fusion, in shares drawn from Beta(mixup, mixup), and their targets alike (manifold mixup)."""
+    gradient_balance: float = dataclasses.field(default=0.0, metadata={"unsaid": "if empty"})
+    """With more than 0, the encoder of the modality that says most of the truth gets a smaller
+    gradient: OGM (Peng et al. 2022), this its alpha, such as 0.3. Of Adam's steps a factor that
+    stays takes nothing; `optimizer.name=sgd` is what the paper has. See `optimizer.gradient_noise`.
+    """
     joint_dim: int = 128
     """Width of the joint space that pretraining objectives embed every modality in."""
     dtype: FloatType = "float32"

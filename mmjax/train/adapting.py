@@ -20,6 +20,7 @@ from mmjax.models.base import Assembly
 from mmjax.models.build import build_model
 from mmjax.models.pretraining import Pretraining
 from mmjax.train.config import Config
+from mmjax.train.noise import gradient_noise
 from mmjax.train.optim import frozen, make_optimizer
 from mmjax.train.sharpness import sharpness_aware
 from mmjax.train.state import TrainState
@@ -88,8 +89,12 @@ def optimizer(
 def _around(
     config: Config, rule: optax.GradientTransformationExtraArgs
 ) -> optax.GradientTransformationExtraArgs:
-    """The rule with what looks for gradients elsewhere around it."""
-    return sharpness_aware(rule, config.optimizer.sam) if config.optimizer.sam else rule
+    """The rule behind what changes the gradients that it is given."""
+    own = config.optimizer
+    if own.gradient_noise:
+        noise = gradient_noise(own.gradient_noise, config.seed)
+        rule = optax.with_extra_args_support(optax.chain(noise, rule))
+    return sharpness_aware(rule, own.sam) if own.sam else rule
 
 
 def frozen_in(config: Config, params: Any) -> Any:

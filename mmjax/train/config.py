@@ -32,13 +32,17 @@ class OptimizerConfig:
     )
     """Parameters whose path ("/encoders_text/words/embedding") one of these finds do not decay."""
     multipliers: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    """Learning-rate factors by pattern; the first that finds the path holds, 0 freezes."""
+    """Learning-rate factors by pattern; the first that finds the path holds, 0 freezes. A rate for
+    each modality is `{"^/encoders_text/": 0.1, "^/encoders_image/": 1.0}`."""
     b1: float = 0.9
     b2: float = 0.999
     eps: float = 1e-8
     momentum: float = 0.9
     """For sgd."""
     max_grad_norm: float | None = 1.0
+    gradient_noise: float = dataclasses.field(default=0.0, metadata={"unsaid": "if empty"})
+    """With more than 0, the gradient of each array of an encoder gains Gaussian noise of so many
+    times its own standard deviation: the GE of OGM-GE (Peng et al. 2022), where it is 1."""
     sam: float = dataclasses.field(default=0.0, metadata={"unsaid": "if empty"})
     """With more than 0, the radius of sharpness-aware minimisation (Foret et al. 2021), around any
     update rule; such as 0.05. A step takes two gradients."""

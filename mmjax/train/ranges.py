@@ -30,6 +30,8 @@ _RULES: dict[str, _Rule] = {
     "model.auxiliary_loss": _NOT_NEGATIVE,
     "model.r_drop": _NOT_NEGATIVE,
     "model.mixup": _NOT_NEGATIVE,
+    "model.gradient_balance": _NOT_NEGATIVE,
+    "optimizer.gradient_noise": _NOT_NEGATIVE,
     "optimizer.learning_rate": _POSITIVE,
     "optimizer.end_fraction": _SHARE,
     "optimizer.weight_decay": _NOT_NEGATIVE,
