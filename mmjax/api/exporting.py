@@ -93,7 +93,8 @@ def export(
         inputs = Inputs.load(specs, folder / folders.PROCESSORS, lengths={})
         inputs = dataclasses.replace(inputs, lengths=lengths_of(inputs.processors, lengths))
         answers = to_data(module.task.answers())
-        required = _required(inputs, answers)
+        names = list(inputs.processors)
+        required = names if len(names) == 1 else []
         programs, sizes = trace(
             forward(module, dtypes),
             kept,
@@ -302,13 +303,6 @@ def _kept(run: Run, name: str, target: Path) -> bool:
     loaded = modality_registry.build(spec).load(run.folder.processors / "modalities" / name)
     keep = getattr(loaded.tokenizer, "keep", None)
     return bool(keep is not None and keep(target))
-
-
-def _required(inputs: Inputs, answers: Mapping[str, Any]) -> list[str]:
-    """The only modality there is, and one that answers are parts of."""
-    names = list(inputs.processors)
-    text = answers.get("text")
-    return names if len(names) == 1 else [one for one in names if one == text]
 
 
 def _write_programs(folder: Path, programs: Sequence[Traced]) -> list[dict[str, Any]]:

@@ -130,7 +130,7 @@ class ExtractiveQA(Task, kw_only=True):
             [text[start:end] for start, end in spans if start >= 0]
             for text, spans in zip(contexts, targets[self.target].tolist(), strict=True)
         ]
-        said = [str(row["answer"]) for row in self.decode(predictions, texts)]
+        said = [str(row.get("answer", "")) for row in self.decode(predictions, texts)]
         return question_answering(said, given, language=self.language)
 
     def tune(

@@ -75,7 +75,7 @@ def frame() -> dict[str, list[Any]]:
             ]
             for i in rows
         ],
-        "answers": [[] if i == 2 else [[8, 11]] for i in rows],
+        "answers": [[] if i in (1, 2) else [[8, 11]] for i in rows],
         "said": ["ab" * (1 + i % 3) for i in rows],
         "grade": [i % 2 for i in rows],
         "asked": [f"q{i // 3}" for i in rows],
@@ -126,7 +126,7 @@ def cases(folder: Path) -> dict[str, dict[str, Any]]:
             Spec("answer_selection"), label=Spec("relevance", column="grade", also=("asked",))
         ),
         "token_classification": _both(
-            Spec("token_classification"), label=Spec("spans", column="spans")
+            Spec("token_classification"), spans=Spec("spans", column="spans")
         ),
         "event_extraction": _both(
             Spec("event_extraction", hidden=8, target="label"),
@@ -146,7 +146,7 @@ def cases(folder: Path) -> dict[str, dict[str, Any]]:
         ),
         "detection": {
             "task": Spec("detection", queries=4, depth=1, heads=2, mlp_dim=8, threshold=0.0),
-            "targets": {"boxes": Spec("boxes", column="boxes", picture="picture")},
+            "targets": {"boxes": Spec("boxes", column="boxes", picture="picture", most=2)},
             "modalities": {"text": _TEXT, "image": _IMAGE},
         },
         "time_tagging": {

@@ -43,6 +43,9 @@ registry = Registry(
     },
 )
 
+_KIND = "@kind"
+"""The key of a kind's name, which none of its fields nor any task can have."""
+
 
 def to_data(answers: Any) -> dict[str, Any]:
     """JSON values of an `Answers`. Raises ConfigError for one that is not registered."""
@@ -53,13 +56,13 @@ def to_data(answers: Any) -> dict[str, Any]:
             109, f"{type(answers).__name__} is no registered kind of answers", fix="register it"
         )
     fields = {f.name: getattr(answers, f.name) for f in dataclasses.fields(answers)}
-    return {"kind": kind, **{name: _plain(value) for name, value in fields.items()}}
+    return {_KIND: kind, **{name: _plain(value) for name, value in fields.items()}}
 
 
 def from_data(data: Mapping[str, Any]) -> Any:
     """The `Answers` of what `to_data` gave."""
-    options = {name: _built(value) for name, value in data.items() if name != "kind"}
-    return registry.build(data["kind"], **options)
+    options = {name: _built(value) for name, value in data.items() if name != _KIND}
+    return registry.build(data[_KIND], **options)
 
 
 def _place(name: str) -> str:
@@ -77,7 +80,7 @@ def _plain(value: Any) -> Any:
 
 def _built(value: Any) -> Any:
     if isinstance(value, Mapping):
-        if "kind" in value:
+        if _KIND in value:
             return from_data(value)
         return {key: _built(inner) for key, inner in value.items()}
     return as_tuples(value)
