@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mmjax import encoders, export, fusion, metrics, objectives, report, tasks
     from mmjax.api.comparing import compare
+    from mmjax.api.compiling import compile
     from mmjax.api.cross_validation import cross_validate
     from mmjax.api.fitting import fit
     from mmjax.api.hyperparameters import tune
@@ -36,6 +37,7 @@ _PLACES = {
     "Run": "mmjax.api.run",
     "Spec": "mmjax.core.registry",
     "compare": "mmjax.api.comparing",
+    "compile": "mmjax.api.compiling",
     "convert": "mmjax.api.pretrained",
     "cross_validate": "mmjax.api.cross_validation",
     "fit": "mmjax.api.fitting",
@@ -55,6 +57,7 @@ __all__ = [
     "Run",
     "Spec",
     "compare",
+    "compile",
     "convert",
     "cross_validate",
     "encoders",

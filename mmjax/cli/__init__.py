@@ -42,6 +42,7 @@ COMMANDS = (
     "export",
     "serve",
     "describe",
+    "compile",
     "validate",
     "pack",
     "launch",

@@ -9,6 +9,8 @@ from typing import Any
 import jax
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
+from mmjax.parallel.program import readable
+
 _INNER = ("jaxpr", "call_jaxpr", "fun_jaxpr", "body_jaxpr")
 
 
@@ -101,5 +103,6 @@ def _walk(jaxpr: Jaxpr, found: dict[tuple[str, str], float]) -> None:
             aval: Any = out.aval
             if not hasattr(aval, "shape") or not hasattr(aval.dtype, "itemsize"):
                 continue
-            key = (aval.str_short(), f"{one.source_info.name_stack}/{one.primitive.name}")
+            name = readable(f"{one.source_info.name_stack}/{one.primitive.name}")
+            key = (aval.str_short(), name)
             found[key] = float(math.prod(aval.shape) * aval.dtype.itemsize)

@@ -27,6 +27,11 @@ _OPERATION = re.compile(r'op_name="([^"]*)"')
 _ARRAY = re.compile(r"(pred|[a-z]+\d+[a-z0-9]*)\[([\d,]*)\](\{[^}]*\})?")
 _SOURCES = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "iota"}
 _CONTROL = {"while", "conditional", "call", "after-all", "async-start", "async-update"}
+_NOISE = re.compile(
+    r"jit\(.*\)|jvp\(.*\)|transpose\(.*|while|body|closed_call|branch_\d_fun|cond|checkpoint"
+    r"|rematted_computation|\w+\.\S+|\(?[A-Z]\w*|"
+)
+_LONGEST = 100
 _WIDTHS = {"pred": 1, "s4": 0.5, "u4": 0.5}
 
 
@@ -48,9 +53,9 @@ class Instruction:
 
     @property
     def operation(self) -> str:
-        """What the model calls it, such as "encoders_image/patches/dot_general"."""
+        """What the model calls it, such as "forward: encoders_image/patches/dot_general"."""
         found = _OPERATION.search(self.rest)
-        return found[1].split("/", 1)[-1] if found else self.name
+        return readable(found[1]) if found else self.name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +85,16 @@ def width_of(kind: str) -> float:
         return _WIDTHS[kind]
     bits = re.search(r"\d+", kind)
     return int(bits[0]) / 8 if bits else 0
+
+
+def readable(name: str) -> str:
+    """A traced operation's name as a person would say it: which pass, whose, what."""
+    first = name.partition(":")[0]
+    parts = [part for part in first.split("/") if not _NOISE.fullmatch(part)]
+    passes = {"transpose(jvp": "backward: ", "jvp(": "forward: "}
+    which = next((told for mark, told in passes.items() if mark in first), "")
+    kept = [part.strip("()") for part in parts]
+    return which + "/".join(dict.fromkeys(kept))[-_LONGEST:]
 
 
 class Program:

@@ -119,7 +119,7 @@ def topology_mesh(topology: str, config: MeshConfig) -> Mesh:
 
 
 def _cpu_mesh(count: int, config: MeshConfig) -> Mesh:
-    devices = jax.devices("cpu")
+    devices = jax.local_devices(backend="cpu")
     if len(devices) < count:
         raise ConfigError(
             118,

@@ -1,9 +1,19 @@
+import math
+
 import jax
 import pytest
 from jax.sharding import AxisType
 
+from mmjax.core import config as config_lib
 from mmjax.core.errors import ConfigError
-from mmjax.parallel.mesh import AXES, MeshConfig, check_batch_size, make_mesh, mesh_shape
+from mmjax.parallel.mesh import (
+    AXES,
+    MeshConfig,
+    check_batch_size,
+    make_mesh,
+    mesh_shape,
+    nearest_shapes,
+)
 
 
 @pytest.mark.parametrize(
@@ -62,3 +72,39 @@ def test_batches_split_evenly_or_the_nearest_that_do_are_named(rows, times, vali
         error.value
     )
     assert (f"x {times} micro-batches" in str(error.value)) is (times > 1)
+
+
+def test_the_nearest_meshes_that_work_are_named():
+    with pytest.raises(ConfigError) as error:
+        mesh_shape(MeshConfig(2, 3, 1), 8)
+    assert "mesh.data=2 mesh.fsdp=4 mesh.tensor=1" in error.value.fix
+    for sizes in nearest_shapes([3, 1, 2], 8):
+        assert math.prod(sizes) == 8
+    assert nearest_shapes([-1, 4, 2], 16)[0] == (2, 4, 2)
+
+
+def test_tokens_have_an_axis_of_their_own_where_they_are_split():
+    mesh = make_mesh(MeshConfig(data=-1, sequence=4))
+    assert mesh.axis_names == ("data", "fsdp", "sequence", "tensor")
+    assert dict(mesh.shape) == {"data": 2, "fsdp": 1, "sequence": 4, "tensor": 1}
+    assert make_mesh(MeshConfig(data=-1, sequence=1)).axis_names == AXES
+
+
+def test_data_runs_over_groups_of_devices_outermost():
+    devices = jax.devices()
+    mesh = make_mesh(MeshConfig(4, 1, 2, slices=2))
+    assert dict(mesh.shape) == {"data": 4, "fsdp": 1, "tensor": 2}
+    assert {*mesh.devices[:2].flat} == {*devices[:4]}
+    assert {*mesh.devices[2:].flat} == {*devices[4:]}
+    with pytest.raises(ConfigError, match=r"mesh\.data=2 does not run over mesh\.slices=4"):
+        make_mesh(MeshConfig(2, 2, 2, slices=4))
+    with pytest.raises(ConfigError, match="must be positive"):
+        make_mesh(MeshConfig(slices=-1))
+    with pytest.raises(ConfigError, match="must be positive"):
+        make_mesh(MeshConfig(sequence=-1))
+
+
+def test_new_settings_are_not_in_the_stored_config_while_they_are_empty():
+    assert config_lib.to_json(MeshConfig()) == {"data": -1, "fsdp": 1, "tensor": 1}
+    told = MeshConfig(sequence=2, overrides={"words": ("", "fsdp")})
+    assert config_lib.from_json(MeshConfig, config_lib.to_json(told)) == told

@@ -5,11 +5,22 @@ import pytest
 from flax import linen as nn
 from jax.sharding import PartitionSpec as P
 
+from mmjax.core.errors import ConfigError
 from mmjax.core.types import Batch
 from mmjax.nn.convolution import conv
 from mmjax.nn.dense import dense
-from mmjax.parallel.mesh import AXES, BATCH_AXES, MeshConfig, make_mesh
-from mmjax.parallel.sharding import RULES, partition_spec, put_batch, unbox, variable_shardings
+from mmjax.nn.stack import Stack
+from mmjax.parallel.mesh import AXES, BATCH_AXES, MeshConfig, make_mesh, traced_on
+from mmjax.parallel.sharding import (
+    RULES,
+    batch_sharding,
+    partition_spec,
+    put_batch,
+    replicated,
+    spread_tokens,
+    unbox,
+    variable_shardings,
+)
 
 
 @pytest.fixture(scope="module")
@@ -97,3 +108,61 @@ def test_batches_are_split_by_rows(mesh):
     held = {tuple(shard.data.tolist()) for shard in put.row.addressable_shards}
     assert held == {(0, 1), (2, 3), (4, 5), (6, 7)}
     jax.tree.map(np.testing.assert_array_equal, put, batch)
+
+
+def told(mesh, overrides, tree=None):
+    """The specs of a kernel [8 6] and its moments."""
+    boxed = nn.Partitioned(jnp.zeros((8, 6)), ("embed", "mlp"))
+    tree = {"dense": {"kernel": boxed}} if tree is None else tree
+    state = {"params": tree, "opt_state": ({"mu": tree},), "ema": tree}
+    return jax.tree.map(lambda one: one.spec, variable_shardings(state, mesh, overrides))
+
+
+def test_parameters_are_laid_out_by_pattern_and_their_moments_follow(mesh):
+    found = told(mesh, {"nothing": ("fsdp",), "^/dense/kernel$": ("data+fsdp", "tensor")})
+    expected = P(("data", "fsdp"), "tensor")
+    assert jax.tree.leaves(found, is_leaf=lambda x: isinstance(x, P)) == [expected] * 3
+    assert told(mesh, {"kernel": ("", "")})["params"]["dense"]["kernel"] == P(None, None)
+    # What is not named is as the rules say.
+    assert told(mesh, {"bias": ("",)})["params"]["dense"]["kernel"] == P("fsdp", "tensor")
+
+
+@pytest.mark.parametrize(
+    ("axes", "message"),
+    [
+        (("model",), "no mesh axis 'model'.*valid: data, fsdp, tensor"),
+        (("", "data+fsdp"), r"6 does not split 4 ways over data\\+fsdp.*/dense/kernel"),
+        (("fsdp", "fsdp"), "names an axis twice"),
+        (("", "", "fsdp"), "does not fit 2 dimensions"),
+    ],
+)
+def test_layouts_that_cannot_be_are_refused(mesh, axes, message):
+    with pytest.raises(ConfigError, match=message.replace("\\\\", "\\")):
+        told(mesh, {"kernel": axes})
+
+
+class Double(nn.Module):
+    width: int
+
+    @nn.compact
+    def __call__(self, values, *, train):
+        return values + dense(self.width, ("embed", "mlp"), name="dense")(values)
+
+
+@pytest.mark.parametrize("scan", [False, True])
+def test_tokens_are_split_between_the_layers_of_a_stack(scan):
+    mesh = make_mesh(MeshConfig(data=2, sequence=4))
+    stack = Stack(block=Double, settings={"width": 4}, depth=2, scan=scan)
+    values = jnp.arange(2.0 * 9 * 4).reshape(2, 9, 4)
+    variables = unbox(stack.init(jax.random.key(0), values, train=False))
+    run = lambda v, x: stack.apply(v, x, train=False)  # noqa: E731
+    split = jax.jit(traced_on(mesh, run), in_shardings=(replicated(mesh), batch_sharding(mesh)))
+    np.testing.assert_allclose(split(variables, values), run(variables, values), rtol=2e-5)
+    # 9 tokens over 4 devices: 3 for each, and the last has none.
+    assert "f32[1,3,4]" in split.lower(variables, values).compile().as_text()
+
+
+def test_tokens_stay_whole_where_no_axis_splits_them(mesh):
+    values = jnp.ones((2, 8, 4))
+    assert spread_tokens(values) is values
+    assert jax.eval_shape(traced_on(mesh, spread_tokens), values).shape == values.shape
