@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,14 @@ class RunFolder:
         for folder in (self.path, self.processors, self.checkpoints):
             folder.mkdir(parents=True, exist_ok=True)
         return self
+
+    def remove_unused(self, new: Sequence[Path]) -> None:
+        """Removes the new folders of a run that did not begin, as far as they are empty."""
+        if self.exists():
+            return
+        for path in new:
+            with contextlib.suppress(OSError):
+                path.rmdir()
 
     def open(self) -> RunFolder:
         """This folder if it is a run; otherwise CheckpointError with the runs near it."""

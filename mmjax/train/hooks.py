@@ -49,6 +49,8 @@ class Moment:
 
 
 class Hook(Protocol):
+    """One with a true attribute `waits` waits for the devices, and so for all processes."""
+
     def __call__(self, moment: Moment) -> None: ...
 
 
@@ -66,6 +68,8 @@ class Log:
     Raises NumericError once `max_skipped` steps in a row were not finite, naming their rows;
     `where(row)` is a row's place in its source.
     """
+
+    waits = True
 
     def __init__(
         self,
@@ -182,6 +186,8 @@ class Log:
 class Validate:
     """Evaluates on the validation rows, and knows the best so far and when to stop early."""
 
+    waits = True
+
     def __init__(
         self,
         periods: Periods,
@@ -267,6 +273,8 @@ class Save:
     Besides every period, the last step is saved, and the best so far if `keep_best`. `parts` are
     hooks whose state is kept with it, by name.
     """
+
+    waits = True
 
     def __init__(
         self,

@@ -11,6 +11,9 @@ from types import FrameType
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
+
+from mmjax.train.job import Pace
 
 log = logging.getLogger(__name__)
 
@@ -36,20 +39,22 @@ class StopSignals:
         for number, handler in self._before.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
 
-    def agreed(self, border: bool) -> str:
+    def agreed(self, border: bool, pace: Pace) -> str:
         """The signal that stops every process of the job at this step; empty if none does.
 
         One process answers at every step. Several must stop at the same one, and ask each other
-        at a `border` only, where they wait for the devices anyway.
+        at a `border` only, where they wait for the devices anyway; there they also tell each other
+        their pace.
         """
         asked = self.asked
         if jax.process_count() > 1:
             if not border:
                 return ""
-            from jax.experimental import multihost_utils
-
-            numbers = multihost_utils.process_allgather(np.int32(asked or 0))
-            asked = signal.Signals(numbers.max()) if numbers.any() else None
+            told = np.asarray([asked or 0, *pace.own()], np.float32)
+            with jax.transfer_guard("allow"):
+                found = np.asarray(multihost_utils.process_allgather(told))
+            pace.compare(found[:, 1].tolist(), float(found[:, 2].max()))
+            asked = signal.Signals(int(found[:, 0].max())) if found[:, 0].any() else None
         return asked.name if asked is not None else ""
 
     def _handle(self, number: int, _: FrameType | None) -> None:

@@ -28,7 +28,7 @@ from mmjax.models.base import Assembly
 from mmjax.models.pretraining import Pretraining
 from mmjax.parallel.mesh import check_batch_size, make_mesh
 from mmjax.parallel.sharding import put_batch
-from mmjax.train import adapting, constants, features, from_run, warm_start
+from mmjax.train import adapting, constants, features, from_run, job, warm_start
 from mmjax.train.config import Config
 from mmjax.train.evaluate import Evaluation, evaluate
 from mmjax.train.example import example_shapes
@@ -43,6 +43,7 @@ from mmjax.train.selection import mode_of, require_metric
 from mmjax.train.signals import StopSignals
 from mmjax.train.state import StatePlan, TrainState, plan_state
 from mmjax.train.step import Step, make_evaluate, make_step
+from mmjax.train.watchdog import Watchdog
 from mmjax.writers import Progress, build_writers
 
 log = logging.getLogger(__name__)
@@ -174,19 +175,23 @@ class Trainer:
         Raises Preempted, once saved, when a signal asked to stop.
         """
         start = int(jax.device_get(self.state.step))
-        with StopSignals() as signals:
+        with StopSignals() as signals, Watchdog() as watchdog:
+            pace = job.Pace()
             for step in range(start + 1, self.periods.total + 1):
                 batch = next(loader)
                 if step == start + 1:
                     failpoint("compile")
                 placed = put_batch(batch, self.mesh)
-                with jax.transfer_guard("disallow"):
+                with pace.waiting(), jax.transfer_guard("disallow"):
                     self.state, values = self.step(self.state, placed)
                 failpoint("step")
                 moment = Moment(step, self.state, values, np.asarray(batch.row))
                 for hook in hooks:
-                    hook(moment)
-                asked = signals.agreed(self.periods.due(self.periods.log or 1, step))
+                    with pace.waiting(getattr(hook, "waits", False)):
+                        hook(moment)
+                watchdog.beat(step)
+                pace.step()
+                asked = signals.agreed(self.periods.due(self.periods.log or 1, step), pace)
                 if asked:
                     save.now(moment)
                     save.wait()
@@ -230,7 +235,7 @@ def fit(
             inner = (folder.processors, folder.checkpoints)
             new = [p for p in (*inner, folder.path, *folder.path.parents) if not p.exists()]
             folder.create()
-            stack.callback(_remove_unused, folder, new)
+            stack.callback(folder.remove_unused, new)
         if first:
             stack.enter_context(folder.lock())
         failpoint("start-up")
@@ -250,6 +255,7 @@ def fit(
             log.info("%s is finished already", folder.path)
             return folder
         trainer = Trainer.build(config, dataset)
+        job.tell(trainer.mesh, config.data.batch_size)
         evaluator = trainer.evaluator("validation") if has_validation(dataset) else None
         started = None
         if not resuming:
@@ -271,15 +277,6 @@ def fit(
                 )
         _train(trainer, evaluator, folder, stack, resuming=resuming, title=title, hooks=hooks)
     return folder
-
-
-def _remove_unused(folder: RunFolder, new: list[Path]) -> None:
-    """Removes the new folders of a run that did not begin, as far as they are empty."""
-    if folder.exists():
-        return
-    for path in new:
-        with contextlib.suppress(OSError):
-            path.rmdir()
 
 
 def require_rows(dataset: Dataset, config: Config) -> None:

@@ -105,13 +105,18 @@ def test_a_live_process_is_refused_and_a_killed_one_taken_over(tmp_path):
     ("change", "alive"),
     [
         ({}, True),
-        ({"host": "elsewhere", "boot": "other", "pid": 1}, True),
+        ({"host": "elsewhere", "boot": "other", "pid": 1, "job": ""}, True),
         ({"boot": "before the reboot"}, False),
         ({"started": "12"}, False),
         ({"pid": 2**22 + 1}, False),
+        # An earlier attempt at this very run, on a machine that was taken away.
+        ({"host": "elsewhere", "job": "mine"}, False),
+        ({"host": "elsewhere", "job": "another"}, True),
+        ({"job": "mine"}, True),
     ],
 )
-def test_who_is_alive(tmp_path, change, alive):
+def test_who_is_alive(tmp_path, monkeypatch, change, alive):
+    monkeypatch.setenv("MMJAX_RUN_ID", "mine")
     other = dataclasses.replace(Holder.current(), **change)
     path = tmp_path / "run.lock"
     path.write_text(json.dumps(dataclasses.asdict(other)), encoding="utf-8")
