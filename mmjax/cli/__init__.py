@@ -33,6 +33,8 @@ COMMANDS = (
     "explain",
     "chat",
     "report",
+    "runs",
+    "watch",
     "compare",
     "cv",
     "tune",

@@ -17,10 +17,11 @@ _OF_OBJECTIVES = {
     "Perplexity": "perplexity",
     "Temperature": "logit_scale",
 }
-_FIRST = (
+FIRST = (
     *("accuracy", "macro_f1", "balanced_accuracy", "auroc", "weighted_f1", "top5_accuracy"),
     *("micro_f1", "map", "r2", "mae", "quadratic_kappa"),
 )
+"""The metrics that are shown before others."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +48,7 @@ def panels(records: Sequence[Mapping[str, Any]]) -> list[Panel]:
     losses = [n for n in losses if n.count("/") < 2]
     scores = [n for n in names if n == f"validation/{last[n]}" and last[n] not in ("ece",)]
     scores = [n for n in scores if n not in losses]
-    scores.sort(key=lambda n: _FIRST.index(last[n]) if last[n] in _FIRST else len(_FIRST))
+    scores.sort(key=lambda n: FIRST.index(last[n]) if last[n] in FIRST else len(FIRST))
     rates = [n for n in names if last[n] in ("learning_rate", "lr")]
     found = []
     for title, chosen in (("Loss", losses), ("Validation", scores), ("Learning rate", rates)):
