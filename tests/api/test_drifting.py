@@ -1,0 +1,121 @@
+"""Rows that moved away from those that a run was measured on, and rows that did not."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import tiny_run
+
+import mmjax
+from mmjax.api import drifting, reference
+from mmjax.cli import main
+from mmjax.core.errors import CheckpointError, ConfigError, DataError
+
+
+@pytest.fixture(scope="module")
+def run(trained, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("watched") / "run"
+    shutil.copytree(trained, folder)
+    with tiny_run.one_device():
+        run = mmjax.load_run(folder)
+        rows = tiny_run.write_data(folder.parent / "first", 48, seed=5)
+        reference.remember(run, str(rows))
+    return run
+
+
+@pytest.fixture(scope="module")
+def moved(tmp_path_factory):
+    """One class alone, in other words, half of it without its picture."""
+    folder = tmp_path_factory.mktemp("moved")
+    path = tiny_run.write_data(folder, 96, seed=6)
+    rows = [row for row in tiny_run.read_rows(path) if row["kind"] == "fish"]
+    for index, row in enumerate(rows):
+        row["words"] = "zq xv jj"
+        row["picture"] = "" if index % 2 else row["picture"]
+    return tiny_run.write_rows(path, rows)
+
+
+def test_rows_like_those_before_alarm_nobody(run, tmp_path):
+    path = tiny_run.write_data(tmp_path, 48, seed=7)
+    found = run.drift(str(path), out=tmp_path / "drift.json")
+    assert found.reference_rows == 48
+    assert {one.kind for one in found.measures} == set(drifting.RULES)
+    assert {one.of for one in found.measures if one.kind == "embedding"} == {
+        "fused",
+        "text",
+        "image",
+    }
+    quiet = {one.kind for one in found.alarms}
+    assert not quiet & {"embedding", "prediction", "missing"}
+    stored = json.loads((tmp_path / "drift.json").read_text())
+    assert stored == found.as_json()
+
+
+def test_rows_that_moved_do(run, moved, capsys):
+    folder = str(run.folder.path)
+    assert main(["drift", folder, "--data", str(moved), "--fail"]) == 1
+    told = capsys.readouterr().out
+    assert "ALARM" in told
+    found = run.drift(str(moved))
+    alarms = {(one.kind, one.of) for one in found.alarms}
+    assert {("embedding", "text"), ("embedding", "fused"), ("missing", "image")} <= alarms
+    missing = next(one for one in found.measures if one.of == "image" and one.kind == "missing")
+    assert (missing.before, missing.after) == (0.0, 0.5)
+    # No rule is so strict that nothing passes it.
+    loose = dict.fromkeys(drifting.RULES, 10.0)
+    assert not run.drift(str(moved), rules=loose).alarms
+    with pytest.raises(ConfigError, match="did you mean 'missing'"):
+        run.drift(str(moved), rules={"mising": 1.0})
+
+
+def test_predictions_alone_will_do(run, tmp_path, capsys):
+    lines = [
+        {"answer": {"label": "fish", "probability": 0.99}, "missing": ["image"]} for _ in range(40)
+    ]
+    path = tmp_path / "served.jsonl"
+    path.write_text("\n".join(map(json.dumps, lines)))
+    arguments = ["drift", str(run.folder.path), "--predictions", str(path)]
+    assert main([*arguments, "--rule", "prediction=0.5"]) == 0
+    assert "3 alarms" in capsys.readouterr().out
+    found = run.drift(predictions=lines)
+    assert {one.kind for one in found.alarms} == {"prediction", "confidence", "missing"}
+    path.write_text("{")
+    assert main(arguments) == 2
+    assert "no JSON" in capsys.readouterr().err
+    assert main(arguments[:2]) == 2
+    assert "--data or --predictions" in capsys.readouterr().err
+    with pytest.raises(DataError, match="no predictions"):
+        run.drift(predictions=[])
+
+
+def test_what_answers_of_any_task_say():
+    said, numbers = reference._told(
+        [
+            {"sign": {"label": "stop", "probability": 0.9}, "text": "two words"},
+            {"sign": {"label": "go", "probability": 0.6}, "text": "one"},
+            {"labels": ["a", "b"], "probabilities": {"a": 1.0, "b": 0.5}, "boxes": [{}, {}]},
+            {"values": {"price": 2.0}, "boxes": []},
+            {"values": {"price": 4.0}, "score": 1},
+        ]
+    )
+    assert said == {"a": 1, "b": 1, "sign/go": 1, "sign/stop": 1}
+    assert numbers["sign/confidence"].tolist() == [0.9, 0.6]
+    assert numbers["words"].tolist() == [2.0, 1.0]
+    assert numbers["boxes"].tolist() == [2.0, 0.0]
+    assert numbers["price"].tolist() == [2.0, 4.0]
+    assert "score" not in numbers
+
+
+def test_a_reference_is_kept_whole(run, tmp_path):
+    again = reference.recalled(run)
+    assert again.rows == 48
+    assert set(again.vectors) == {"fused", "text", "image"}
+    assert np.isfinite(again.vectors["fused"]).all()
+    shutil.copytree(run.folder.path, tmp_path / "run")
+    path = tmp_path / "run" / reference.FOLDER / reference.VECTORS
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(CheckpointError, match="reference is damaged"):
+        mmjax.load_run(tmp_path / "run").drift(predictions=[{"label": "fish"}])
