@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mmjax.api.comparing import compare
     from mmjax.api.compiling import compile
     from mmjax.api.cross_validation import cross_validate
+    from mmjax.api.drifting import drift
     from mmjax.api.fitting import fit
     from mmjax.api.hyperparameters import tune
     from mmjax.api.pipeline import pipeline
@@ -40,6 +41,7 @@ _PLACES = {
     "compile": "mmjax.api.compiling",
     "convert": "mmjax.api.pretrained",
     "cross_validate": "mmjax.api.cross_validation",
+    "drift": "mmjax.api.drifting",
     "fit": "mmjax.api.fitting",
     "load_pretrained": "mmjax.api.pretrained",
     "load_run": "mmjax.api.run",
@@ -60,6 +62,7 @@ __all__ = [
     "compile",
     "convert",
     "cross_validate",
+    "drift",
     "encoders",
     "export",
     "fit",

@@ -262,6 +262,15 @@ class Run:
 
         return export(self, out, **options)
 
+    def drift(self, data: Any = None, **options: Any) -> Any:
+        """How far new rows are from those that it was measured on; see `mmjax.api.drifting.drift`.
+
+        `run.drift("new.csv").alarms`.
+        """
+        from mmjax.api.drifting import drift
+
+        return drift(self, data, **options)
+
     def load_adapter(
         self, folder: str | os.PathLike | None, *, modality: str | None = None
     ) -> None:

@@ -42,6 +42,7 @@ COMMANDS = (
     "adapter",
     "soup",
     "export",
+    "drift",
     "serve",
     "describe",
     "compile",
