@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import zipfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -83,7 +84,7 @@ def recalled(run: Run) -> Seen | None:
             for kind in ("vectors", "numbers")
         }
         return Seen(vectors=parts["vectors"], numbers=parts["numbers"], **stored)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise CheckpointError(
             605,
             f"the reference is damaged: {error}",

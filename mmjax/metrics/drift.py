@@ -56,18 +56,19 @@ def _discrepancies(
 def stability_index(first: Int[np.ndarray, "c"], second: Int[np.ndarray, "c"]) -> dict[str, float]:
     """`psi`, the population stability index of two counts of the same classes, and `p`.
 
-    PSI is the sum over classes of (b - a) log(b / a) of their shares, each count half a row more
-    so that none is empty; p is that of the chi-squared test of homogeneity over classes that occur.
+    PSI is the sum over the classes that occur of (b - a) log(b / a) of their shares, each count half
+    a row more so that none is empty; p is that of the chi-squared test of homogeneity.
     Raises DataError for samples without rows.
     """
     first, second = np.asarray(first, np.float64), np.asarray(second, np.float64)
     if first.shape != second.shape or not first.sum() or not second.sum():
         raise DataError(540, f"counts {first.tolist()} and {second.tolist()}", fix="rows of each")
-    a, b = (first + 0.5) / (first + 0.5).sum(), (second + 0.5) / (second + 0.5).sum()
     known = (first + second) > 0
+    first, second = first[known], second[known]
+    a, b = (first + 0.5) / (first + 0.5).sum(), (second + 0.5) / (second + 0.5).sum()
     p = 1.0
-    if known.sum() > 1:
-        p = float(stats.chi2_contingency(np.stack([first[known], second[known]])).pvalue)
+    if len(first) > 1:
+        p = float(stats.chi2_contingency(np.stack([first, second])).pvalue)
     return {"psi": float(((b - a) * np.log(b / a)).sum()), "p": p}
 
 
