@@ -48,6 +48,7 @@ ROWS = 16
 _AT_ONCE = 16
 """Rows that are explained together."""
 _DONORS = 2048
+_SETTING = re.compile(r":(?=[a-z_]+=)")
 _WORD = re.compile(r"\S+")
 
 Asked = str | Spec | Method
@@ -139,12 +140,12 @@ def subject_of(
 
 def parse(text: str) -> Spec:
     """A method as a command names it: `occlusion`, or `occlusion:cells=4`."""
-    name, *settings = text.split(":")
+    name, *settings = _SETTING.split(text)
     options = {}
+    if ":" in name:
+        raise ConfigError(105, f"--method {text}", fix="--method NAME:setting=value")
     for one in settings:
-        key, equals, value = one.partition("=")
-        if not equals:
-            raise ConfigError(105, f"--method {text}", fix="--method NAME:setting=value")
+        key, _, value = one.partition("=")
         try:
             options[key] = ast.literal_eval(value)
         except (ValueError, SyntaxError):

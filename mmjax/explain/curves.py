@@ -22,10 +22,11 @@ SHARES = tuple(float(one) for one in np.linspace(0.0, 1.0, 11))
 
 @dataclasses.dataclass(frozen=True)
 class Curves:
-    """Of each row the score with the first shares of places hidden (`deletion`) or alone shown
-    (`insertion`), as a share of what all places add to it: 1 with all, 0 with none.
+    """Of each row the probability of what was said with the first shares of places hidden
+    (`deletion`) or alone shown (`insertion`).
 
-    `random` are the same by random orders, the mean of several.
+    Of a score that is no probability its share of what all places add to it: 1 with all, 0 with
+    none; NaN where they add nothing. `random` are the same by random orders, the mean of several.
     """
 
     deletion: Float[np.ndarray, "b shares"]
@@ -78,8 +79,7 @@ def curves(
     """The curves of a batch (Petsiuk et al. 2018, deletion and insertion; Samek et al. 2017).
 
     In every modality that `parts` is of, the same share of the valid places goes at once, those of
-    the highest numbers first; what is hidden is nothing, as `features.blank` has it. The score is
-    the probability of what was said where it has one.
+    the highest numbers first; what is hidden is nothing, as `features.blank` has it.
     """
     rng = np.random.default_rng(seed)
     valid = {
@@ -91,10 +91,11 @@ def curves(
         ranks = {n: places_in_order(v, valid[n], rng) for n, v in values.items()}
         found = subject.call(("curves", tuple(parts)), _curve(subject), batch, choice, ranks)
         deletion, insertion = (np.asarray(one, np.float64).T for one in found)
+        if subject.module.task.outputs_are in ("classes", "labels"):
+            return deletion, insertion
         whole, nothing = deletion[:, :1], deletion[:, -1:]
         span = whole - nothing
-        # Where all places together add nothing there is no share of it.
-        span = np.where(np.abs(span) < 1e-6, np.nan, span)
+        span = np.where(np.abs(span) < 1e-3 * np.abs(whole).max(initial=1e-9), np.nan, span)
         return (deletion - nothing) / span, (insertion - nothing) / span
 
     own = asked(parts)

@@ -61,8 +61,9 @@ class Explanation:
     `explained` names what the score is of, such as a class. `modalities` is how much each matters,
     `parts` where; `pairs` what of one modality goes with what of another, by "text<-image" [n m].
     `facts` is what else the method found, as JSON. `checks` says how true it is, where that was
-    asked: `deletion` and `insertion` (areas under curves of the score's share, each beside one of a
-    random order), `randomised` (rank correlation with what random weights give).
+    asked: `deletion` and `insertion` (areas under curves of the probability as what matters goes or
+    comes, each beside that of a random order), `randomised` (rank correlation with what random
+    weights give).
     """
 
     row: int

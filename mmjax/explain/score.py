@@ -97,8 +97,10 @@ def names_of(task: Task) -> tuple[str, ...]:
 def score(seen: Seen, choice: Choice, scale: Scale = "score") -> Float[Array, "b"]:
     """The score of what was chosen, a number a row in float32.
 
-    Of classes and labels the logit, and their softmax or sigmoid as a probability; of values the
-    first (or chosen) one; of other heads the mean of the numbers that were the largest.
+    Of classes the logit less the mean of all, since a softmax is the same whatever is added to
+    all of them (Shrikumar et al. 2017, section 3.6); of labels the logit; as a probability their
+    softmax or sigmoid. Of values the first (or chosen) one; of other heads the mean of the numbers
+    that were the largest.
     """
     kind = seen.task.outputs_are
     if kind == "values":
@@ -106,6 +108,8 @@ def score(seen: Seen, choice: Choice, scale: Scale = "score") -> Float[Array, "b
         return _taken(values.reshape(values.shape[0], -1), choice)
     if kind in ("classes", "labels"):
         logits = jnp.asarray(seen.outputs, jnp.float32)
+        if scale == "score" and kind == "classes":
+            logits = logits - logits.mean(axis=-1, keepdims=True)
         if scale == "probability":
             logits = jax.nn.softmax(logits) if kind == "classes" else jax.nn.sigmoid(logits)
         return _taken(logits, choice)
