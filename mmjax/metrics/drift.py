@@ -56,8 +56,8 @@ def _discrepancies(
 def stability_index(first: Int[np.ndarray, "c"], second: Int[np.ndarray, "c"]) -> dict[str, float]:
     """`psi`, the population stability index of two counts of the same classes, and `p`.
 
-    PSI is the sum over the classes that occur of (b - a) log(b / a) of their shares, each count half
-    a row more so that none is empty; p is that of the chi-squared test of homogeneity.
+    PSI is the sum over the classes that occur of (b - a) log(b / a) of their shares, where each
+    count is half a row more so that none is empty; p is that of the chi-squared test of homogeneity.
     Raises DataError for samples without rows.
     """
     first, second = np.asarray(first, np.float64), np.asarray(second, np.float64)
