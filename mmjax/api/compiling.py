@@ -47,7 +47,7 @@ def compile(
     nearest; MissingExtra for TPUs without libtpu.
     """
     place = Topology.parse(topology)
-    config, dataset, assumed = _prepared(config, frame, vocabulary)
+    config, dataset, assumed = prepared_ahead(config, frame, vocabulary)
     return _compiled(config, dataset, place, (), assumed, thorough)
 
 
@@ -67,7 +67,7 @@ def search(
     come last. The batch, and so the result of training, stays.
     """
     place = Topology.parse(topology)
-    config, dataset, assumed = _prepared(config, frame, vocabulary)
+    config, dataset, assumed = prepared_ahead(config, frame, vocabulary)
     rest = list(candidates(config, place.devices))
     done: list[CompiledStep] = []
     guess: Guess | None = None
@@ -94,9 +94,11 @@ def _order(one: CompiledStep) -> float:
     return one.roofline.step if one.roofline is not None else float(one.needed)
 
 
-def _prepared(
+def prepared_ahead(
     config: Config, frame: Any, vocabulary: int | None
 ) -> tuple[Config, Dataset, tuple[str, ...]]:
+    """The whole config, its data set, of whose rows as few are read as can be, and what that
+    assumes."""
     config = with_encoders(config_lib.check(config))
     try:
         if frame is None:

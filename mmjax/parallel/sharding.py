@@ -74,11 +74,17 @@ def partition_spec(names: tuple[str | None, ...], shape: tuple[int, ...], mesh: 
 
 def path_of(path: tuple) -> str:
     """A tree path as "/encoders_text/words/embedding"."""
-    return "/" + "/".join(str(getattr(key, "key", getattr(key, "name", key))) for key in path)
+    names = (getattr(key, "key", getattr(key, "name", getattr(key, "idx", key))) for key in path)
+    return "/" + "/".join(map(str, names))
 
 
 _ROOT = re.compile(r"^/(params|ema|opt_state/.*?/(mu|nu|trace))(?=/)")
 """What stands before a parameter's own path in a training state."""
+
+
+def own_path(path: str) -> str:
+    """Of a leaf of a training state, the path of the parameter that it is or belongs to."""
+    return _ROOT.sub("", path)
 
 
 def variable_shardings(
@@ -91,10 +97,9 @@ def variable_shardings(
 
     def one(path: tuple, leaf: Any) -> NamedSharding:
         name = path_of(path)
-        own = _ROOT.sub("", name)
         # What the optimiser keeps may have other shapes than its parameter.
         strict = not name.startswith("/opt_state")
-        found = overridden(own, _shape(leaf), mesh, overrides or {}, strict=strict)
+        found = overridden(own_path(name), _shape(leaf), mesh, overrides or {}, strict=strict)
         if found is not None:
             return NamedSharding(mesh, found)
         if not is_boxed(leaf):

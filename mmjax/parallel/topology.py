@@ -9,7 +9,7 @@ import re
 
 import jax
 from jax.experimental import topologies
-from jax.sharding import AxisType, Mesh
+from jax.sharding import AbstractMesh, AxisType, Mesh
 
 from mmjax.core.errors import ConfigError, nearest
 from mmjax.core.extras import require
@@ -88,6 +88,12 @@ class Topology:
         """
         mesh_shape(config, self.devices)
         return _cpu_mesh(self.devices, config) if self.kind == "cpu" else self._tpu_mesh(config)
+
+    def shape_alone(self, config: MeshConfig) -> AbstractMesh:
+        """The mesh without devices: to know where arrays would live, not to compile for."""
+        names = axis_names(config)
+        sizes = mesh_shape(config, self.devices)
+        return AbstractMesh(sizes, names, axis_types=(AxisType.Auto,) * len(names))
 
     def _tpu_mesh(self, config: MeshConfig) -> Mesh:
         require("libtpu", "tpu-aot")

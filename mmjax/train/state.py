@@ -52,6 +52,8 @@ class StatePlan:
     shardings: TrainState
     make: Callable[[], TrainState]
     """Makes it in place on the mesh."""
+    boxed: Any = None
+    """Shapes that carry logical axis names."""
 
 
 def plan_state(
@@ -96,7 +98,7 @@ def plan_state(
         unbox(shapes),
         shardings,
     )
-    return StatePlan(abstract, shardings, lambda: unbox(make(key)))
+    return StatePlan(abstract, shardings, lambda: unbox(make(key)), shapes)
 
 
 def _averaged(param: Array) -> Array:

@@ -10,6 +10,7 @@ import types
 import jax
 import pytest
 import tiny_run
+from tiny_pairs import pairs
 
 import mmjax
 from mmjax.api import compiling
@@ -18,39 +19,10 @@ from mmjax.api.compiled import axes_by_size
 from mmjax.cli import main
 from mmjax.core import config as config_lib
 from mmjax.core.errors import ConfigError
-from mmjax.core.registry import Spec
-from mmjax.data.config import DataConfig
-from mmjax.models.config import ModelConfig
 from mmjax.parallel.mesh import MeshConfig
 from mmjax.parallel.topology import SHAPES, Topology
 from mmjax.report import compiled as shown
 from mmjax.train.ahead import lacking
-from mmjax.train.config import Config
-
-BLOCKS = {"width": 8, "depth": 2, "heads": 2, "mlp_dim": 16, "scan": True, "dropout": 0.0}
-
-
-def pairs(**settings):
-    """Two towers of pictures and texts that are nowhere."""
-    return Config(
-        data=DataConfig(
-            source=Spec("webdataset", paths=("nowhere/*.tar",)),
-            modalities={
-                "text": Spec("text", column="text", tokenizer="bpe", vocab_size=40, max_length=4),
-                "image": Spec("image", columns=("image",), size=8),
-            },
-            batch_size=16,
-        ),
-        model=ModelConfig(
-            encoders={
-                "text": Spec("text_transformer", **BLOCKS),
-                "image": Spec("vit", patch=4, **BLOCKS),
-            },
-            joint_dim=8,
-        ),
-        objectives={"contrastive": Spec("contrastive")},
-        **settings,
-    )
 
 
 @pytest.fixture(scope="module")
