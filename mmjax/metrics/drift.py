@@ -57,7 +57,8 @@ def stability_index(first: Int[np.ndarray, "c"], second: Int[np.ndarray, "c"]) -
     """`psi`, the population stability index of two counts of the same classes, and `p`.
 
     PSI is the sum over the classes that occur of (b - a) log(b / a) of their shares, where each
-    count is half a row more so that none is empty; p is that of the chi-squared test of homogeneity.
+    count is half a row more so that none is empty; p is that of the chi-squared test of equal
+    shares.
     Raises DataError for samples without rows.
     """
     first, second = np.asarray(first, np.float64), np.asarray(second, np.float64)
