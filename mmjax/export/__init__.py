@@ -8,6 +8,7 @@
 - `inputs.py`: raw items to arrays, in buckets of lengths. `loaded.py`: a folder as a program.
 - `tracing.py`: a model as StableHLO for several platforms. `variants.py`: how parameters are kept.
 - `folder.py`: the files, their sums, and how they are written at once. `card.py`: the model card.
+- `pointer.py`: which folder is served, and which was before.
 
 All but `tracing.py` are read without Flax. To add a way to store parameters: a name in `VARIANTS`
 with its branch in `stored` and `restored`.

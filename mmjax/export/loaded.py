@@ -15,6 +15,7 @@ from jax import export as jax_export
 from mmjax.core.errors import CheckpointError, ConfigError, nearest
 from mmjax.export import folder as folders
 from mmjax.export.inputs import Bucket, Inputs
+from mmjax.export.pointer import pointed
 from mmjax.export.program import Example, Input, Output, Prepared, Result
 from mmjax.tasks.answers import from_data
 from mmjax.tasks.answers.base import Answers
@@ -176,7 +177,8 @@ class Exported:
 
 
 def load(folder: str | os.PathLike) -> Exported:
-    """The model in an exported folder, every file of it checked first.
+    """The model in an exported folder, or in the one that a pointer names (`pointer.py`), every
+    file of it checked first.
 
         program = mmjax.export.load("exported")
         program.predict({"text": "red apple", "image": "a.png"})
@@ -185,7 +187,7 @@ def load(folder: str | os.PathLike) -> Exported:
     processors that say otherwise in the card. Raises CheckpointError for a folder that is damaged,
     not whole, of a newer format, or for other platforms than this machine's.
     """
-    return Exported(folders.opened(folder))
+    return Exported(folders.opened(pointed(folder) if Path(folder).is_file() else folder))
 
 
 def _parameters(path: Path) -> dict[str, jax.Array]:
