@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mmjax import encoders, export, fusion, metrics, objectives, report, tasks
     from mmjax.api.comparing import compare
     from mmjax.api.compiling import compile
+    from mmjax.api.continuing import continue_run
     from mmjax.api.cross_validation import cross_validate
     from mmjax.api.drifting import drift
     from mmjax.api.fitting import fit
@@ -39,6 +40,7 @@ _PLACES = {
     "Spec": "mmjax.core.registry",
     "compare": "mmjax.api.comparing",
     "compile": "mmjax.api.compiling",
+    "continue_run": "mmjax.api.continuing",
     "convert": "mmjax.api.pretrained",
     "cross_validate": "mmjax.api.cross_validation",
     "drift": "mmjax.api.drifting",
@@ -60,6 +62,7 @@ __all__ = [
     "Spec",
     "compare",
     "compile",
+    "continue_run",
     "convert",
     "cross_validate",
     "drift",

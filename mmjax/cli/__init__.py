@@ -43,6 +43,8 @@ COMMANDS = (
     "soup",
     "export",
     "drift",
+    "continue",
+    "promote",
     "serve",
     "describe",
     "compile",
