@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mmjax.api import before_after
 from mmjax.api.reporting import write_run_report
 from mmjax.api.run import Run
 from mmjax.checkpoint.run_folder import RunFolder
@@ -51,6 +52,7 @@ def evaluate_into(
         folder = run.folder.path
         for name, one in baselines(run).items():
             others[f"{name} alone"] = one.evaluation(split=split)
+        others = {**before_after.kept(run, evaluation), **others}
     elif out is not None:
         folder = Path(out)
     else:

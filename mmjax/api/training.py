@@ -13,7 +13,7 @@ import jax
 
 from mmjax.adapt import registry as adaptations
 from mmjax.adapt.base import Adapter
-from mmjax.api import costs_of_run
+from mmjax.api import before_after, costs_of_run
 from mmjax.api.evaluating import ALONE, baselines, strict
 from mmjax.api.reporting import title_of, write_run_report
 from mmjax.api.run import Run
@@ -137,6 +137,8 @@ def complete(run: Run, frame: Any = None) -> dict[str, Evaluation]:
     """
     shown = {f"{name} alone": _measure(one, frame)[0] for name, one in baselines(run).items()}
     evaluation, split, dataset = _measure(run, frame)
+    if before_after.wanted(run, dataset):
+        shown = {**before_after.measured(run, dataset, evaluation, split), **shown}
     write_run_report(run, evaluation, dataset, split=split, others=shown)
     return {**shown, title_of(run.config): evaluation}
 
@@ -214,4 +216,10 @@ def comparison(run: Run) -> dict[str, dict[str, float]]:
     alone = {f"{name} alone": one.metrics for name, one in baselines(run).items()}
     split = list(run.metrics)[-1]
     found = {name: metrics[split] for name, metrics in alone.items() if split in metrics}
+    before = before_after.told(run)
+    if before.get("split") == split:
+        models = {name: one for name, one in before["models"].items() if name != "tuned"}
+        headline = run.module.task.headline
+        told = {n: {m: one[m] for m in headline if m in one} for n, one in models.items()}
+        found = {**told, **found}
     return {**found, title_of(run.config): run.metrics[split]}

@@ -76,6 +76,11 @@ class TrainConfig:
     """Steps with a non-finite loss or gradient in a row that are skipped before giving up."""
     single_modality_baselines: bool = False
     """Also trains each modality alone, with the same budget, and reports them beside the whole."""
+    before_after: Literal["", "always", "never"] = dataclasses.field(
+        default="", metadata={"unsaid": "if empty"}
+    )
+    """Whether a run that began from pretrained weights is told beside them on the same rows: by the
+    names of classes alone, by a linear probe, and tuned. Empty: where that costs little."""
     writers: tuple[str, ...] = ("jsonl",)
     feature_cache: Mapping[str, str] = dataclasses.field(
         default_factory=dict, metadata={"unsaid": "if empty"}

@@ -1,0 +1,258 @@
+"""What fine-tuning added: the pretrained encoders before it, on the rows of the tuned model."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mmjax.adapt import KEY
+from mmjax.api.probing import L2, fit_linear
+from mmjax.api.run import Run
+from mmjax.api.zero_shot import modality_of_kind, prompt_embeddings, zero_shot
+from mmjax.core.errors import ConfigError, DataError, MMJaxError
+from mmjax.core.files import atomic, read_json, write_json
+from mmjax.core.typing import Float, Int
+from mmjax.data.dataset import Dataset
+from mmjax.data.pipeline import prepare
+from mmjax.metrics import bootstrap_interval
+from mmjax.metrics.paired import difference, draws
+from mmjax.models.pretraining import Pretraining
+from mmjax.train import from_run, warm_start
+from mmjax.train.evaluate import Evaluation
+from mmjax.train.other_run import OtherRun
+from mmjax.train.periods import Periods
+from mmjax.train.state import TrainState
+
+log = logging.getLogger(__name__)
+
+NAME = "before_after"
+ZERO_SHOT, PROBE = "pretrained, zero-shot", "pretrained, linear probe"
+MOST = 5_000
+"""Training rows that the probe learns from; of more, evenly spaced ones."""
+
+_CHEAP = 0.25
+"""Rows that may be looked at, as a share of those that training took."""
+_SOME = "some"
+
+
+def wanted(run: Run, dataset: Dataset) -> bool:
+    """Whether a run is to be measured against what it began from.
+
+    By `train.before_after`: where that is empty, a run of classes that began from pretrained
+    encoders or from another run, if it costs little beside the training.
+    """
+    asked = run.config.train.before_after
+    task: Any = None if run.config.objectives else run.module.task
+    fits = getattr(task, "outputs_are", None) == "classes" and bool(getattr(task, "target", ""))
+    begun = bool(run.config.model.pretrained) or run.config.init is not None
+    if asked == "never" or jax.process_count() > 1:
+        return False
+    if asked == "always":
+        if not (fits and begun):
+            raise ConfigError(
+                109,
+                "there is nothing to measure before training",
+                where="train.before_after",
+                fix="for a task of classes and a model with pretrained encoders or init.run",
+            )
+        return True
+    if not (fits and begun) or "test" not in dataset.splits:
+        return False
+    steps = Periods.of(run.config, dataset.epoch_examples("train")).total
+    rows = sum(min(len(rows), MOST) for rows in dataset.splits.values())
+    return rows <= _CHEAP * steps * run.config.data.batch_size
+
+
+def measured(run: Run, dataset: Dataset, evaluation: Evaluation, split: str) -> dict[str, Any]:
+    """Evaluations of what the run began from, on the rows of `evaluation`, by name.
+
+    A linear probe of the pretrained encoders' summaries, side by side, trained on the run's own
+    training rows; and the class names as prompts, where the run began from one with a joint space
+    of text and pictures. Writes `before_after.json`: accuracies with bootstrap intervals, and how
+    much the tuned model adds, with a paired one. What cannot be measured is left out, and said.
+    """
+    ways: dict[str, Callable[..., np.ndarray]] = {ZERO_SHOT: _zero_shot, PROBE: _probe}
+    task: Any = run.module.task
+    found, left_out = {}, {}
+    for name, way in ways.items():
+        try:
+            chances = way(run, dataset, evaluation, split)
+        except MMJaxError as error:
+            left_out[name] = error.what
+            log.info("%s is left out: %s", name, error)
+            continue
+        found[name] = _evaluation(task, evaluation, chances)
+    folder = run.folder.path
+    write_json(folder / f"{NAME}.json", _told(task, found, evaluation, split, left_out))
+    with atomic(folder / f"{NAME}.npz", "wb") as file:
+        several = [one.predictions["probabilities"] for one in found.values()]
+        np.savez(file, rows=evaluation.rows, names=list(found), chances=several)
+    return found
+
+
+def kept(run: Run, evaluation: Evaluation) -> dict[str, Evaluation]:
+    """What `measured` found of these very rows when the run was trained, without measuring."""
+    path = run.folder.path / f"{NAME}.npz"
+    if not path.is_file():
+        return {}
+    with np.load(path) as stored:
+        if not np.array_equal(stored["rows"], evaluation.rows):
+            return {}
+        pairs = zip(stored["names"].tolist(), stored["chances"], strict=True)
+        return {name: _evaluation(run.module.task, evaluation, one) for name, one in pairs}
+
+
+def told(run: Run) -> dict[str, Any]:
+    """What `before_after.json` says; nothing if there is none."""
+    path = run.folder.path / f"{NAME}.json"
+    return read_json(path) if path.is_file() else {}
+
+
+def _evaluation(task: Any, like: Evaluation, chances: Float[np.ndarray, "n c"]) -> Evaluation:
+    predictions = {"probabilities": np.asarray(chances, np.float32)}
+    metrics = task.evaluate(predictions, like.targets)
+    return dataclasses.replace(like, metrics=metrics, predictions=predictions, sums={})
+
+
+def _told(
+    task: Any,
+    before: Mapping[str, Evaluation],
+    tuned: Evaluation,
+    split: str,
+    left_out: Mapping[str, str],
+) -> dict[str, Any]:
+    truth = tuned.targets[task.target]
+
+    def right(one: Evaluation) -> np.ndarray:
+        return one.predictions["probabilities"].argmax(axis=1) == truth
+
+    evaluations = {**before, "tuned": tuned}
+    hits = {name: right(one) for name, one in evaluations.items()}
+    models = {}
+    for name, own in hits.items():
+        low, high = bootstrap_interval(own)
+        told = {metric: evaluations[name].metrics.get(metric) for metric in task.headline}
+        models[name] = {**told, "accuracy": float(own.mean()), "low": low, "high": high}
+    samples = list(draws(len(truth), resamples=1000))
+    gained = {}
+    for name in before:
+        extra = hits["tuned"].astype(np.float64) - hits[name]
+        again = np.array([extra[rows].mean() for rows in samples])
+        gained[name] = dataclasses.asdict(difference(float(extra.mean()), again))
+    return {
+        "split": split,
+        "rows": len(truth),
+        "level": 0.95,
+        "models": models,
+        "gained": gained,
+        "left_out": dict(left_out),
+    }
+
+
+def _probe(run: Run, dataset: Dataset, evaluation: Evaluation, split: str) -> np.ndarray:
+    """Probabilities of a linear classifier on what the encoders make before they are tuned."""
+    names = _begun(run)
+    if not names:
+        raise ConfigError(109, "no encoder was pretrained", where="init")
+    begun = _as_it_began(run, dataset)
+    task: Any = run.module.task
+    target = task.target
+    train = _thinned(dataset, "train")
+    x, y = _vectors(begun, train, _SOME, names), _labels(begun, train, _SOME, target)
+    penalties = [L2[0]]
+    if len(dataset.splits.get("validation", ())):
+        penalties = sorted(L2, reverse=True)
+    fitted = [fit_linear(x, y, l2=one) for one in penalties]
+    best = fitted[0]
+    if len(fitted) > 1:
+        some = _thinned(dataset, "validation")
+        known = _vectors(begun, some, _SOME, names), _labels(begun, some, _SOME, target)
+        scores = [
+            np.mean(one.classes[one.probabilities(known[0]).argmax(axis=1)] == known[1])
+            for one in fitted
+        ]
+        best = fitted[int(np.argmax(scores))]
+    chances = best.probabilities(_vectors(begun, dataset, split, names))
+    whole = np.zeros((len(chances), evaluation.predictions["probabilities"].shape[1]))
+    whole[:, best.classes] = chances
+    return whole
+
+
+def _begun(run: Run) -> list[str]:
+    """The modalities whose encoders were pretrained, in the order of the model."""
+    found = set(run.config.model.pretrained)
+    if run.config.init is not None:
+        found |= set(OtherRun.open(run.config.init).encoders(run.config))
+    return [name for name in run.config.model.encoders if name in found]
+
+
+def _as_it_began(run: Run, dataset: Dataset) -> Run:
+    """The run with the weights that its pretrained parts began from, and without adapters."""
+    config = dataclasses.replace(run.config, adapt={})
+    begun = Run(run.folder.path, step=run.step)
+    begun.config = config
+    placed, _ = run._ready(dataset)
+    params = {name: tree for name, tree in placed["params"].items() if name != KEY}
+    more = {name: tree for name, tree in placed.items() if name != "params"}
+    zero = jnp.zeros((), jnp.int32)
+    state = TrainState(zero, params, more, {}, {}, zero, zero, zero)
+    if warm_start.wanted(config):
+        state = warm_start.start(state, config)
+    if config.init is not None:
+        state, _ = from_run.start(state, config, run.facts)
+    begun.adopt({"params": state.params, **state.collections})
+    return begun
+
+
+def _thinned(dataset: Dataset, split: str) -> Dataset:
+    """The data with `MOST` rows of a split, evenly spaced, as the split `some`."""
+    rows = dataset.rows(split)
+    if len(rows) > MOST:
+        rows = rows[np.linspace(0, len(rows) - 1, MOST).astype(np.int64)]
+    return dataclasses.replace(dataset, splits={**dataset.splits, _SOME: rows})
+
+
+def _vectors(run: Run, dataset: Dataset, split: str, names: list[str]) -> Float[np.ndarray, "n d"]:
+    found = run.embed_dataset(dataset, split)
+    return np.concatenate([np.asarray(found[name], np.float64) for name in names], axis=1)
+
+
+def _labels(run: Run, dataset: Dataset, split: str, target: str) -> Int[np.ndarray, "n"]:
+    parts = [
+        np.asarray(batch.targets[target])[np.asarray(batch.row_mask)]
+        for batch in run._batches(dataset, split)
+    ]
+    return np.concatenate(parts)
+
+
+def _zero_shot(run: Run, dataset: Dataset, evaluation: Evaluation, split: str) -> np.ndarray:
+    """Probabilities by the class names as prompts, in the joint space that the run began from."""
+    init = run.config.init
+    if init is None:
+        raise ConfigError(109, "it began from encoders alone", where="init.run")
+    other = Run(init.run, step=init.step)
+    module = other.module
+    if not isinstance(module, Pretraining) or module.joint is None:
+        raise ConfigError(109, "the run that it began from has no joint space", where="init.run")
+    chosen = modality_of_kind(other, "image", None)
+    task: Any = run.module.task
+    classes = prompt_embeddings(other, list(task.label_names))
+    data = dataclasses.replace(
+        run.config.data, modalities=other.config.data.modalities, targets={}, few_shot=None
+    )
+    read = prepare(
+        data,
+        processors_folder=other.folder.processors,
+        targets="optional",
+        splits={split: dataset.rows(split)},
+    )
+    found = other.embed_dataset(read, split)[chosen]
+    if len(found) != len(evaluation.rows):
+        raise DataError(223, "the run that it began from reads other rows", where=str(init.run))
+    return zero_shot(found, classes)
