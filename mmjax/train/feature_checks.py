@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -94,32 +95,40 @@ def require_still(config: Config, dataset: Dataset, name: str) -> None:
         )
 
 
+Shapes = dict[str, jax.ShapeDtypeStruct]
+
+
 def require_no_draws(
-    config: Config, name: str, encode: Callable[..., Any], variables: Any, example: Batch
-) -> bool:
+    config: Config,
+    name: str,
+    encode: Callable[..., Any],
+    variables: Any,
+    examples: Mapping[bool, Batch],
+) -> tuple[bool, dict[bool, Shapes]]:
     """Raises ConfigError if the encoder draws random numbers in training.
 
-    Returns whether it otherwise does in training what it does in evaluation.
+    Returns whether it otherwise does in training what it does in evaluation, and the shapes of what
+    it makes of both examples, that of training (True) and that of evaluation.
     """
 
-    def training(words: Any, variables: Any, batch: Batch) -> Any:
+    def run(words: Any, variables: Any, batch: Batch, *, train: bool) -> Any:
         key = jax.random.wrap_key_data(words, impl=rng.IMPLEMENTATION)
         rngs = {stream: jax.random.fold_in(key, i) for i, stream in enumerate(rng.STREAMS)}
-        return encode(variables, batch, train=True, rngs=rngs)
-
-    def evaluating(words: Any, variables: Any, batch: Batch) -> Any:
-        return encode(variables, batch, train=False)
+        return encode(variables, batch, train=train, rngs=rngs)
 
     words = jax.eval_shape(lambda: jax.random.key_data(jax.random.key(0, impl=rng.IMPLEMENTATION)))
-    program, read = reads(training, words, variables, example)
-    if read[0]:
-        spec = config.model.encoders[name]
-        settings = {key: one.default for key, one in encoders.settings(spec.name).items()}
-        rates = {**settings, **spec.options}
-        on = [key for key, rate in rates.items() if "drop" in key and rate]
-        fix = " ".join(f"model.encoders.{name}.{key}=0" for key in on)
-        raise _cannot(name, "it draws random numbers in training", fix or "leave it out")
-    return _told(program) == _told(reads(evaluating, words, variables, example)[0])
+    programs, shapes = {}, {}
+    for train, example in examples.items():
+        told = functools.partial(run, train=train)
+        programs[train], read, shapes[train] = reads(told, words, variables, example)
+        if train and read[0]:
+            spec = config.model.encoders[name]
+            settings = {key: one.default for key, one in encoders.settings(spec.name).items()}
+            rates = {**settings, **spec.options}
+            on = [key for key, rate in rates.items() if "drop" in key and rate]
+            fix = " ".join(f"model.encoders.{name}.{key}=0" for key in on)
+            raise _cannot(name, "it draws random numbers in training", fix or "leave it out")
+    return _told(programs[True]) == _told(programs[False]), shapes
 
 
 def tokens_read(module: Any, batch: Batch, state: TrainState, names: set[str]) -> set[str]:
@@ -135,7 +144,7 @@ def tokens_read(module: Any, batch: Batch, state: TrainState, names: set[str]) -
         }
         key = jax.random.wrap_key_data(state.key, impl=rng.IMPLEMENTATION)
         variables = {"params": state.params, **state.collections}
-        variables |= {"clock": {"progress": jnp.zeros(())}, "momentum": state.ema}
+        variables |= {"clock": {"progress": jnp.zeros(())}, "momentum": state.best_params}
         own = dataclasses.replace(batch, inputs=inputs)
         if not train:
             return module.apply(variables, own, train=False)
@@ -151,19 +160,17 @@ def tokens_read(module: Any, batch: Batch, state: TrainState, names: set[str]) -
     values = {name: batch.inputs[name]["values"] for name in names}
     found: set[str] = set()
     for train in (True, False):
-        _, read = reads(lambda *given, train=train: run(*given, train=train), values, batch, state)
+        _, read, _ = reads(functools.partial(run, train=train), values, batch, state)
         found |= {name for name in names if read[0][name]}
     return found
 
 
-def reads(function: Callable[..., Any], *args: Any) -> tuple[Any, Any]:
-    """The program of a function without what no output depends on, and which inputs it reads.
-
-    Those are bools in the structure of `args`.
-    """
-    closed = jax.make_jaxpr(function)(*args)
+def reads(function: Callable[..., Any], *args: Any) -> tuple[Any, Any, Any]:
+    """The program of a function without what no output depends on, which inputs it reads (bools in
+    the structure of `args`), and the shapes of its outputs."""
+    closed, shapes = jax.make_jaxpr(function, return_shape=True)(*args)
     program, read = partial_eval.dce_jaxpr(closed.jaxpr, [True] * len(closed.jaxpr.outvars))
-    return program, jax.tree.unflatten(jax.tree.structure(args), read)
+    return program, jax.tree.unflatten(jax.tree.structure(args), read), shapes
 
 
 def _told(program: Any) -> str:

@@ -30,7 +30,6 @@ from mmjax.parallel.mesh import traced_on
 from mmjax.parallel.sharding import put_batch, replicated
 from mmjax.train import feature_checks, feature_key
 from mmjax.train.config import Config
-from mmjax.train.example import example_shapes
 from mmjax.train.state import StatePlan, TrainState
 from mmjax.writers import console
 
@@ -64,36 +63,51 @@ class Part:
         name: str,
     ) -> Part:
         encoder, raw = module.encoders[name], dataset.modalities[name]
-        variables = _own(plan.abstract, name)
-        example = example_shapes(dataset.only(name), config.data.batch_size)
-        alike = feature_checks.require_no_draws(
-            config, name, functools.partial(encode, encoder, name), variables, example
+        longest = max(raw.padded_lengths) if raw.padded_lengths else None
+        alike, found = feature_checks.require_no_draws(
+            config,
+            name,
+            functools.partial(encode, encoder, name),
+            _own(plan.abstract, name),
+            {train: _absent(raw, name, longest, mesh.size, train=train) for train in SPLITS},
         )
-
-        def tokens(train: bool, length: int | None) -> dict[str, jax.ShapeDtypeStruct]:
-            none = np.zeros(mesh.size, bool)
-            fields = raw.collate([None] * mesh.size, length, train=train)
-            batch = Batch({name: fields}, {name: none}, {}, none, np.zeros(mesh.size, np.int32))
-            program = functools.partial(encode, encoder, name, train=train)
-            return jax.eval_shape(program, variables, batch)
-
         shaped = {}
-        for train in SPLITS:
-            counts = {n: tokens(train, n)["mask"].shape[1] for n in raw.padded_lengths}
-            longest = max(raw.padded_lengths) if raw.padded_lengths else None
-            found = tokens(train, longest)
-            found.pop(kept.PRESENT)
-            fields = {key: (one.shape[1:], one.dtype.name) for key, one in found.items()}
-            shaped[train] = Shaped(fields, counts)
-        width = found["values"].shape[-1]
+        for train, shapes in found.items():
+            fields = {
+                key: (one.shape[1:], one.dtype.name)
+                for key, one in shapes.items()
+                if key != kept.PRESENT
+            }
+            shaped[train] = Shaped(fields, {})
+        width = found[True]["values"].shape[-1]
         processor = KeptFeatures(raw, shaped)
         return cls(name, encoder, config, dataset, mesh, width, alike, shaped, processor)
 
+    def with_tokens(self, plan: StatePlan) -> Part:
+        """With the number of tokens in batches of each length."""
+        raw, variables = self.processor.raw, _own(plan.abstract, self.name)
+
+        def count(length: int, train: bool) -> int:
+            batch = _absent(raw, self.name, length, self.mesh.size, train=train)
+            program = functools.partial(encode, self.encoder, self.name, train=train)
+            return jax.eval_shape(program, variables, batch)["mask"].shape[1]
+
+        return self._shaped_anew(
+            {
+                train: Shaped(one.fields, {n: count(n, train) for n in raw.padded_lengths})
+                for train, one in self.shaped.items()
+            }
+        )
+
     def without_tokens(self) -> Part:
-        shaped = {
-            train: Shaped({k: v for k, v in one.fields.items() if k != "values"}, {})
-            for train, one in self.shaped.items()
-        }
+        return self._shaped_anew(
+            {
+                train: Shaped({k: v for k, v in one.fields.items() if k != "values"}, {})
+                for train, one in self.shaped.items()
+            }
+        )
+
+    def _shaped_anew(self, shaped: Mapping[bool, Shaped]) -> Part:
         processor = KeptFeatures(self.processor.raw, shaped)
         return dataclasses.replace(self, shaped=shaped, processor=processor)
 
@@ -211,6 +225,13 @@ def encode(
         "values": found.values,
         kept.PRESENT: here,
     }
+
+
+def _absent(raw: Any, name: str, length: int | None, rows: int, *, train: bool) -> Batch:
+    """A batch in which no row has the modality."""
+    none = np.zeros(rows, bool)
+    fields = raw.collate([None] * rows, length, train=train)
+    return Batch({name: fields}, {name: none}, {}, none, np.zeros(rows, np.int32))
 
 
 def folder_of(where: str) -> Path:

@@ -45,7 +45,10 @@ def planned(config: Config, dataset: Dataset, module: Any, plan: StatePlan, mesh
         feature_checks.require_still(config, dataset, name)
     parts = {n: Part.planned(config, dataset, module, plan, mesh, n) for n in names}
     tokens = _tokens_read(config, dataset, module, plan, parts)
-    parts = {n: part if n in tokens else part.without_tokens() for n, part in parts.items()}
+    parts = {
+        name: part.with_tokens(plan) if name in tokens else part.without_tokens()
+        for name, part in parts.items()
+    }
     return Features(_fed(module, parts), _feeding(dataset, parts), tuple(parts.values()))
 
 
