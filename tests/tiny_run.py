@@ -32,7 +32,7 @@ from mmjax.models.config import ModelConfig
 from mmjax.report import figures
 from mmjax.train import trainer
 from mmjax.train.config import Config, OptimizerConfig, TrainConfig
-from mmjax.train.state import StatePlan, TrainState, plan_state
+from mmjax.train.state import StatePlan, TrainState, begun, plan_state
 
 LABELS = ("bird", "fish", "stone")
 _WORDS = {
@@ -191,7 +191,7 @@ def numpy_start(monkeypatch: pytest.MonkeyPatch) -> None:
             key = jax.random.key(settings["seed"], impl=rng.IMPLEMENTATION)
             state = zeros.replace(
                 params=params,
-                ema=jax.tree.map(np.copy, params) if shapes.ema else {},
+                ema=begun(shapes.ema, params) if shapes.ema else {},
                 key=np.asarray(jax.random.key_data(key)),
             )
             return jax.device_put(state, plan.shardings)

@@ -32,6 +32,7 @@ registry = Registry(
         "bottleneck": "mmjax.adapt.bottleneck:Bottleneck",
         "prefix": "mmjax.adapt.prefix:Prefix",
         "prompt": "mmjax.adapt.prompt:Prompt",
+        "quantized": "mmjax.adapt.quantized:Quantized",
         "only": "mmjax.adapt.freezing:Only",
         "layer_decay": "mmjax.adapt.freezing:LayerDecay",
         "gradual": "mmjax.adapt.freezing:Gradual",

@@ -100,6 +100,10 @@ class Adapter(Strategy):
 
     mergeable: ClassVar[bool] = False
     """Whether it can become part of the weights of the module that it changes."""
+    learns: ClassVar[bool] = True
+    """Whether its parameters are trained; if not, it stands below all that are."""
+    replaces: ClassVar[tuple[str, ...]] = ()
+    """Parameters of the module itself that its own are in place of: the module has none of them."""
 
     targets: tuple[str, ...] = ()
     """Patterns that find the paths of modules, such as "^encoders_text/.*/(query|value)$"."""
@@ -127,6 +131,10 @@ class Adapter(Strategy):
     def settles(self) -> bool:
         """Whether `settle` changes anything."""
         return False
+
+    def of(self, kernel: Array, values: Values) -> Values:
+        """Its parameters in place of a kernel, if it replaces it; `values` are fresh ones."""
+        raise TypeError(f"{type(self).__name__} replaces nothing")
 
     def settle(self, base: Mapping[str, Array], values: Values) -> Values:
         """The parameters of a fresh adapter, now that the weights it starts from are known.

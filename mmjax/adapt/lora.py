@@ -76,7 +76,14 @@ class LoRA(Adapter):
         added = self.scale * low_rank(seen, a, b)
         if not self.dora:
             return output + added.astype(output.dtype)
-        own: Array = module.get_variable("params", "kernel")
+        own: Array | None = module.get_variable("params", "kernel")
+        if own is None:
+            raise ConfigError(
+                109,
+                "DoRA needs the kernel itself, which a quantised layer does not have",
+                where="/".join(module.path),
+                fix="dora=false, or leave it out of the targets of what quantises",
+            )
         lengths = self._lengths(own, values["a"], values["b"])
         share = (values["scale"] / jax.lax.stop_gradient(lengths)).astype(output.dtype)
         if seen is given:

@@ -71,7 +71,7 @@ def _chosen(adapters: Adapters, names: Sequence[str] | None) -> list[tuple[str, 
             raise ConfigError(
                 109,
                 f"the adapter '{name}' is a {type(one).__name__}, which no weights can take in",
-                fix="keep it beside, or train a lora, adalora or ia3",
+                fix="keep it beside, or train a lora, adalora or ia3 on weights that are whole",
             )
     return chosen
 
@@ -94,5 +94,5 @@ def _replaced(tree: Mapping[str, Any], path: Sequence[str], own: dict[str, Any])
 
 def _at(tree: Any, path: str) -> Any:
     for part in path.split("/"):
-        tree = tree[part]
+        tree = tree.get(part, {})
     return tree

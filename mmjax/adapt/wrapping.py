@@ -30,7 +30,9 @@ _WITH_PARAMETERS = ("params", "momentum")
 
 
 def adapters_of(strategies: Mapping[str, Strategy]) -> Adapters:
-    return tuple((name, one) for name, one in strategies.items() if isinstance(one, Adapter))
+    """Those of the strategies that are adapters; what stands in for weights comes first."""
+    found = [(name, one) for name, one in strategies.items() if isinstance(one, Adapter)]
+    return tuple(sorted(found, key=lambda pair: pair[1].learns))
 
 
 def adapted(module: M, adapters: Adapters) -> M:
@@ -70,7 +72,10 @@ class _Adapts:
                 raise _finds_nothing(name, adapter, variables["params"])
             own[name] = _create(adapter, found[name], variables["params"], rng.stream(key, name))
         more = {KEY: own} if own else {}
-        return {**variables, "params": {**variables["params"], **more}}
+        return {
+            **variables,
+            "params": {**_without_replaced(variables["params"], self, own), **more},
+        }
 
     def apply(self, variables: Any, *args: Any, **kwargs: Any) -> Any:
         given = {
@@ -90,6 +95,16 @@ def _adapted_class(cls: type[nn.Module]) -> type[nn.Module]:
         namespace["adapters"] = ()
 
     return types.new_class(f"Adapted{cls.__name__}", (_Adapts, cls), {"kw_only": True}, body)
+
+
+def _without_replaced(params: Mapping[str, Any], module: _Adapts, own: Mapping[str, Any]) -> Any:
+    """The parameters without those that adapters have others in place of."""
+    flat = traverse_util.flatten_dict(dict(params))
+    for name, adapter in module.adapters:
+        for key in own.get(name, ()):
+            for one in adapter.replaces:
+                flat.pop((*key.split("."), one))
+    return traverse_util.unflatten_dict(flat)
 
 
 def site_key(path: str) -> str:

@@ -89,9 +89,11 @@ def load(
     if peft.is_peft(folder):
         return _load_peft(run, stored, folder, modality)
     saved = files.load(folder)
-    adapt = {
-        name: config_lib.spec_from_json(_registry(), value) for name, value in saved.adapt.items()
-    }
+    # What stands in for the run's own weights stays.
+    several = adapters_of(adapting.strategies(stored))
+    adapt = {name: stored.adapt[name] for name, one in several if not one.learns}
+    for name, value in saved.adapt.items():
+        adapt[name] = config_lib.spec_from_json(_registry(), value)
     # Adapters that the run has none of are checked when its model is made anew.
     shapes = {name: one.shape for name, one in _flat(run).items()}
     new = {n: one.shape for n, one in saved.arrays.items() if n.startswith(f"{KEY}/")}
@@ -138,7 +140,8 @@ def _flat(run: Run) -> dict[str, np.ndarray]:
 
 
 def _chosen(config: Config, names: Sequence[str] | None) -> list[str]:
-    known = [name for name, _ in adapters_of(adapting.strategies(config))]
+    several = adapters_of(adapting.strategies(config))
+    known = [name for name, one in several if one.learns]
     if not known:
         raise ConfigError(109, "the run has no adapters", where="adapt", fix="train one with some")
     for name in names or ():

@@ -29,6 +29,8 @@ def load_arrays(
 
     `folder` is a run or its `checkpoints`. Typed random keys come as their uint32 words. Every
     array is verified; a damaged step is passed over with an error in the log, and not renamed.
+    `ema` has those of `params`, where they were asked for too, that are not trained and so have no
+    average of their own.
     """
 
     def read(where: Path, manifest: Manifest) -> dict[str, Any]:
@@ -44,7 +46,17 @@ def load_arrays(
         targets = {path: hollow(record) for path, record in records.items()}
         return nest(read_leaves(where, manifest, targets))
 
-    return _catalog(folder).first_whole(step, read)[0]
+    found = _catalog(folder).first_whole(step, read)[0]
+    if found.get("ema") and "params" in found:
+        found["ema"] = _over(found["params"], found["ema"])
+    return found
+
+
+def _over(below: Any, above: Any) -> Any:
+    """Nested dictionaries with what only `below` has added to those of `above`."""
+    if not isinstance(below, dict) or not isinstance(above, dict):
+        return above
+    return {**below, **{name: _over(below.get(name), one) for name, one in above.items()}}
 
 
 def load_leaves(

@@ -47,7 +47,7 @@ def make_gradients(
     def variables(params: Any, collections: Any, state: TrainState) -> dict[str, Any]:
         clock = {"progress": (state.step / total_steps).astype(jnp.float32)}
         given = {"params": whole(params, state.params), **collections, "clock": clock}
-        return {**given, "momentum": state.ema} if _uses_momentum(module) else given
+        return {**given, "momentum": state.best_params} if _uses_momentum(module) else given
 
     def loss_of(params: Any, collections: Any, state: TrainState, batch: Batch, rngs: Any):
         output, updated = module.apply(

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import optax
+from flax import traverse_util
 
 from mmjax.adapt import KEY, registry
 from mmjax.adapt.base import Adapter, Strategy
@@ -23,7 +23,8 @@ from mmjax.train.config import Config
 from mmjax.train.noise import gradient_noise
 from mmjax.train.optim import frozen, make_optimizer
 from mmjax.train.sharpness import sharpness_aware
-from mmjax.train.state import TrainState
+from mmjax.train.state import TrainState, begun
+from mmjax.train.trained import trained
 
 
 def strategies(config: Config) -> dict[str, Strategy]:
@@ -48,10 +49,12 @@ def build(config: Config, facts: Mapping[str, Any]) -> Assembly | Pretraining:
 
 
 def multipliers(config: Config, params: Mapping[str, Any]) -> dict[str, float]:
-    """Learning-rate factors by pattern: the config's, then those of `adapt`, and then 0 for the
-    parts of the model that have adapters."""
-    found = dict(config.optimizer.multipliers)
-    for one in strategies(config).values():
+    """Learning-rate factors by pattern: 0 for adapters that do not learn, then the config's, those
+    of `adapt`, and 0 for the parts of the model that have adapters."""
+    several = strategies(config)
+    still = [n for n, one in adapters_of(several) if not one.learns and n in params.get(KEY, {})]
+    found = {**{f"^/{KEY}/{name}/": 0.0 for name in still}, **config.optimizer.multipliers}
+    for one in several.values():
         found = {**found, **{p: f for p, f in one.multipliers().items() if p not in found}}
     sites = [site for sites in params.get(KEY, {}).values() for site in sites]
     parts = sorted({path_of_site(site).partition("/")[0] for site in sites})
@@ -102,6 +105,13 @@ def frozen_in(config: Config, params: Any) -> Any:
     return frozen(params, multipliers(config, params))
 
 
+def averaged(config: Config) -> Callable[[Any], Any] | bool:
+    """What of the parameters is averaged: all that are trained, or nothing."""
+    if not (config.train.ema_decay or config.train.average_from):
+        return False
+    return lambda params: trained(params, frozen_in(config, params))
+
+
 def watch(config: Config) -> Callable[[Any], dict[str, Array]]:
     """Reads numbers for the log of the optimiser's state, as `adapt/<name>/<what>`."""
     several = strategies(config)
@@ -114,6 +124,43 @@ def watch(config: Config) -> Callable[[Any], dict[str, Array]]:
         }
 
     return read
+
+
+def whole(config: Config) -> Config | None:
+    """The config without what stands in for weights: of a run that begins, to read them into. None
+    if it has nothing of the kind."""
+    replacing = {n for n, one in adapters_of(strategies(config)) if one.replaces}
+    adapt = {name: spec for name, spec in config.adapt.items() if name not in replacing}
+    if not replacing:
+        return None
+    train = dataclasses.replace(config.train, feature_cache={})
+    return dataclasses.replace(config, adapt=adapt, train=train)
+
+
+def replaced(fresh: TrainState, state: TrainState, config: Config) -> TrainState:
+    """`fresh` with the parameters of `state`, which is of `whole(config)`: as they are, or, where
+    an adapter has others in place of them, as it has them."""
+    params = {**state.params, KEY: dict(state.params.get(KEY, {}))}
+    for name, adapter in adapters_of(strategies(config)):
+        if adapter.replaces and name in fresh.params.get(KEY, {}):
+            sites = fresh.params[KEY][name]
+            params[KEY][name] = {
+                key: jax.jit(adapter.of)(leaf_of(state.params, path_of_site(key)), values)
+                for key, values in sites.items()
+            }
+    flat = traverse_util.flatten_dict(params, sep="/")
+    wanted = traverse_util.flatten_dict(dict(fresh.params), sep="/")
+    found = {name: jax.device_put(flat[name], leaf.sharding) for name, leaf in wanted.items()}
+    own = traverse_util.unflatten_dict(found, sep="/")
+    ema = begun(fresh.ema, own) if fresh.ema else fresh.ema
+    return dataclasses.replace(fresh, params=own, collections=state.collections, ema=ema)
+
+
+def leaf_of(params: Any, path: str) -> Array:
+    """The kernel of a module."""
+    for part in path.split("/"):
+        params = params[part]
+    return params["kernel"]
 
 
 def settled(state: TrainState, config: Config, taken: Mapping[str, str]) -> TrainState:
@@ -132,6 +179,5 @@ def settled(state: TrainState, config: Config, taken: Mapping[str, str]) -> Trai
     placed = jax.tree.map(lambda new, old: jax.device_put(new, old.sharding), found, state.params)
     ema = state.ema
     if ema:
-        own = jax.tree.map(lambda old, new: jnp.array(new, old.dtype), ema[KEY], placed[KEY])
-        ema = {**ema, KEY: own}
+        ema = {**ema, KEY: begun(ema[KEY], placed[KEY])}
     return dataclasses.replace(state, params=placed, ema=ema)

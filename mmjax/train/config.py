@@ -31,6 +31,11 @@ class OptimizerConfig:
         r"/(bias|scale|class_token|positions|weights|logits|logit_scale|logit_bias)$",
     )
     """Parameters whose path ("/encoders_text/words/embedding") one of these finds do not decay."""
+    decays: Mapping[str, float] = dataclasses.field(
+        default_factory=dict, metadata={"unsaid": "if empty"}
+    )
+    """Weight decays by pattern, in place of `weight_decay`; the first that finds the path holds.
+    What `no_decay` finds does not decay whatever they say."""
     multipliers: Mapping[str, float] = dataclasses.field(default_factory=dict)
     """Learning-rate factors by pattern; the first that finds the path holds, 0 freezes. A rate for
     each modality is `{"^/encoders_text/": 0.1, "^/encoders_image/": 1.0}`."""

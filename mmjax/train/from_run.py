@@ -20,7 +20,7 @@ from mmjax.encoders import registry as encoders
 from mmjax.train import transfer
 from mmjax.train.config import Config
 from mmjax.train.other_run import OtherRun, shapes
-from mmjax.train.state import TrainState
+from mmjax.train.state import TrainState, begun
 from mmjax.train.transfer import Plan
 from mmjax.writers import console
 
@@ -82,11 +82,11 @@ def start(
     plans: list[Plan] = []
 
     def choose(leaves: Mapping[str, LeafRecord]) -> dict[str, jax.ShapeDtypeStruct]:
-        weights = _weights(leaves)
-        plans[:] = [_plan(source, config, facts, flat["params"], shapes(leaves, weights))]
+        plans[:] = [_plan(source, config, facts, flat["params"], shapes(leaves, "params"))]
         wanted.clear()
         for name, theirs in plans[0].taken.items():
-            wanted["params", name] = f"{weights}/{theirs}"
+            average = f"ema/{theirs}"
+            wanted["params", name] = average if average in leaves else f"params/{theirs}"
         begun = {transfer.part_of(name) for name in plans[0].taken}
         for root in flat.keys() - {"params"}:
             for name, leaf in flat[root].items():
@@ -110,7 +110,7 @@ def start(
     collections = {kind: trees[f"collections/{kind}"] for kind in state.collections}
     ema = state.ema
     if ema:
-        ema = jax.tree.map(lambda average, param: jnp.array(param, average.dtype), ema, params)
+        ema = begun(ema, params)
     averaged = any(path.startswith("ema/") for path in arrays)
     sizes = {name: leaf.size for name, leaf in flat["params"].items()}
     told = Started(source.init.run, step, averaged, plans[0], sizes)
@@ -132,10 +132,6 @@ def _plan(
 
 def _counterpart(source: OtherRun, config: Config, name: str) -> str | None:
     return transfer.counterpart(name, source.init.modalities, config.data.modalities)
-
-
-def _weights(leaves: Mapping[str, LeafRecord]) -> str:
-    return "ema" if any(path.startswith("ema/") for path in leaves) else "params"
 
 
 def _target(record: LeafRecord, leaf: jax.Array) -> jax.ShapeDtypeStruct:

@@ -25,19 +25,31 @@ def decay_mask(params: Any, patterns: tuple[str, ...]) -> Any:
 
 
 def learning_rate_factors(params: Any, multipliers: Mapping[str, float]) -> Any:
-    """The factor of each parameter: that of the first pattern that finds its path, else 1.
+    """The factor of each parameter, as `by_pattern` finds it; 1 where no pattern does."""
+    return by_pattern(params, multipliers, 1.0)
+
+
+def weight_decays(params: Any, config: OptimizerConfig) -> Any:
+    """The weight decay of each parameter: 0 for what `no_decay` finds, else as `by_pattern`."""
+    rates = by_pattern(params, config.decays, config.weight_decay)
+    decaying = decay_mask(params, config.no_decay)
+    return jax.tree.map(lambda rate, decays: rate if decays else 0.0, rates, decaying)
+
+
+def by_pattern(params: Any, values: Mapping[str, float], other: float) -> Any:
+    """For each parameter the value of the first pattern that finds its path, else `other`.
 
     The name of an adapter ("/adapt/lora/encoders_text.mlp.up/a") holds that of the module which it
     adapts, and is meant only by patterns that say "adapt".
     """
 
-    def factor(path: tuple, _: Any) -> float:
+    def value(path: tuple, _: Any) -> float:
         name = path_of(path)
         adapter = name.startswith(_ADAPTERS)
-        meant = {p: f for p, f in multipliers.items() if not adapter or "adapt" in p}
-        return next((f for pattern, f in meant.items() if re.search(pattern, name)), 1.0)
+        meant = {p: v for p, v in values.items() if not adapter or "adapt" in p}
+        return next((v for pattern, v in meant.items() if re.search(pattern, name)), other)
 
-    return jax.tree_util.tree_map_with_path(factor, params, is_leaf=is_boxed)
+    return jax.tree_util.tree_map_with_path(value, params, is_leaf=is_boxed)
 
 
 def frozen(params: Any, multipliers: Mapping[str, float]) -> Any:
@@ -95,10 +107,16 @@ def make_optimizer(
         factors = learning_rate_factors(updates, config.multipliers)
         return jax.tree.map(lambda update, factor: update * factor, updates, factors)
 
+    def decay(updates: Any, params: Any = None) -> Any:
+        rates = weight_decays(updates, config)
+        return jax.tree.map(lambda one, own, rate: one + rate * own, updates, params, rates)
+
     parts = [rules[config.name]()]
     if config.max_grad_norm is not None:
         parts.insert(0, clip_by_global_norm(config.max_grad_norm))
-    if config.weight_decay:
+    if config.decays:
+        parts.append(optax.stateless(decay))
+    elif config.weight_decay:
         parts.append(
             optax.add_decayed_weights(
                 config.weight_decay, mask=lambda params: decay_mask(params, config.no_decay)

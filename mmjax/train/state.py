@@ -17,6 +17,7 @@ from mmjax.core import rng
 from mmjax.core.types import Batch
 from mmjax.core.typing import Array
 from mmjax.parallel.sharding import unbox, variable_shardings
+from mmjax.train.trained import whole
 
 
 @struct.dataclass
@@ -30,7 +31,8 @@ class TrainState:
     """The module's other variables, such as batch statistics."""
     opt_state: Any
     ema: Any
-    """The averaged parameters, at least in float32, or an empty dict."""
+    """The averaged parameters, at least in float32, or an empty dict; None for those that are not
+    trained."""
     key: Array
     """Data of the run's random key; each step's streams are folded from it and `step`."""
     skipped: Array
@@ -40,7 +42,10 @@ class TrainState:
     @property
     def best_params(self) -> Any:
         """What evaluation uses: the average where one is kept."""
-        return self.ema or self.params
+        if not self.ema:
+            return self.params
+        complete = len(jax.tree.leaves(self.ema)) == len(jax.tree.leaves(self.params))
+        return self.ema if complete else whole(self.ema, self.params)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,13 +68,14 @@ def plan_state(
     mesh: Mesh,
     *,
     seed: int,
-    ema: bool,
+    ema: bool | Callable[[Any], Any],
     overrides: Mapping[str, tuple[str, ...]] | None = None,
 ) -> StatePlan:
     """A fresh state; a run that is resumed needs its shapes only.
 
     `example` gives the shapes of a batch, and `overrides` are those of the mesh's config. The
-    values depend on `seed` alone, not on the mesh.
+    values depend on `seed` alone, not on the mesh. `ema` says whether parameters are averaged, or
+    is what makes the tree of those that are.
     """
 
     def boxed(key: Array) -> TrainState:
@@ -82,7 +88,7 @@ def plan_state(
             params=params,
             collections=variables,
             opt_state=optimizer.init(params),
-            ema=jax.tree.map(_averaged, params) if ema else {},
+            ema=jax.tree.map(_averaged, ema(params) if callable(ema) else params) if ema else {},
             key=jax.random.key_data(key),
             skipped=jnp.zeros((), jnp.int32),
             skipped_in_a_row=jnp.zeros((), jnp.int32),
@@ -99,6 +105,13 @@ def plan_state(
         shardings,
     )
     return StatePlan(abstract, shardings, lambda: unbox(make(key)), shapes)
+
+
+def begun(ema: Any, params: Any) -> Any:
+    """Averages, of those that `ema` has, that begin with these parameters."""
+    return jax.tree.map(
+        lambda param, own: None if own is None else jnp.array(param, own.dtype), params, ema
+    )
 
 
 def _averaged(param: Array) -> Array:

@@ -6,8 +6,6 @@ from typing import Any
 
 import jax
 
-from mmjax.parallel.sharding import is_boxed
-
 
 def trained(tree: Any, frozen: Any) -> Any:
     """The tree with None, which has no leaves, in place of what is frozen.
@@ -16,7 +14,7 @@ def trained(tree: Any, frozen: Any) -> Any:
     """
     if frozen is None:
         return tree
-    return jax.tree.map(lambda leaf, f: None if f else leaf, tree, frozen, is_leaf=is_boxed)
+    return jax.tree.map(lambda still, leaf: None if still else leaf, frozen, tree)
 
 
 def whole(part: Any, tree: Any) -> Any:

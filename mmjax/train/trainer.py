@@ -107,7 +107,7 @@ class Trainer:
             example_shapes(dataset, data.batch_size),
             mesh,
             seed=config.seed,
-            ema=bool(train.ema_decay or train.average_from),
+            ema=adapting.averaged(config),
             overrides=config.mesh.overrides,
         )
         if accumulate > 1 and getattr(module, "batch_coupled", False):
@@ -133,6 +133,12 @@ class Trainer:
         """Makes a fresh state, with the weights of encoders that are pretrained, and then with what
         `init` takes of another run, which is returned.
         """
+        if (whole := adapting.whole(self.config)) is not None:
+            plain = Trainer.build(whole, self.dataset, mesh=self.mesh)
+            started = plain.begin()
+            self.state = adapting.replaced(self.plan.make(), plain.state, self.config)
+            self.features.fill(self.state)
+            return started
         self.state, started = constants.fill(self.plan.make(), self.dataset), None
         if warm_start.wanted(self.config):
             self.state = warm_start.start(self.state, self.config)

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from flax import traverse_util
 
 from mmjax.core import config as config_lib
@@ -17,7 +16,7 @@ from mmjax.pretrained.load import Opened, open_folder, read_arrays
 from mmjax.train.config import Config
 from mmjax.train.decoders import source_of, targets_of, with_decoder
 from mmjax.train.other_run import with_run
-from mmjax.train.state import TrainState
+from mmjax.train.state import TrainState, begun
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +85,7 @@ def start(state: TrainState, config: Config) -> TrainState:
         params["task"] = task
     ema = state.ema
     if ema:
-        ema = jax.tree.map(lambda average, param: jnp.array(param, average.dtype), ema, params)
+        ema = begun(ema, params)
     return dataclasses.replace(state, params=params, collections=collections, ema=ema)
 
 

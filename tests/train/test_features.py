@@ -9,7 +9,7 @@ import pytest
 import tiny_run
 
 from mmjax.api.run import load_run
-from mmjax.checkpoint.load import load_arrays
+from mmjax.checkpoint.load import load_arrays, stored_leaves
 from mmjax.core import config as config_lib
 from mmjax.core.errors import ConfigError
 from mmjax.core.registry import Spec
@@ -29,6 +29,10 @@ STILL = (
 def leaves(folder):
     arrays = load_arrays(folder, "latest", prefixes=("params", "opt_state", "ema"))
     return {jax.tree_util.keystr(k): v for k, v in jax.tree_util.tree_leaves_with_path(arrays)}
+
+
+def of_averages(folder):
+    return [path for path in stored_leaves(folder / "kept") if path.startswith("ema/")]
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +62,9 @@ def test_a_run_on_kept_features_ends_where_it_does_without(data, tmp_path, quick
     for name, array in raw.items():
         # Other programs: their last bits differ where XLA fuses operations otherwise.
         np.testing.assert_allclose(found[name], array, rtol=1e-5, atol=1e-6, err_msg=name)
+    # What is frozen has no average: its parameters are taken for it.
+    stored = {path.partition("/encoders_")[2].partition("/")[0] for path in of_averages(tmp_path)}
+    assert stored == {"", "image"}
     assert "made in" in capsys.readouterr().out
     # A fusion of summaries: tokens are not kept. Training and validation rows, each in a folder.
     folders = [one for one in cache.iterdir() if one.is_dir()]

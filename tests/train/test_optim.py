@@ -1,4 +1,5 @@
 import math
+import re
 
 import jax
 import jax.numpy as jnp
@@ -121,7 +122,11 @@ def expected(config):
             else:
                 update = m = config.momentum * m + g
             first[path], second[path] = m, v
-            decayed = update + config.weight_decay * mask[path] * params[path]
+            own = (
+                rate for pattern, rate in config.decays.items() if re.search(pattern, f"/{path}")
+            )
+            decay = next(own, config.weight_decay) * mask[path]
+            decayed = update + decay * params[path]
             params[path] = params[path] - rate * factors[path] * decayed
         found.append(dict(params))
     return found
@@ -135,8 +140,9 @@ def expected(config):
         {"name": "lion", "b2": 0.99, "weight_decay": 0.1},
         {"name": "sgd", "max_grad_norm": 0.5, "weight_decay": 0.1},
         {"weight_decay": 0.5, "multipliers": {"^/encoders_text": 0.0, "head": 0.1}},
+        {"weight_decay": 0.1, "decays": {"^/encoders_text": 0.7, "^/encoders_": 0.0}},
     ],
-    ids=["adamw", "adam", "lion", "sgd", "multipliers"],
+    ids=["adamw", "adam", "lion", "sgd", "multipliers", "decays"],
 )
 def test_updates_agree_with_the_formulas(options):
     config = OptimizerConfig(learning_rate=0.05, **options)
