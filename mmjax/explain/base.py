@@ -58,8 +58,11 @@ class Method(abc.ABC):
 class PartMethod(Method):
     """A method that says where: `attribute` is one traced function of variables and batch.
 
-    How much a modality matters is the sum over its places.
+    How much a modality matters is the sum over its places, where these `add_up`.
     """
+
+    add_up: ClassVar[bool] = True
+    """Whether sums over places of several modalities can be compared."""
 
     @abc.abstractmethod
     def attribute(self, subject: Subject, variables: Any, batch: Batch, choice: Choice) -> Parts:
@@ -77,7 +80,8 @@ class PartMethod(Method):
     def __call__(self, subject: Subject, batch: Batch, choice: Choice) -> Found:
         found = self.parts(subject, subject.ready, batch, choice)
         parts = {name: np.asarray(values) for name, values in found.items()}
-        return Found({name: total(values) for name, values in parts.items()}, parts)
+        sums = {name: total(values) for name, values in parts.items()} if self.add_up else {}
+        return Found(sums, parts)
 
 
 def total(values: Array | np.ndarray) -> Float[np.ndarray, "b"]:

@@ -50,6 +50,7 @@ class GradCam(PartMethod):
         "what speaks for the score"
     )
     signed: ClassVar[bool] = False
+    add_up: ClassVar[bool] = False
 
     def refuses(self, subject: Subject, batch: Batch) -> str | None:
         return None if self._last(subject, subject.ready, batch) else "no convolutional encoder"

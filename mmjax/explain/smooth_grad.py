@@ -74,6 +74,8 @@ class SmoothGrad(PartMethod):
         "small change would change the score"
     )
 
+    add_up: ClassVar[bool] = False
+
     @property
     def signed(self) -> bool:  # type: ignore[override]
         return self.times_input

@@ -1,0 +1,146 @@
+"""Whether explanations are true: deletion and insertion curves beside a random order's.
+
+    python -m benchmarks.explain --runs runs/explain
+
+Trains `configs/quickstart.py` (15 epochs) and `configs/av_mnist.py`, unless `--runs` holds their
+finished runs (`emoji`, `av_mnist`), and explains the first test rows of each by every method that
+says where. A curve is the probability of what was said as the places that a method puts first are
+hidden, or alone shown, in all modalities that it speaks of at once; random orders hide as many
+places of the same modalities. Means over rows of the area under it, and of the difference to the
+mean of three random orders with its 95 % bootstrap interval.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.machine import about
+from mmjax.api.run import Run, load_run
+from mmjax.api.training import train
+from mmjax.checkpoint.run_folder import RunFolder
+from mmjax.core import config as config_lib
+from mmjax.core.files import atomic, write_json
+from mmjax.explain.explanation import Explanation
+from mmjax.metrics import bootstrap_interval_of_mean
+from mmjax.train.trainer import finished
+from mmjax.writers.console import say
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+METHODS = ("gradients", "integrated_gradients", "smooth_grad", "grad_cam", "occlusion")
+ALONE = "train.single_modality_baselines=false"
+RUNS = {
+    "emoji": ("quickstart.py", ("train.duration=15 epochs", ALONE)),
+    "av_mnist": ("av_mnist.py", (ALONE,)),
+}
+CURVES = ("deletion", "insertion")
+
+
+def run_of(name: str, folder: Path) -> Run:
+    """The finished run in `folder`, trained if there is none."""
+    if not finished(RunFolder(folder)):
+        file, changes = RUNS[name]
+        whole = config_lib.override(config_lib.load(ROOT / "configs" / file), changes)
+        train(whole, folder)
+    return load_run(folder)
+
+
+def gained(found: Sequence[Explanation], curve: str) -> np.ndarray:
+    """By how much each row's curve is better than that of a random order."""
+    own = np.array([one.checks[curve] for one in found])
+    random = np.array([one.checks[f"{curve}_random"] for one in found])
+    return random - own if curve == "deletion" else own - random
+
+
+def summarise(found: Sequence[Explanation]) -> dict[str, Any]:
+    """Means over the rows of one method, and how often and by how much it beats a random order."""
+    summary: dict[str, Any] = {"rows": len(found)}
+    for curve in CURVES:
+        better = gained(found, curve)
+        low, high = bootstrap_interval_of_mean(better)
+        summary[curve] = {
+            "area": float(np.mean([one.checks[curve] for one in found])),
+            "random": float(np.mean([one.checks[f"{curve}_random"] for one in found])),
+            "better by": float(better.mean()),
+            "interval": [float(low), float(high)],
+            "rows better": float((better > 0).mean()),
+        }
+    like = [one.checks["randomised"] for one in found if "randomised" in one.checks]
+    summary["like random weights"] = float(np.nanmean(like)) if like else None
+    return summary
+
+
+def measure(run: Run, rows: int) -> dict[str, Any]:
+    """The summary of every method on the first test rows of a run."""
+    methods = {}
+    for method in METHODS:
+        clock = time.process_time()
+        found = run.explain(split="test", rows=rows, methods=[method]).of(method)
+        seconds = (time.process_time() - clock) / len(found)
+        methods[method] = {**summarise(found), "processor seconds a row": round(seconds, 2)}
+    return methods
+
+
+def to_markdown(result: Mapping[str, Any]) -> str:
+    """A line a data set and method, and below it where and when it was measured."""
+    lines = [
+        "| data | method | deletion | random order | better by | insertion | random order | "
+        "better by | rows better | like random weights |",
+        "|---|---|" + "---:|" * 8,
+    ]
+    for name, methods in result["runs"].items():
+        for method, found in methods.items():
+            cells = []
+            for curve in CURVES:
+                one = found[curve]
+                low, high = one["interval"]
+                cells += [
+                    f"{one['area']:.3f}",
+                    f"{one['random']:.3f}",
+                    f"{one['better by']:+.3f} ({low:+.3f} to {high:+.3f})",
+                ]
+            like = found["like random weights"]
+            shares = " / ".join(f"{found[curve]['rows better']:.0%}" for curve in CURVES)
+            cells += [shares, "-" if like is None else f"{like:.2f}"]
+            lines.append(f"| {name} | {method} | {' | '.join(cells)} |")
+    rows = {name: next(iter(one.values()))["rows"] for name, one in result["runs"].items()}
+    told = ", ".join(f"{count} test rows of {name}" for name, count in rows.items())
+    lines += [
+        "",
+        "Areas under curves of the probability of what was said as places are hidden (deletion: "
+        "lower is better) or alone shown (insertion: higher is better), beside random orders; "
+        "the difference with its 95 % bootstrap interval, and the share of rows where it is above "
+        "0. Like random weights: rank correlation with the explanation by a model of shuffled "
+        f"weights. {told}; {result['cores']} cores of {result['cpu']}, Python {result['python']}, "
+        f"jax {result['versions']['jax']}, {result['date']}: `python -m benchmarks.explain`.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--runs", type=Path, default=Path("runs/explain"))
+    parser.add_argument("--rows", type=int, default=64)
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    args = parser.parse_args(arguments)
+    runs = {}
+    for name in RUNS:
+        runs[name] = measure(run_of(name, args.runs / name), args.rows)
+        say(f"{name} is explained")
+    result = {**about(), "runs": runs}
+    write_json(args.out / "explain.json", result)
+    with atomic(args.out / "explain.md") as file:
+        file.write(to_markdown(result))
+    say(to_markdown(result))
+
+
+if __name__ == "__main__":
+    main()
