@@ -51,6 +51,7 @@ COMMANDS = (
     "validate",
     "pack",
     "launch",
+    "reproduce",
     "list",
 )
 

@@ -3,7 +3,8 @@
 Fusions have a level: feature, attention, model or decision; the last are told how to combine by one
 of the combinations.
 
-`mmjax list pretrained` shows the model types of Hugging Face folders that can be loaded.
+`mmjax list pretrained` shows the model types of Hugging Face folders that can be loaded, `mmjax
+list results` the committed results that `mmjax reproduce` measures again.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ KINDS = {
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("kind", nargs="?", choices=(*KINDS, "pretrained", "all"), default="all")
+    parser.add_argument(
+        "kind", nargs="?", choices=(*KINDS, "pretrained", "results", "all"), default="all"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -39,8 +42,10 @@ def run(args: argparse.Namespace) -> int:
 
     if args.kind in ("pretrained", "all"):
         _pretrained()
+    if args.kind == "results":
+        results()
     for kind in KINDS if args.kind == "all" else (args.kind,):
-        if kind == "pretrained":
+        if kind in ("pretrained", "results"):
             continue
         module, _, name = KINDS[kind].partition(":")
         registry = getattr(importlib.import_module(module), name)
@@ -72,3 +77,18 @@ def _pretrained() -> None:
         if name not in parts or family.part_config  # others are no model types of their own
     ]
     table(rows, ["model type", "torch class", "parts (folder#part)"], "pretrained")
+
+
+def results() -> None:
+    """The committed results with their figures, and what it takes to measure them again."""
+    from mmjax.api import reproducing
+    from mmjax.writers.console import table
+
+    rows = []
+    for one in reproducing.results().values():
+        figures = "; ".join(f"{figure.name} {figure.mean:.3f}" for figure in one.figures[:2])
+        needs = {"config": "", "program": "the repository", "by hand": "by hand"}[one.kind]
+        needs = ", ".join(part for part in (needs, one.needs) if part) or "-"
+        rows.append([one.id, one.what, figures, one.date, needs, one.cost or "-"])
+    columns = ["id", "what", "committed", "measured", "needs", "cost"]
+    table(rows, columns, "results, for mmjax reproduce ID")
