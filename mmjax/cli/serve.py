@@ -54,6 +54,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     import sys
+    from pathlib import Path
 
     from mmjax.core.extras import require
     from mmjax.writers.console import say
@@ -66,8 +67,10 @@ def run(args: argparse.Namespace) -> int:
         from mmjax.serve.supervisor import supervise
 
         port = free_port(config.host, config.port)
-        again = [sys.executable, "-m", "mmjax", "serve", *_arguments(args), "--port", str(port)]
-        return supervise([*again, "--no-restart"])
+        # The same package again, whatever lies in the folder where the command was given.
+        here = Path.cwd() == Path(__file__).resolve().parents[2]
+        python = [sys.executable, *([] if here else ["-P"]), "-m", "mmjax", "serve"]
+        return supervise([*python, *_arguments(args), "--port", str(port), "--no-restart"])
 
     from mmjax.serve.server import serve
     from mmjax.serve.supervisor import end_with_parent

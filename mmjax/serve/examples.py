@@ -36,12 +36,12 @@ def example_of(program: Program, given: Mapping[str, Any], *, where: str = "") -
         if column is None:
             if owner.name in found:
                 raise ServeError(800, f"'{owner.name}' is given twice", where=where)
-            found[owner.name] = _value(owner, value, where)
+            found[owner.name] = _value(owner, value, f"{where} {owner.name}".strip())
         elif owner.kind == "table":
             row = found.setdefault(owner.name, {})
             row[column] = _plain(value, f"{where} {column}".strip())
         else:
-            found[column] = _plain(value, f"{where} {column}".strip())
+            found[column] = _value(owner, value, f"{where} {column}".strip())
     check_present(program, found, where)
     return found
 
@@ -77,7 +77,6 @@ def _owner(program: Program, name: str, where: str) -> tuple[Input, str | None]:
 
 
 def _value(owner: Input, value: Any, where: str) -> Any:
-    where = f"{where} {owner.name}".strip()
     if owner.kind in MEDIA:
         return _file(value, where, owner)
     if owner.kind == "table":

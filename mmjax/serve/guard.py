@@ -115,6 +115,8 @@ class Guard:
         fields: dict[str, Any] = {"code": answer.code} if answer.code else {}
         if error is not None:
             fields["exception"] = f"{type(error).__name__}: {error}"
+        if scope["path"] in HEALTH and error is None:
+            return
         self._service.lines.write(
             "request",
             urgent=error is not None,

@@ -63,10 +63,9 @@ def input_tensors(program: Program) -> dict[str, Tensor]:
                 number = one.fields.get(column, {}).get("kind") == "number"
                 datatype = "FP64" if number else "BYTES"
                 found.append(Tensor(column, one.name, one.kind, datatype, column))
-        elif len(one.columns) > 1:
-            found += [Tensor(column, column, one.kind) for column in one.columns]
-        else:
-            found.append(Tensor(one.name, one.name, one.kind))
+            continue
+        # The name of a modality stands for the first of its columns.
+        found += [Tensor(name, name, one.kind) for name in (one.name, *one.columns[1:])]
     return {one.name: one for one in found}
 
 

@@ -55,7 +55,8 @@ def _log_to(service: Service) -> None:
     """Everything that libraries log goes the same way as the requests, which never blocks."""
     logging.basicConfig(level=logging.WARNING, handlers=[Handler(service.lines)], force=True)
     logging.captureWarnings(True)
-    warnings.simplefilter("once")
+    # Every other filter remembers the texts that it has seen, which clients can make up.
+    warnings.simplefilter("always")
 
 
 class _Process:
@@ -90,8 +91,9 @@ class _Process:
         serving = asyncio.create_task(listener.serve())
         starting = asyncio.create_task(service.engine.start())
         asked = asyncio.create_task(self._asked.wait())
-        service.lines.write("listening", urgent=True, url=url)
         try:
+            await _listens(config.host, port, serving)
+            service.lines.write("listening", urgent=True, url=url)
             await asyncio.wait({serving, starting, asked}, return_when=asyncio.FIRST_COMPLETED)
             if serving.done():
                 raise ConfigError(187, f"{url} is not listened on: {serving.exception()}")
@@ -124,3 +126,17 @@ class _Process:
         if now - self._first > _SAME_SIGNAL_S:
             self._service.lines.write("stopped at once", urgent=True)
             os._exit(143)
+
+
+async def _listens(host: str, port: int, serving: asyncio.Task) -> None:
+    """Comes back when the address takes connections, or its server has ended."""
+    # A wildcard address is reached through loopback.
+    reached = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    while not serving.done():
+        try:
+            _, writer = await asyncio.open_connection(reached, port)
+        except OSError:
+            await asyncio.sleep(0.01)
+        else:
+            writer.close()
+            return
