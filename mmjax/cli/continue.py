@@ -26,6 +26,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tolerance", type=float, default=0.02, help="how much worse on old rows it may be (0.02)"
     )
+    parser.add_argument("--resamples", type=int, default=1000, help="of the test rows (1000)")
     parser.add_argument("--served", help="the pointer that is to name it if it is promoted")
 
 
@@ -42,6 +43,7 @@ def run(args: argparse.Namespace) -> int:
         tolerance=args.tolerance,
         settings=args.settings,
         served=args.served,
+        resamples=args.resamples,
     )
     say(f"{'promoted' if found.promoted else 'rejected'}: {found.why}")
     say(f"report  {found.run.folder.path / PAGE}")

@@ -106,7 +106,12 @@ def cases(folder: Path) -> dict[str, dict[str, Any]]:
     )
     history = Spec("items", column="watched", items=films, key="film", max_length=4)
     towers = Spec("two_tower", width=8, items={"name": _ENCODERS["text"]})
-    several = {"kind": Spec("classification", target="kind"), "tags": _labels()}
+    several = {
+        "kind": Spec("classification", target="kind"),
+        "tags": _labels(),
+        "number": Spec("regression", target="number", loss="quantile"),
+        "spans": Spec("token_classification", target="spans"),
+    }
     found = {
         "classification": _both(Spec("classification"), label=kind),
         "ordinal": _both(Spec("ordinal"), label=kind),
@@ -120,7 +125,13 @@ def cases(folder: Path) -> dict[str, dict[str, Any]]:
         "sentiment_classes": _both(
             Spec("sentiment_classes"), label=Spec("category", column="feeling")
         ),
-        "several": _both(Spec("several", tasks=several), kind=kind, tags=_tags()),
+        "several": _both(
+            Spec("several", tasks=several),
+            kind=kind,
+            tags=_tags(),
+            number=Spec("number", column="number"),
+            spans=Spec("spans", column="spans"),
+        ),
         "vqa": _both(Spec("vqa", top_k=2), label=Spec("answers", column="kind")),
         "answer_selection": _both(
             Spec("answer_selection"), label=Spec("relevance", column="grade", also=("asked",))
