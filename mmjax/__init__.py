@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mmjax.api.compiling import compile
     from mmjax.api.continuing import continue_run
     from mmjax.api.cross_validation import cross_validate
+    from mmjax.api.distilling import distill
     from mmjax.api.drifting import drift
     from mmjax.api.fitting import fit
     from mmjax.api.hyperparameters import tune
@@ -44,6 +45,7 @@ _PLACES = {
     "convert": "mmjax.api.pretrained",
     "cross_validate": "mmjax.api.cross_validation",
     "drift": "mmjax.api.drifting",
+    "distill": "mmjax.api.distilling",
     "fit": "mmjax.api.fitting",
     "load_pretrained": "mmjax.api.pretrained",
     "load_run": "mmjax.api.run",
@@ -65,6 +67,7 @@ __all__ = [
     "continue_run",
     "convert",
     "cross_validate",
+    "distill",
     "drift",
     "encoders",
     "export",

@@ -41,6 +41,7 @@ COMMANDS = (
     "convert",
     "adapter",
     "soup",
+    "distill",
     "export",
     "drift",
     "continue",

@@ -33,6 +33,7 @@ registry = Registry(
         "anomaly": "mmjax.tasks.anomaly:Anomaly",
         "classification": "mmjax.tasks.classification:Classification",
         "detection": "mmjax.tasks.detection:Detection",
+        "distilled_classification": "mmjax.tasks.distilled:DistilledClassification",
         "event_extraction": "mmjax.tasks.event_extraction:EventExtraction",
         "multi_label": "mmjax.tasks.multi_label:MultiLabel",
         "ordinal": "mmjax.tasks.ordinal:Ordinal",
