@@ -114,6 +114,7 @@ def cases(folder: Path) -> dict[str, dict[str, Any]]:
     }
     found = {
         "classification": _both(Spec("classification"), label=kind),
+        "distilled_classification": _both(Spec("distilled_classification"), label=kind),
         "ordinal": _both(Spec("ordinal"), label=kind),
         "multi_label": _both(_labels("label"), label=_tags()),
         "regression": _both(
