@@ -21,7 +21,7 @@ RANGES = {
 }
 """`TransientError` is any of them that a retry may cure."""
 
-ROOM_OF_CODES = {4: {"data"}, 6: {"checkpoint", "pretrained", "train", "api"}}
+ROOM_OF_CODES = {4: {"data"}, 6: {"checkpoint", "pretrained", "train", "export", "api"}}
 """Hundreds that belong to few rooms."""
 
 
