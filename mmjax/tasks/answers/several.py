@@ -12,7 +12,7 @@ from mmjax.tasks.answers.base import Answers, Predictions, Rows, RowTexts
 class Several:
     """What each task says, by its name; its predictions are called `<name>/...`."""
 
-    parts: Mapping[str, Answers]
+    parts: Mapping[str, Answers] = dataclasses.field(default_factory=dict)
 
     def decode(self, predictions: Predictions, texts: RowTexts | None = None) -> Rows:
         """`{name: what the task says}` of each row."""
