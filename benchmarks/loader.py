@@ -24,7 +24,6 @@ from benchmarks import harness, timing
 from mmjax.core import config as config_lib
 from mmjax.data.dataset import Dataset
 from mmjax.data.pipeline import prepare
-from mmjax.train.trainer import load
 
 CONFIG = Path(__file__).resolve().parents[1] / "configs" / "quickstart.py"
 SIZES = ("b32", "b128")
@@ -44,7 +43,7 @@ def variant(dataset: Dataset, batch_size: int, threads: int, *, train: bool) -> 
 
     def batches() -> Iterator[Any]:
         while True:
-            with load(source, "train", train=train) as loader:
+            with source.loader("train", train=train) as loader:
                 yield from loader
 
     endless = batches()

@@ -130,7 +130,7 @@ def find_learning_rate(
     rates: list[float] = []
     losses: list[float] = []
     diverged = False
-    with load(trainer.dataset, "train", train=True, seed=config.seed) as loader:
+    with load(trainer.dataset, "train", trainer.mesh, train=True, seed=config.seed) as loader:
         for step in range(steps):
             placed = put_batch(next(loader), trainer.mesh)
             trainer.state, values = trainer.step(trainer.state, placed)

@@ -297,7 +297,7 @@ class Run:
         return dataclasses.replace(config, eval_batch_size=-(-size // devices) * devices)
 
     def _batches(self, dataset: Dataset, split: str) -> Iterator[Batch]:
-        with load(dataset, split, train=False) as batches:
+        with load(dataset, split, self.mesh, train=False) as batches:
             yield from batches
 
     def _abstract(self, dataset: Dataset) -> Any:

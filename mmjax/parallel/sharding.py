@@ -13,6 +13,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mmjax.core.errors import ConfigError, nearest
 from mmjax.core.types import Batch
+from mmjax.parallel.feeding import batch_part
 from mmjax.parallel.mesh import BATCH_AXES, SEQUENCE
 
 RULES: dict[str, str | tuple[str, ...] | None] = {
@@ -194,6 +195,11 @@ def put_batch(batch: Batch, mesh: Mesh) -> Batch:
     sharding = batch_sharding(mesh)
     if jax.process_count() == 1:
         return jax.device_put(batch, sharding)
-    return jax.tree.map(
-        lambda array: jax.make_array_from_process_local_data(sharding, array), batch
-    )
+    _, parts = batch_part(mesh)
+
+    def put(array: Any) -> jax.Array:
+        # Its shape is not to be guessed: where processes hold the same rows, the guess is wrong.
+        shape = (parts * array.shape[0], *array.shape[1:])
+        return jax.make_array_from_process_local_data(sharding, array, shape)
+
+    return jax.tree.map(put, batch)

@@ -26,6 +26,7 @@ from mmjax.data.kept import KeptFeatures, Shaped
 from mmjax.data.order import InOrder
 from mmjax.encoders.fields import select
 from mmjax.models.encoding import encode_views
+from mmjax.parallel.feeding import batch_part
 from mmjax.parallel.mesh import traced_on
 from mmjax.parallel.sharding import put_batch, replicated
 from mmjax.train import feature_checks, feature_key
@@ -195,14 +196,15 @@ class Part:
             lengths[self.name] = whole
             buckets = np.searchsorted(np.array(raw.padded_lengths), whole[rows])
             rows = rows[np.argsort(buckets, kind="stable")]
+        part, parts = batch_part(self.mesh)
         collator = Collator(
             table=table,
             modalities={self.name: Source(raw, self.dataset.columns[self.name])},
             targets={},
             seed=0 if train else None,
             lengths=lengths,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
+            process_index=part,
+            process_count=parts,
         )
         order = InOrder(rows, self.config.data.batch_size)
         for step in range(len(order)):

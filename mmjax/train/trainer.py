@@ -26,6 +26,7 @@ from mmjax.data.loader import Loader
 from mmjax.data.pipeline import prepare
 from mmjax.models.base import Assembly
 from mmjax.models.pretraining import Pretraining
+from mmjax.parallel.feeding import batch_part
 from mmjax.parallel.mesh import check_batch_size, make_mesh
 from mmjax.parallel.sharding import put_batch
 from mmjax.train import adapting, constants, features, from_run, job, warm_start
@@ -49,15 +50,13 @@ from mmjax.writers import Progress, build_writers
 log = logging.getLogger(__name__)
 
 
-def load(dataset: Dataset, split: str, *, train: bool, seed: int = 0, start: int = 0) -> Loader:
-    """This process's part of a split's batches."""
+def load(
+    dataset: Dataset, split: str, mesh: Mesh, *, train: bool, seed: int = 0, start: int = 0
+) -> Loader:
+    """This process's part of a split's batches, as `mesh` shares them out."""
+    part, parts = batch_part(mesh)
     return dataset.loader(
-        split,
-        train=train,
-        seed=seed,
-        start=start,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
+        split, train=train, seed=seed, start=start, process_index=part, process_count=parts
     )
 
 
@@ -168,7 +167,7 @@ class Trainer:
 
         def run(state: TrainState, batches: int | None = None) -> Evaluation:
             variables = {"params": state.best_params, **state.collections}
-            with load(self.dataset, split, train=False) as loader:
+            with load(self.dataset, split, self.mesh, train=False) as loader:
                 some = itertools.islice(loader, batches)
                 texts = self.dataset.texts
                 return evaluate(function, variables, some, self.module.task, self.mesh, texts=texts)
@@ -337,7 +336,9 @@ def _train(
         log.info("resuming after step %d of %d", start, trainer.periods.total)
     elif resuming:
         trainer.begin()
-    loader = stack.enter_context(load(dataset, "train", train=True, seed=config.seed, start=start))
+    loader = stack.enter_context(
+        load(dataset, "train", trainer.mesh, train=True, seed=config.seed, start=start)
+    )
     if config.init is not None and not resuming:
         # From here on the run that it starts from is needed no more.
         checkpoints.save(0, trainer.state, data_state=loader.state())

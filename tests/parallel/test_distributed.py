@@ -187,14 +187,18 @@ from mmjax.parallel.distributed import initialize
 assert initialize(timeout_seconds=60)
 import jax
 from mmjax.core.types import Batch
+from mmjax.parallel.feeding import batch_part
 from mmjax.parallel.mesh import MeshConfig, make_mesh
 from mmjax.parallel.sharding import put_batch
-mesh = make_mesh(MeshConfig(-1, 2, 1))
-rows = np.arange(4, dtype=np.int32) + 4 * jax.process_index()
-whole = put_batch(Batch({}, {}, {}, rows >= 0, rows), mesh).row
-assert whole.shape == (8,)
-total = jax.jit(lambda row: (row * np.arange(8)).sum())(whole)
-print(jax.process_count(), jax.device_count(), int(total))
+print(jax.process_count(), jax.device_count())
+for sizes in ((-1, 2, 1), (2, 1, 2), (1, 1, 4)):
+    mesh = make_mesh(MeshConfig(*sizes))
+    part, parts = batch_part(mesh)
+    rows = np.arange(8, dtype=np.int32).reshape(parts, -1)[part]
+    whole = put_batch(Batch({}, {}, {}, rows >= 0, rows), mesh).row
+    assert whole.shape == (8,)
+    total = jax.jit(lambda row: (row * np.arange(8)).sum())(whole)
+    print(part, parts, int(total))
 """
 
 
@@ -215,10 +219,14 @@ def test_two_processes_put_one_global_batch_on_one_mesh():
         for index in range(2)
     ]
     try:
-        for process in processes:
+        for index, process in enumerate(processes):
             out, error = process.communicate(timeout=120)
             assert process.returncode == 0, error
-            assert out.splitlines()[-1] == f"2 4 {sum(i * i for i in range(8))}"
+            # Where `tensor` runs over both, each brings the whole batch.
+            parts = [(index, 2), (index, 2), (0, 1)]
+            squares = sum(i * i for i in range(8))
+            told = [f"{part} {count} {squares}" for part, count in parts]
+            assert [line for line in out.splitlines() if line[0].isdigit()] == ["2 4", *told]
     finally:
         for process in processes:
             process.kill()

@@ -1,5 +1,6 @@
-"""Two processes that train one model, stop together, and go on as one."""
+"""Several processes that train one model, stop together, and go on as one."""
 
+import shutil
 import socket
 import subprocess
 import sys
@@ -18,26 +19,26 @@ from mmjax.writers import read_records
 CHANGES = ("train.log_every=2 steps", "data.batch_size=8")
 
 
-def together(folder, data, stop_at):
-    """Exit codes and errors of two processes with four devices each."""
+def together(folder, data, stop_at, *, processes=2, changes=()):
+    """Exit codes and errors of processes with eight devices in all."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     here = str(Path(tiny_run.__file__).parent)
     running = []
-    for process in (0, 1):
+    for process in range(processes):
         environment = {
-            **tiny_run.environment(devices=4),
+            **tiny_run.environment(devices=8 // processes),
             "PYTHONPATH": here,
             "MMJAX_COORDINATOR": f"127.0.0.1:{port}",
-            "MMJAX_NUM_PROCESSES": "2",
+            "MMJAX_NUM_PROCESSES": str(processes),
             "MMJAX_PROCESS_ID": str(process),
         }
-        # The signal reaches one of the two only.
-        arguments = [str(folder), str(data), str(stop_at if process else 0), *CHANGES]
+        # The signal reaches one of them only.
+        arguments = [str(folder), str(data), str(stop_at if process == 1 else 0)]
         running.append(
             subprocess.Popen(
-                [sys.executable, member.__file__, *arguments],
+                [sys.executable, member.__file__, *arguments, *CHANGES, *changes],
                 env=environment,
                 stderr=subprocess.PIPE,
                 text=True,
@@ -48,30 +49,48 @@ def together(folder, data, stop_at):
 
 
 @pytest.mark.slow
-def test_two_processes_stop_at_the_same_step_and_end_like_one(tmp_path):
+@pytest.mark.parametrize(
+    ("processes", "changes", "mesh"),
+    [
+        (2, (), "mesh data=8"),
+        (4, (), "mesh data=8"),
+        # Over both processes: each brings all rows of a batch.
+        (2, ("mesh.tensor=8",), "mesh data=1 fsdp=1 tensor=8"),
+    ],
+)
+def test_processes_stop_at_the_same_step_and_end_like_one(tmp_path, processes, changes, mesh):
+    kind = {"processes": processes, "changes": changes}
     data = tiny_run.write_data(tmp_path)
-    codes, errors = together(tmp_path / "two", data, stop_at=3)
-    assert codes == [42, 42], errors
+    codes, errors = together(tmp_path / "several", data, stop_at=3, **kind)
+    assert codes == [42] * processes, errors
+    assert f"{processes} processes on 1 hosts (MMJAX_* variables), 8 cpu devices" in errors[0]
+    assert mesh in errors[0]
+    assert not any("processes on" in error for error in errors[1:])
     # Asked after step 3, agreed at the next line of metrics.
     assert all("SIGTERM: saved after step 4 of 8" in error for error in errors)
-    assert load_arrays(tmp_path / "two", "latest")["step"] == 4
-    codes, errors = together(tmp_path / "two", data, stop_at=0)
-    assert codes == [0, 0], errors
+    assert load_arrays(tmp_path / "several", "latest")["step"] == 4
+    shutil.copytree(tmp_path / "several", tmp_path / "elastic")
+    codes, errors = together(tmp_path / "several", data, stop_at=0, **kind)
+    assert codes == [0] * processes, errors
 
     one = fit(tiny_run.config(data, *CHANGES), tmp_path / "one").path
-    ours, theirs = (load_arrays(run, "latest") for run in (tmp_path / "two", one))
-    assert ours["step"] == theirs["step"] == 8
-    for name in ("params", "ema"):
-        jax.tree.map(
-            lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), ours[name], theirs[name]
-        )
+    # What several processes began, one goes on with, on a mesh of one device.
+    fit(tiny_run.config(data, *CHANGES), tmp_path / "elastic", resume=True)
+    theirs = load_arrays(one, "latest")
+    for run in ("several", "elastic"):
+        ours = load_arrays(tmp_path / run, "latest")
+        assert ours["step"] == theirs["step"] == 8
+        for name in ("params", "ema"):
+            jax.tree.map(
+                lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), ours[name], theirs[name]
+            )
     found = [
         [
             record["train/loss"]
             for record in read_records(run / "metrics.jsonl")
             if "train/loss" in record
         ]
-        for run in (tmp_path / "two", one)
+        for run in (tmp_path / "several", one)
     ]
     assert len(found[0]) == 4
     np.testing.assert_allclose(*found, rtol=1e-5)
