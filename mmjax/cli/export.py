@@ -7,6 +7,11 @@ The folder holds one program for CPU, CUDA and TPU at once, the parameters as sa
 makes arrays of raw items, label names, a model card, and the sha256 of every file. Where the run's
 data is still there, the metrics of its test rows go into the card, as trained and as stored, and a
 few rows are answered by both.
+
+mmjax export RUN OUT --encoder text
+
+With --encoder, OUT is one tuned encoder alone, in the form of the Hugging Face folder that it began
+from.
 """
 
 from __future__ import annotations
@@ -36,6 +41,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--root", help="the folder that media paths are relative to")
     parser.add_argument("--no-measure", action="store_true", help="write without measuring")
     parser.add_argument("--name", help="what the model is called; the run folder's name if not")
+    parser.add_argument(
+        "--encoder", metavar="MODALITY", help="its encoder alone, for transformers to load"
+    )
     parser.add_argument("--license", default="not stated", help="for the model card")
 
 
@@ -44,6 +52,11 @@ def run(args: argparse.Namespace) -> int:
     from mmjax.export import folder as folders
     from mmjax.writers.console import say
 
+    if args.encoder is not None:
+        from mmjax.api.handing_back import save_encoder
+
+        say(f"{save_encoder(args.run_folder, args.encoder, args.out)}")
+        return 0
     out = export(
         args.run_folder,
         args.out,
