@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mmjax.api.distilling import distill
     from mmjax.api.drifting import drift
     from mmjax.api.fitting import fit
+    from mmjax.api.handing_back import save_encoder
     from mmjax.api.hyperparameters import tune
     from mmjax.api.pipeline import pipeline
     from mmjax.api.pretrained import convert, load_pretrained, save_pretrained
@@ -50,6 +51,7 @@ _PLACES = {
     "load_pretrained": "mmjax.api.pretrained",
     "load_run": "mmjax.api.run",
     "pipeline": "mmjax.api.pipeline",
+    "save_encoder": "mmjax.api.handing_back",
     "save_pretrained": "mmjax.api.pretrained",
     "soup": "mmjax.api.souping",
     "train_seeds": "mmjax.api.training",
@@ -79,6 +81,7 @@ __all__ = [
     "objectives",
     "pipeline",
     "report",
+    "save_encoder",
     "save_pretrained",
     "soup",
     "tasks",
