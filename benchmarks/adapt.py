@@ -1,4 +1,4 @@
-"""What each way of training costs, against training all: parameters, optimiser, a step.
+"""What each way of training costs, against training all: weights, optimiser, a step.
 
 python -m benchmarks.adapt
 
@@ -36,16 +36,19 @@ from mmjax.train.trained import trained
 SIZE = "b2-n64-i224-p16-d384-l12"
 WORDS, FUSED, STEPS = 30_522, 128, 1000
 LINEAR = ("^encoders_.*/(query|value)$",)
-WAYS: Mapping[str, Spec | None] = {
-    "all": None,
-    "frozen encoders": Spec("only", parts=("heads", "fusion")),
-    "biases": Spec("only", parts=("heads", "fusion", "biases")),
-    "LoRA": Spec("lora", rank=8, targets=LINEAR),
-    "DoRA": Spec("lora", rank=8, targets=LINEAR, dora=True),
-    "AdaLoRA": Spec("adalora", rank=12, target=8, targets=LINEAR),
-    "IA3": Spec("ia3"),
-    "bottleneck (Pfeiffer)": Spec("bottleneck", width=24),
-    "prefix": Spec("prefix", count=8),
+LORA = Spec("lora", rank=8, targets=LINEAR)
+WAYS: Mapping[str, tuple[Spec, ...]] = {
+    "all": (),
+    "frozen encoders": (Spec("only", parts=("heads", "fusion")),),
+    "biases": (Spec("only", parts=("heads", "fusion", "biases")),),
+    "LoRA": (LORA,),
+    "DoRA": (LORA.replace(dora=True),),
+    "QLoRA, 4 bits": (LORA, Spec("quantized", form="nf4")),
+    "QLoRA, 8 bits": (LORA, Spec("quantized", form="int8")),
+    "AdaLoRA": (Spec("adalora", rank=12, target=8, targets=LINEAR),),
+    "IA3": (Spec("ia3"),),
+    "bottleneck (Pfeiffer)": (Spec("bottleneck", width=24),),
+    "prefix": (Spec("prefix", count=8),),
 }
 """The first is what the others are compared with."""
 
@@ -53,7 +56,7 @@ WAYS: Mapping[str, Spec | None] = {
 class Way:
     """One way of training, compiled; the state is made anew for each round."""
 
-    def __init__(self, spec: Spec | None, size: str):
+    def __init__(self, specs: tuple[Spec, ...], size: str):
         _, n, side, patch, d, layers = harness.dimensions(size, LETTERS)
         blocks = {"width": d, "depth": layers, "heads": d // 64, "mlp_dim": 4 * d, "scan": True}
         encoders = {
@@ -63,7 +66,7 @@ class Way:
         config = Config(
             model=ModelConfig(encoders=encoders, fusion=Spec("concat", width=FUSED)),
             optimizer=OptimizerConfig(learning_rate=1e-4),
-            adapt={} if spec is None else {"way": spec},
+            adapt={f"way_{number}": spec for number, spec in enumerate(specs)},
         )
         modalities = {
             "text": {"vocab_size": WORDS, "max_length": n},
@@ -90,10 +93,8 @@ class Way:
             "parameters": sum(
                 math.prod(leaf.shape) for leaf in jax.tree.leaves(self.plan.abstract.params)
             ),
-            "optimizer_bytes": sum(
-                math.prod(leaf.shape) * leaf.dtype.itemsize
-                for leaf in jax.tree.leaves(self.plan.abstract.opt_state)
-            ),
+            "parameter_bytes": _bytes(self.plan.abstract.params),
+            "optimizer_bytes": _bytes(self.plan.abstract.opt_state),
             "temp_bytes": getattr(memory, "temp_size_in_bytes", None),
             "compile_seconds": timing.clock() - start,
         }
@@ -110,6 +111,10 @@ class Way:
         if not bool(values["skipped_in_a_row"] == 0):
             raise RuntimeError("a step was not finite")
         return found[1:]
+
+
+def _bytes(tree: Any) -> int:
+    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
 def measure(size: str, names: Sequence[str], rounds: int, steps: int) -> dict[str, Any]:
@@ -129,14 +134,16 @@ def to_markdown(result: Mapping[str, Any]) -> str:
     """A line a way, with ratios to training all."""
     whole = result["ways"]["all"]
     lines = [
-        "| trained | parameters | share | optimiser | share | step | faster | temporaries |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|",
+        "| trained | parameters | share | weights | optimiser | share | step | faster "
+        "| temporaries |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for name, one in result["ways"].items():
         share = one["trained"] / whole["parameters"]
         memory = one["optimizer_bytes"] / whole["optimizer_bytes"]
         lines.append(
-            f"| {name} | {one['trained']:,} | {share:.2%} | {one['optimizer_bytes'] / 2**20:,.1f} "
+            f"| {name} | {one['trained']:,} | {share:.2%} "
+            f"| {one['parameter_bytes'] / 2**20:,.0f} MiB | {one['optimizer_bytes'] / 2**20:,.1f} "
             f"MiB | {memory:.2%} | {one['median']:.2f} s | {whole['median'] / one['median']:.2f}x "
             f"| {one['temp_bytes'] / 2**20:,.0f} MiB |"
         )

@@ -135,6 +135,10 @@ def yard(_: Path) -> list[str]:
     ]
 
 
+def frozen_bert(folder: Path) -> list[str]:
+    return [*bert_and_pictures(folder), f"train.feature_cache.text={folder / 'features'}"]
+
+
 MAKERS: dict[str, Callable[[Path], list[str]]] = {
     "easy_vqa": small_questions,
     "emoji_tags": narrow,
@@ -142,6 +146,8 @@ MAKERS: dict[str, Callable[[Path], list[str]]] = {
     "pretrain_emoji": objectives_together,
     "pretrain_emoji_minilm": bert_and_pictures,
     "quickstart": narrow,
+    "quickstart_adapters": bert_and_pictures,
+    "quickstart_frozen": frozen_bert,
     "quickstart_lora": bert_and_pictures,
     "quickstart_minilm": bert_and_pictures,
     "sentiment": snippets,
