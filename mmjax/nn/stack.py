@@ -10,7 +10,7 @@ from flax import linen as nn
 
 from mmjax.core.errors import ConfigError
 from mmjax.nn.cache import COLLECTION
-from mmjax.parallel.sharding import spread_tokens
+from mmjax.parallel.sharding import spread
 
 Remat = Literal["none", "full", "dots"]
 """What the backward pass computes again: nothing, every block, or all but its matrix products."""
@@ -58,7 +58,7 @@ class Stack(nn.Module, kw_only=True):
             raise ConfigError(109, "part of a stack of scanned blocks", fix="scan=False")
 
         def apply(block: nn.Module, values: Any, context: tuple, own: tuple) -> Any:
-            values = spread_tokens(block(spread_tokens(values), *context, *own, train=train))
+            values = spread(block(spread(values), *context, *own, train=train))
             block.sow("intermediates", "hidden", values)
             return values
 

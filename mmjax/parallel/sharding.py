@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 from flax import linen as nn
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from mmjax.core.errors import ConfigError, nearest
 from mmjax.core.types import Batch
@@ -162,21 +162,27 @@ def overridden(
     return PartitionSpec(*(part if len(part) > 1 else part[0] if part else None for part in spec))
 
 
-def spread_tokens(values: Any) -> Any:
-    """Arrays [b n d] of a tree with their tokens split over the mesh's axis `sequence`.
+def spread(values: Any) -> Any:
+    """Arrays [b n d] of a tree, between layers, with rows over the mesh's rows, tokens over its
+    axis `sequence` if it has one, and whole channels.
 
-    As they are where the context's mesh has no such axis.
+    Without being told, XLA takes the layout of the weights: with `fsdp` it computed all rows on
+    every device, a part of the channels each, and sent the activations (benchmarks/sharding.py).
+    As they are without a mesh in the context, and where rows do not divide.
     """
     mesh = jax.sharding.get_abstract_mesh()
-    ways = 1 if mesh.empty else mesh.shape.get(SEQUENCE, 1)
-    if ways == 1:
+    if mesh.empty or mesh.size == 1 or {*mesh.axis_types} != {AxisType.Auto}:
         return values
+    if not set(BATCH_AXES) <= set(mesh.axis_names):
+        return values
+    ways = mesh.shape.get(SEQUENCE, 1)
     rows = math.prod(mesh.shape[axis] for axis in BATCH_AXES)
 
     def one(leaf: Any) -> Any:
-        if getattr(leaf, "ndim", 0) != 3 or leaf.shape[1] < ways or leaf.shape[0] % rows:
+        if getattr(leaf, "ndim", 0) != 3 or leaf.shape[0] % rows:
             return leaf
-        return jax.lax.with_sharding_constraint(leaf, PartitionSpec(BATCH_AXES, SEQUENCE))
+        tokens = SEQUENCE if 1 < ways <= leaf.shape[1] else None
+        return jax.lax.with_sharding_constraint(leaf, PartitionSpec(BATCH_AXES, tokens, None))
 
     return jax.tree.map(one, values)
 

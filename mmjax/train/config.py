@@ -45,6 +45,11 @@ class OptimizerConfig:
     momentum: float = 0.9
     """For sgd."""
     max_grad_norm: float | None = 1.0
+    moments: Literal["", "bfloat16", "int8"] = dataclasses.field(
+        default="", metadata={"unsaid": "if empty"}
+    )
+    """What the rule's moments are kept in between steps: half or a quarter of the bytes of float32.
+    If empty, what parameters are stored in."""
     gradient_noise: float = dataclasses.field(default=0.0, metadata={"unsaid": "if empty"})
     """With more than 0, the gradient of each array of an encoder gains Gaussian noise of so many
     times its own standard deviation: the GE of OGM-GE (Peng et al. 2022), where it is 1."""

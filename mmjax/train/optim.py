@@ -12,6 +12,7 @@ import optax
 
 from mmjax.parallel.sharding import is_boxed, path_of
 from mmjax.train.config import OptimizerConfig
+from mmjax.train.moments import kept_in
 from mmjax.train.trained import trained
 
 _ADAPTERS = "/adapt/"
@@ -111,7 +112,7 @@ def make_optimizer(
         rates = weight_decays(updates, config)
         return jax.tree.map(lambda one, own, rate: one + rate * own, updates, params, rates)
 
-    parts = [rules[config.name]()]
+    parts = [kept_in(rules[config.name](), config.moments)]
     if config.max_grad_norm is not None:
         parts.insert(0, clip_by_global_norm(config.max_grad_norm))
     if config.decays:

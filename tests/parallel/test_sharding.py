@@ -11,13 +11,14 @@ from mmjax.nn.convolution import conv
 from mmjax.nn.dense import dense
 from mmjax.nn.stack import Stack
 from mmjax.parallel.mesh import AXES, BATCH_AXES, MeshConfig, make_mesh, traced_on
+from mmjax.parallel.program import Program
 from mmjax.parallel.sharding import (
     RULES,
     batch_sharding,
     partition_spec,
     put_batch,
     replicated,
-    spread_tokens,
+    spread,
     unbox,
     variable_shardings,
 )
@@ -162,7 +163,38 @@ def test_tokens_are_split_between_the_layers_of_a_stack(scan):
     assert "f32[1,3,4]" in split.lower(variables, values).compile().as_text()
 
 
-def test_tokens_stay_whole_where_no_axis_splits_them(mesh):
-    values = jnp.ones((2, 8, 4))
-    assert spread_tokens(values) is values
-    assert jax.eval_shape(traced_on(mesh, spread_tokens), values).shape == values.shape
+def test_rows_stay_split_and_channels_whole_between_layers(mesh):
+    """The weights' layout alone would have every device compute all rows."""
+    values = jnp.ones((8, 6, 4))
+    place = jax.jit(traced_on(mesh, spread), in_shardings=replicated(mesh))
+    assert place(values).sharding.shard_shape(values.shape) == (2, 6, 4)
+    # What is not rows of tokens, rows that do not divide, and no mesh: as it is.
+    for other in (jnp.ones((8, 4)), jnp.ones((6, 6, 4))):
+        assert "sharding" not in str(jax.make_jaxpr(traced_on(mesh, spread))(other))
+    assert spread(values) is values
+    assert traced_on(make_mesh(MeshConfig(1, 1, 1), jax.devices()[:1]), spread)(values) is values
+
+
+def test_weights_are_gathered_and_no_activations_sent():
+    """FSDP: a layer sends its weights, forward and backward, and the gradients; nothing of rows."""
+    mesh = make_mesh(MeshConfig(1, 8, 1))
+    stack = Stack(block=Double, settings={"width": 16}, depth=3, scan=True)
+    values = jax.ShapeDtypeStruct((64, 32, 16), jnp.float32)
+    boxed = jax.eval_shape(lambda x: stack.init(jax.random.key(0), x, train=False), values)
+    shardings = variable_shardings(boxed, mesh)
+
+    def loss(variables, x):
+        return stack.apply(variables, x, train=False).mean()
+
+    compiled = (
+        jax.jit(
+            traced_on(mesh, jax.grad(loss)),
+            in_shardings=(shardings, batch_sharding(mesh)),
+            out_shardings=shardings,
+        )
+        .lower(unbox(boxed), values)
+        .compile()
+    )
+    sent = Program(compiled.as_text()).collectives()
+    # The largest is of a layer's kernel and bias; rows would be 64 x 32 x 16.
+    assert max(one.bytes for one in sent) <= (16 + 1) * 16 * 4, sent
