@@ -1,14 +1,19 @@
-"""One run with stand-ins, R-Drop, mixup, classes in turns and few rows, through the commands."""
+"""Runs with stand-ins, R-Drop, mixup, classes in turns and few rows, and with changed gradients."""
 
 from __future__ import annotations
 
+import shutil
+
+import jax
 import numpy as np
 import pytest
 import tiny_run
 
 from mmjax.api.run import load_run
+from mmjax.checkpoint.load import load_arrays
 from mmjax.cli import main
 from mmjax.core.files import read_json
+from mmjax.train.trainer import fit
 from mmjax.writers import read_records
 
 SETTINGS = (
@@ -49,3 +54,39 @@ def test_a_run_learns_with_all_of_them_and_is_loaded_again(tmp_path, monkeypatch
     losses = [line["train/loss"] for line in lines if "train/loss" in line]
     assert np.isfinite(losses).all()
     assert losses
+
+
+BALANCED = (
+    "train.duration=4 steps",
+    "train.evaluate_every=2 steps",
+    "train.save_every=2 steps",
+    "train.log_every=1 steps",
+    "train.ema_decay=0",
+    "train.average_from=50%",
+    "model.gradient_balance=0.3",
+    "model.auxiliary_loss=0.5",
+    "optimizer.gradient_noise=1.0",
+    "optimizer.sam=0.05",
+    "optimizer.multipliers={'^/encoders_text/': 0.1, '^/encoders_image/': 0.5}",
+)
+
+
+@pytest.mark.slow
+def test_gradients_that_are_changed_leave_a_run_that_resumes(tmp_path, monkeypatch):
+    """OGM-GE, sharpness-aware steps and late averages: the same end with a stop half way."""
+    tiny_run.plain_figures(monkeypatch)
+    config = tiny_run.config(tiny_run.write_data(tmp_path), *BALANCED)
+    with tiny_run.one_device():
+        whole = fit(config, tmp_path / "whole").path
+        shutil.copytree(whole, tmp_path / "half")
+        shutil.rmtree(tmp_path / "half" / "checkpoints" / "4")
+        (tmp_path / "half" / "status.json").unlink()
+        half = fit(config, tmp_path / "half", resume=True).path
+    ends = [load_arrays(folder, 4, prefixes=("params", "ema")) for folder in (whole, half)]
+    jax.tree.map(np.testing.assert_array_equal, *ends)
+    start = load_arrays(whole, 2, prefixes=("params", "ema"))
+    # Until it begins, the average is what it will be of: the parameters of now.
+    jax.tree.map(np.testing.assert_array_equal, start["params"], start["ema"])
+    for part, before in start["params"].items():
+        same = jax.tree.map(np.array_equal, before, ends[0]["params"][part])
+        assert not all(jax.tree.leaves(same)), part
