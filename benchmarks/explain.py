@@ -26,6 +26,7 @@ from mmjax.api.training import train
 from mmjax.checkpoint.run_folder import RunFolder
 from mmjax.core import config as config_lib
 from mmjax.core.files import atomic, write_json
+from mmjax.core.registry import Spec
 from mmjax.explain.explanation import Explanation
 from mmjax.metrics import bootstrap_interval_of_mean
 from mmjax.train.trainer import finished
@@ -33,11 +34,17 @@ from mmjax.writers.console import say
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-METHODS = ("gradients", "integrated_gradients", "smooth_grad", "grad_cam", "occlusion")
+METHODS = {
+    "gradients": Spec("gradients"),
+    "integrated_gradients": Spec("integrated_gradients", steps=20, most_parts=1),
+    "smooth_grad": Spec("smooth_grad", samples=10),
+    "grad_cam": Spec("grad_cam"),
+    "occlusion": Spec("occlusion"),
+}
 ALONE = "train.single_modality_baselines=false"
 RUNS = {
-    "emoji": ("quickstart.py", ("train.duration=15 epochs", ALONE)),
     "av_mnist": ("av_mnist.py", (ALONE,)),
+    "emoji": ("quickstart.py", ("train.duration=15 epochs", ALONE)),
 }
 CURVES = ("deletion", "insertion")
 
@@ -79,9 +86,9 @@ def summarise(found: Sequence[Explanation]) -> dict[str, Any]:
 def measure(run: Run, rows: int) -> dict[str, Any]:
     """The summary of every method on the first test rows of a run."""
     methods = {}
-    for method in METHODS:
+    for method, settings in METHODS.items():
         clock = time.process_time()
-        found = run.explain(split="test", rows=rows, methods=[method]).of(method)
+        found = run.explain(split="test", rows=rows, methods=[settings]).of(method)
         seconds = (time.process_time() - clock) / len(found)
         methods[method] = {**summarise(found), "processor seconds a row": round(seconds, 2)}
     return methods

@@ -87,7 +87,10 @@ def explain(
     split = split or ("test" if data is None else ALL)
     kept = dataset.rows(split)[:rows]
     dataset = dataclasses.replace(dataset, splits={split: kept})
-    subject = subject_of(run, dataset, of=of, donors=_donors(run, data, dataset))
+    donors = None
+    if any(method.asks_others for method in named.values()):
+        donors = _donors(run, data, dataset)
+    subject = subject_of(run, dataset, of=of, donors=donors)
     batches = list(run._batches(dataset, split))
     if methods is not DEFAULT and methods != "all":
         for name, why in refusals(subject, batches[0], named).items():

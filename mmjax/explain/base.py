@@ -39,6 +39,8 @@ class Method(abc.ABC):
 
     about: ClassVar[str]
     """What its numbers are, in a sentence for people."""
+    asks_others: ClassVar[bool] = False
+    """Whether it needs other rows than those that are explained."""
     signed: ClassVar[bool] = True
     """Whether numbers below 0 speak against what is explained."""
 

@@ -23,7 +23,8 @@ def closest(
         lengths = np.linalg.norm(values.astype(np.float64), axis=1, keepdims=True)
         return values / np.where(lengths > 0, lengths, 1)
 
-    cosines = unit(vectors) @ unit(others).T
+    # In float32, so that vectors of one direction are equal.
+    cosines = (unit(vectors) @ unit(others).T).astype(np.float32)
     order = np.argsort(-cosines, axis=1, kind="stable")[:, :top]
     return np.take_along_axis(cosines, order, 1), order
 
@@ -35,6 +36,8 @@ class Neighbours(Method):
     top: int = 5
 
     about: ClassVar[str] = "the training rows that are nearest in the fused space, by cosine"
+
+    asks_others: ClassVar[bool] = True
 
     def refuses(self, subject: Subject, batch: Batch) -> str | None:
         return None if subject.donors is not None else "no other rows are known"

@@ -32,6 +32,8 @@ class Swaps(Method):
         "what the score loses on average when a modality is replaced by that of another row"
     )
 
+    asks_others: ClassVar[bool] = True
+
     def refuses(self, subject: Subject, batch: Batch) -> str | None:
         return None if subject.donors is not None else "no other rows are known"
 

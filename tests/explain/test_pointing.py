@@ -135,7 +135,10 @@ def test_shapley_values_point_at_the_modality_that_carries_the_label(carrier, re
     )
 
 
-@pytest.mark.parametrize("method", [IntegratedGradients(steps=16), Occlusion(cells=4)])
+SLOW = pytest.param(IntegratedGradients(steps=16), marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("method", [SLOW, Occlusion(cells=4)])
 def test_the_word_that_carries_the_label_is_found(by_text, method):
     subject, batch, place = by_text
     choice, _ = subject.chosen(batch)
@@ -143,7 +146,7 @@ def test_the_word_that_carries_the_label_is_found(by_text, method):
     assert (found.parts["text"].argmax(axis=1) == place).mean() >= ENOUGH
 
 
-@pytest.mark.parametrize("method", [IntegratedGradients(steps=16), Occlusion(cells=4), GradCam()])
+@pytest.mark.parametrize("method", [SLOW, Occlusion(cells=4), GradCam()])
 def test_the_region_that_carries_the_label_is_found(by_image, method):
     subject, batch, place = by_image
     choice, _ = subject.chosen(batch)
@@ -151,6 +154,7 @@ def test_the_region_that_carries_the_label_is_found(by_image, method):
     assert (quarters(found.parts["image"]).argmax(axis=1) == place).mean() >= ENOUGH
 
 
+@pytest.mark.slow
 def test_true_explanations_beat_a_random_order_and_need_the_weights(by_image):
     subject, batch, place = by_image
     choice, _ = subject.chosen(batch)
@@ -172,6 +176,7 @@ def test_true_explanations_beat_a_random_order_and_need_the_weights(by_image):
     assert np.nanmean(right["deletion"]) < means["deletion_random"] < np.nanmean(wrong["deletion"])
 
 
+@pytest.mark.slow
 def test_curves_begin_and_end_where_they_must(by_image):
     subject, batch, _ = by_image
     choice, _ = subject.chosen(batch)
