@@ -74,9 +74,9 @@ class Meter:
         found = [f"{self.step:,}/{self.total:,} {share:.0%}"]
         if self.remaining is not None:
             found.append(f"{_clock_time(self.remaining)} left")
-        if self.rate is not None:
+        if self.rate:
             found.append(f"{self.rate:,.0f} examples/s" if self.rate >= 10 else _slow(self.rate))
-        if self.wait is not None:
+        if self.rate and self.wait is not None:
             found.append(f"input wait {self.wait:.0%}")
         return found
 
