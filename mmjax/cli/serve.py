@@ -84,9 +84,30 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _program(folder: str) -> Any:
+    import tempfile
+    from pathlib import Path
+
+    from mmjax.checkpoint.run_folder import RunFolder
     from mmjax.export import load
 
-    return load(folder)
+    if not RunFolder(Path(folder)).exists():
+        return load(folder)
+    from mmjax.api.exporting import export
+
+    with tempfile.TemporaryDirectory() as made:
+        name = Path(folder).resolve().name
+        out = export(folder, Path(made) / "out", platforms=_here(), measure=False, name=name)
+        program = load(out)
+        # Its files are read as each bucket is compiled, and are gone afterwards.
+        program.warm_up()
+        return program
+
+
+def _here() -> tuple[str, ...]:
+    import jax
+
+    platform = jax.default_backend()
+    return ({"gpu": "cuda"}.get(platform, platform),)
 
 
 def _config(args: argparse.Namespace) -> Any:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import copy
 import functools
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any
@@ -27,9 +29,21 @@ _LARGE = 1 << 18
 """Bodies from this size on are read by a thread, so that the loop stays free."""
 
 
-def make_app(service: Service) -> Guard:
-    """The application of a server; what starts the engine is its caller."""
+def make_app(service: Service, *, starts: bool = False) -> Guard:
+    """The application of a server, for any ASGI server.
+
+    With `starts`, its lifespan starts the engine and drains it; otherwise its caller does.
+    """
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        await service.engine.start()
+        yield
+        await service.drain()
+        service.engine.close()
+
     app = FastAPI(
+        lifespan=lifespan if starts else None,
         title="mmjax",
         version=__version__,
         description="A multimodal model behind the Open Inference Protocol v2.",
@@ -37,8 +51,8 @@ def make_app(service: Service) -> Guard:
         redoc_url=None,
         redirect_slashes=False,
     )
-    app.openapi = functools.partial(_document, app)  # type: ignore[method-assign]
     front = _Front(service)
+    app.openapi = functools.partial(_document, app, front)  # type: ignore[method-assign]
     page = pages.page("page.html") if service.config.page else None
     _health(app, front)
     _models(app, front)
@@ -49,16 +63,16 @@ def make_app(service: Service) -> Guard:
     return Guard(app, service, page)
 
 
-def _document(app: FastAPI) -> dict[str, Any]:
-    """The OpenAPI document, without the refusals of FastAPI's own that never happen here."""
-    if app.openapi_schema is None:
-        found = FastAPI.openapi(app)
-        for methods in found["paths"].values():
-            for method in methods.values():
-                if method["responses"].get("422", {}).get("description") == "Validation Error":
-                    del method["responses"]["422"]
-        found.pop("components", None)
-    return app.openapi_schema or {}
+def _document(app: FastAPI, front: _Front) -> dict[str, Any]:
+    """The OpenAPI document, with what is known of the model by now."""
+    found = copy.deepcopy(FastAPI.openapi(app))
+    for methods in found["paths"].values():
+        for method in methods.values():
+            # FastAPI adds a refusal of its own to every path with parameters.
+            if method["responses"].get("422", {}).get("description") == "Validation Error":
+                del method["responses"]["422"]
+    schemas.of_program(found, None if front.engine.state == "loading" else front.engine.program)
+    return found
 
 
 class _Front:

@@ -155,6 +155,11 @@ def deadline_of(parameters: Mapping[str, Any]) -> float | None:
     return asked / 1000
 
 
+def without_binary(asked: Asked) -> Asked:
+    """The same request, its answer wanted as JSON."""
+    return dataclasses.replace(asked, outputs=tuple((name, False) for name, _ in asked.outputs))
+
+
 def write_response(
     program: Program, asked: Asked, results: Sequence[Result]
 ) -> tuple[dict[str, Any], list[bytes]]:

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from mmjax.export.program import Input, Program
+from mmjax.serve import protocol
+from mmjax.serve.examples import MEDIA
 from mmjax.serve.tensors import DTYPES
 
 _NAME = {"type": "string", "minLength": 1}
+_ITEM = {"$ref": "#/components/schemas/Item"}
+_INPUT_NAME = {"$ref": "#/components/schemas/InputName"}
 _PARAMETERS = {"type": "object", "description": "binary_data_size and others"}
 _DATATYPE = {"type": "string", "enum": ["BYTES", *DTYPES]}
 
@@ -39,7 +44,7 @@ INFER: dict[str, Any] = {
                 "type": "object",
                 "required": ["name", "shape", "datatype"],
                 "properties": {
-                    "name": _NAME,
+                    "name": _INPUT_NAME,
                     "shape": {
                         "type": "array",
                         "minItems": 1,
@@ -84,12 +89,6 @@ INFERRED: dict[str, Any] = {
             },
         },
     },
-}
-
-_ITEM = {
-    "type": "object",
-    "description": "values by modality or column; a file is base64, a data: address, "
-    '{"base64": "..."}, or {"url": "https://..."} for a picture from an allowed host',
 }
 
 PREDICT: dict[str, Any] = {
@@ -178,3 +177,44 @@ def body(**by_type: dict[str, Any]) -> dict[str, Any]:
     """`openapi_extra` of a path: the schemas of its body by content type."""
     content = {name.replace("_", "/", 1): {"schema": schema} for name, schema in by_type.items()}
     return {"requestBody": {"required": True, "content": content}}
+
+
+def of_program(document: dict[str, Any], program: Program | None) -> None:
+    """Puts into an OpenAPI document what depends on the model: its name, and what an item has."""
+    item: dict[str, Any] = {
+        "type": "object",
+        "description": "values by modality or column; a file is base64, a data: address, "
+        '{"base64": "..."}, or {"url": "https://..."} for a picture from an allowed host',
+        "minProperties": 1,
+    }
+    names: dict[str, dict[str, Any]] = {
+        name: {**_NAME} for name in ("Model", "Version", "InputName")
+    }
+    if program is not None:
+        item["properties"] = {one.name: _value(one) for one in program.inputs}
+        item["required"] = [one.name for one in program.inputs if one.required]
+        names["Model"]["enum"] = [program.name]
+        names["Version"]["enum"] = [protocol.VERSION]
+        names["InputName"]["enum"] = list(protocol.input_tensors(program))
+    document["components"] = {"schemas": {"Item": item, **names}}
+    for methods in document["paths"].values():
+        for method in methods.values():
+            for parameter in method.get("parameters", []):
+                name = {"model": "Model", "version": "Version"}[parameter["name"]]
+                parameter["schema"] = {"$ref": f"#/components/schemas/{name}"}
+
+
+def _value(one: Input) -> dict[str, Any]:
+    said = {"description": one.takes}
+    if one.kind in MEDIA:
+        text = {"type": "string", "contentEncoding": "base64"}
+        inner = {"type": "object", "properties": {"base64": text}, "required": ["base64"]}
+        return {"anyOf": [text, inner, {"type": "null"}], **said}
+    if one.kind == "table":
+        kinds = {column: one.fields.get(column, {}).get("kind") for column in one.columns}
+        cells = {
+            column: {"type": ["number", "null"] if kind == "number" else ["string", "null"]}
+            for column, kind in kinds.items()
+        }
+        return {"type": ["object", "null"], "properties": cells, "additionalProperties": False}
+    return {"type": ["string", "null"], **said} if one.kind == "text" else said

@@ -14,7 +14,10 @@ from fake_program import LABELS, FakeProgram, png
 from in_process import JSON, served
 
 from mmjax.core.errors import ConfigError
+from mmjax.serve.app import make_app
 from mmjax.serve.config import EngineConfig, Limits, ServeConfig
+from mmjax.serve.logs import Lines
+from mmjax.serve.service import Service
 
 TOKEN = "correct-horse-battery"
 
@@ -473,6 +476,10 @@ def test_the_page_and_the_docs_load_nothing():
         assert "https://" not in one.text
     paths = document.json()["paths"]
     assert {"/v1/predict", "/v2", "/v2/models/{model}/infer", "/v2/health/ready"} <= set(paths)
+    known = document.json()["components"]["schemas"]
+    assert known["Model"]["enum"] == ["fruit"]
+    assert set(known["Item"]["properties"]) == {"text", "image", "audio", "table"}
+    assert "Validation Error" not in document.text
 
 
 def test_there_need_not_be_a_page():
@@ -497,3 +504,20 @@ def test_an_item_over_the_body_limit():
     assert is_problem(large, 413, 808)
     assert is_problem(squeezed, 413, 808)
     assert large.headers["connection"] == squeezed.headers["connection"] == "close"
+
+
+def test_an_asgi_server_may_start_and_end_it():
+
+    service = Service(FakeProgram, ServeConfig(), lines=Lines(rate=0.0, burst=0))
+    states, given = [], ["startup", "shutdown"]
+
+    async def receive():
+        states.append(service.engine.state)
+        return {"type": f"lifespan.{given.pop(0)}"}
+
+    async def send(message):
+        assert message["type"].endswith("complete"), message
+
+    scope = {"type": "lifespan", "state": {}}
+    asyncio.run(make_app(service, starts=True)(scope, receive, send))
+    assert [*states, service.engine.state] == ["loading", "ready", "stopped"]
