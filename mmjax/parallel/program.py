@@ -21,7 +21,8 @@ _CALLED = re.compile(
 )
 _BRANCHES = re.compile(r"(?:branch_computations|called_computations)=\{([^}]*)\}")
 _TRIPS = re.compile(r'known_trip_count"?:\s*\{"?n"?:\s*"?(\d+)')
-_CONSTANT = re.compile(r"^\s*(?:ROOT )?%?[\w.\-]+ = s32\[\][^ ]* constant\((\d+)\)")
+_CONSTANT = re.compile(r"^\s*(?:ROOT )?%?([\w.\-]+) = [su]32\[\][^ ]* constant\((\d+)\)")
+_INDEX = re.compile(r"index=(\d+)")
 _CHANNEL = re.compile(r"channel_id=(\d+)")
 _OPERATION = re.compile(r'op_name="([^"]*)"')
 _ARRAY = re.compile(r"(pred|[a-z]+\d+[a-z0-9]*)\[([\d,]*)\](\{[^}]*\})?")
@@ -106,7 +107,7 @@ class Program:
 
     def __init__(self, text: str):
         self.computations: dict[str, list[Instruction]] = {}
-        self._limits: dict[str, int] = {}
+        self._constants: dict[str, dict[str, int]] = collections.defaultdict(dict)
         self.entry = ""
         self._read(text)
         self.times: collections.Counter[str] = collections.Counter()
@@ -129,7 +130,7 @@ class Program:
                 self.computations[name], current = current, None
                 continue
             if (constant := _CONSTANT.match(line)) is not None:
-                self._limits[name] = max(self._limits.get(name, 0), int(constant[1]))
+                self._constants[name][constant[1]] = int(constant[2])
             found = _LINE.match(line)
             if found is not None:
                 operands = _NAMES.findall(found["rest"].partition(")")[0])
@@ -163,13 +164,31 @@ class Program:
                     self._visit(branch, times, fused)
 
     def _trips(self, one: Instruction, called: Mapping[str, str]) -> int:
+        """How often a loop turns: as XLA says, or until what its condition compares with."""
         if (found := _TRIPS.search(one.rest)) is not None:
             return int(found[1])
         condition = called.get("condition", "")
-        limits = [self._limits.get(condition, 0)]
-        for inner in self.computations.get(condition, ()):
-            limits += [self._limits.get(name, 0) for _, name in _CALLED.findall(inner.rest)]
-        return max(*limits, 1) if len(limits) > 1 else max(limits[0], 1)
+        inside = self.computations.get(condition, [])
+        names = [condition, *(name for i in inside for _, name in _CALLED.findall(i.rest))]
+        limits = [n for name in names for n in self._constants.get(name, {}).values()]
+        return max(-(-max(limits, default=1) // self._stride(inside, called.get("body", ""))), 1)
+
+    def _stride(self, condition: list[Instruction], body: str) -> int:
+        """By how much a turn moves what the condition compares; 1 if that is not plain."""
+        compared = next((one for one in condition if one.root and one.code == "compare"), None)
+        given = {one.name: one for one in condition}
+        if compared is None or compared.operands[0] not in given:
+            return 1
+        index = _INDEX.search(given[compared.operands[0]].rest)
+        here = {one.name: one for one in self.computations.get(body, ())}
+        root = next((one for one in here.values() if one.root), None)
+        if index is None or root is None or int(index[1]) >= len(root.operands):
+            return 1
+        moved = here.get(root.operands[int(index[1])])
+        if moved is None or moved.code != "add":
+            return 1
+        steps = [self._constants[body].get(name) for name in moved.operands]
+        return next((step for step in steps if step), 1)
 
     def collectives(self) -> list[Sent]:
         """Every collective, as often as it runs; one that is split into a start and an end once."""

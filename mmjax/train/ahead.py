@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -79,12 +80,17 @@ def trace(config: Config, dataset: Dataset, topology: Topology) -> tuple[Trainer
 
 
 def compile_step(
-    config: Config, dataset: Dataset, topology: Topology, *, thorough: bool = False
+    config: Config,
+    dataset: Dataset,
+    topology: Topology,
+    *,
+    thorough: bool = False,
+    options: Mapping[str, Any] | None = None,
 ) -> Ahead:
     """Lowers and compiles the step that `Trainer` would run on the topology.
 
     For TPUs with the least effort unless `thorough`, which takes several times as long: programs
-    then fuse more, and move fewer bytes.
+    then fuse more, and move fewer bytes. `options` are further ones of the compiler.
 
     Raises ConfigError where the config does not fit the topology; a step for which its devices have
     too little memory is returned as one that does not fit.
@@ -93,7 +99,8 @@ def compile_step(
     trainer, batch, traced = trace(config, dataset, topology)
     counted = flops.count(traced.jaxpr.jaxpr)
     lowered = traced.lower(lowering_platforms=(topology.platform,))
-    options = FAST if topology.platform == "tpu" and not thorough else {}
+    fast = FAST if topology.platform == "tpu" and not thorough else {}
+    options = {**fast, **(options or {})}
     try:
         compiled = lowered.compile(compiler_options=options)
     except jax.errors.JaxRuntimeError as error:

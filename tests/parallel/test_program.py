@@ -77,6 +77,16 @@ def test_loops_count_as_often_as_they_turn():
     assert program.largest(1)[0][:2] == (128.0, "f32[8,4]")
 
 
+def test_loops_may_move_by_more_than_one():
+    """A loop that the compiler unrolled counts its turns, of numbers without a sign."""
+    moved = "%next = u32[] add(%i, %two)\n  %two = u32[] constant(2)\n  ROOT %out"
+    text = TEXT.replace("%n = s32[]", "%n = u32[]").replace("ROOT %out", moved, 1)
+    text = text.replace("tuple(%i, %all", "tuple(%next, %all")
+    assert sorted(one.times for one in Program(text).collectives()) == [1, 6]
+    told = TEXT.replace("body=%body", 'body=%body, backend_config={"known_trip_count":{"n":"5"}}')
+    assert sorted(one.times for one in Program(told).collectives()) == [1, 5]
+
+
 def test_sizes_of_types():
     assert size_of("(bf16[2,3]{1,0}, pred[5], s4[8])") == 12 + 5 + 4
     assert size_of("f32[4]{0:T(128)S(1)}", outside=True) == 0
