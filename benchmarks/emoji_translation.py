@@ -125,8 +125,8 @@ def to_markdown(result: Mapping[str, Any]) -> str:
         "chrF and BLEU from 0 to 100, exact match from 0 to 1; concepts that no training row is "
         f"about. Seeds {', '.join(map(str, seeds))}"
         f"{'; changed: ' + ', '.join(result['changes']) if result['changes'] else ''}; "
-        f"{result['cores']} cores of {result['cpu']}, Python {result['python']}, "
-        f"{result['date']}: `python -m benchmarks.emoji_translation`.",
+        f"{result['device']}, {result['cores']} cores of {result['cpu']}, Python "
+        f"{result['python']}, {result['date']}: `python -m benchmarks.emoji_translation`.",
     ]
     return "\n".join(lines) + "\n"
 

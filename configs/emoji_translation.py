@@ -7,10 +7,10 @@ split, so the names of the test rows are of concepts that no training row is abo
 one of the two drawings. Whether the picture helps is what `get_config(picture=False)` tells, which
 `benchmarks/emoji_translation.py` runs beside it.
 
-The picture does not help: seed 0, on one H100, chrF 22.8 with it and 22.6 without on the test rows,
-23.2 and 23.7 on those for validation (`benchmarks/results/sweep_gpu.md`). There the English name as
-it is has 13.0, and the translation of the training name that is most like it 34.8: names of 1,517
-concepts are too few to learn fifteen languages from, and copying what is known goes further.
+The picture does not help: three seeds on one H100, chrF 23.4 ± 0.4 with it and 23.5 ± 0.3 without
+on the test rows (`benchmarks/results/emoji_translation.md`). There the English name as it is has
+13.0, and the translation of the training name that is most like it 34.8: names of 1,517 concepts
+are too few to learn fifteen languages from, and copying what is known goes further.
 """
 
 from mmjax.core.registry import Spec

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from package_files import ROOT
 
-ABOUT = {"cores": 2, "cpu": "a cpu", "python": "3", "date": "today"}
+ABOUT = {"device": "a device", "cores": 2, "cpu": "a cpu", "python": "3", "date": "today"}
 
 
 @pytest.fixture(autouse=True)
