@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import math
 import os
@@ -77,6 +78,12 @@ class Inputs:
         given = {name: tuple(map(int, one)) for name, one in lengths.items()}
         return cls(config, processors, given, tuple(required))
 
+    @functools.cached_property
+    def _settings(self) -> dict[str, Any]:
+        return {
+            name: modality_registry.build(spec) for name, spec in self.config.modalities.items()
+        }
+
     @property
     def buckets(self) -> tuple[Bucket, ...]:
         """Every combination of lengths."""
@@ -87,9 +94,8 @@ class Inputs:
         return tuple(self._described())
 
     def _described(self) -> Iterator[Input]:
-        for name, spec in self.config.modalities.items():
-            settings = modality_registry.build(spec)
-            kind = kind_of(spec)
+        for name, settings in self._settings.items():
+            kind = kind_of(self.config.modalities[name])
             limits = {one: getattr(settings, one) for one in _LIMITS if hasattr(settings, one)}
             if "formats" in limits:
                 limits["formats"] = list(limits["formats"])
@@ -115,29 +121,51 @@ class Inputs:
     def prepare(self, example: Example, *, paths: bool = False) -> Prepared:
         """One raw item, checked and read; see `Program.prepare`."""
         columns = self._columns(example, paths=paths)
-        table = Table({name: [cell] for name, cell in columns.items()}, "item", "", places=["item"])
-        place = Place(table, 0)
+        table = self._table(example, columns)
+        place = Place(table, len(table) - 1)
         arrays: dict[str, Any] = {}
         for name, processor in self.processors.items():
-            reads = modality_registry.build(self.config.modalities[name]).reads()
-            arrays[name] = processor.example({one: columns[one] for one in reads}, place, None)
+            cells = {one: table.columns[one][place.row] for one in self._settings[name].reads()}
+            arrays[name] = processor.example(cells, place, None)
         missing = [name for name in self.required if arrays[name] is None]
         if missing or all(one is None for one in arrays.values()):
             wanted = f"'{missing[0]}'" if missing else f"any of {', '.join(arrays)}"
             raise DataError(218, f"the item has not {wanted}", where="item", fix="give it")
         bucket = tuple(
-            self._length(name, arrays[name], table, choices)
+            self._length(name, arrays[name], place, choices)
             for name, choices in self.lengths.items()
         )
         return Prepared(arrays, bucket, self._texts(columns), size=sum(bucket))
 
-    def _length(self, name: str, example: Any, table: Table, choices: Sequence[int]) -> int:
+    def _table(self, example: Example, columns: Mapping[str, Any]) -> Table:
+        """The item as a row, below the utterances before it where there is a dialogue."""
+        said: dict[str, Sequence[Any]] = {}
+        for name, spec in self.config.modalities.items():
+            if kind_of(spec) == "dialogue" and isinstance(example.get(name), (list, tuple)):
+                said[name] = example[name]
+        longest = max(map(len, said.values()), default=0)
+        rows: dict[str, list[Any]] = {
+            name: [*[None] * longest, cell] for name, cell in columns.items()
+        }
+        for name, texts in said.items():
+            settings = self._settings[name]
+            rows[settings.dialogue] = ["item"] * (longest + 1)
+            for i, text in enumerate(texts):
+                where = longest - len(texts) + i
+                column = settings.column
+                rows[column][where] = _cell(text, column, "text", paths=False)
+            if settings.turn is not None:
+                rows[settings.turn] = list(range(longest + 1))
+        return Table(rows, "item", "", places=["item"] * (longest + 1))
+
+    def _length(self, name: str, example: Any, place: Place, choices: Sequence[int]) -> int:
         if example is None:
             return choices[0]
         if "input_ids" in example:
             longest = len(example["input_ids"])
         else:
-            longest = int(self.processors[name].lengths(table, np.zeros(1, np.int64))[0])
+            row = np.array([place.row])
+            longest = int(self.processors[name].lengths(place.table, row)[0])
         return next((one for one in choices if one >= longest), choices[-1])
 
     def _texts(self, columns: Mapping[str, Any]) -> dict[str, Any]:
@@ -154,10 +182,7 @@ class Inputs:
             raise DataError(
                 214, f"an item of type {type(example).__name__}", where="item", fix="a mapping"
             )
-        reads = {
-            name: modality_registry.build(spec).reads()
-            for name, spec in self.config.modalities.items()
-        }
+        reads = {name: settings.reads() for name, settings in self._settings.items()}
         kinds = {
             column: kind_of(self.config.modalities[name])
             for name, columns in reads.items()
@@ -174,6 +199,9 @@ class Inputs:
                         fix=f"a mapping of columns: {', '.join(reads[name])}",
                     )
                 given = dict(value or {})
+            elif name in reads and kind_of(self.config.modalities[name]) == "dialogue":
+                # Its texts are rows of their own.
+                given = {} if isinstance(value, (list, tuple)) or value is None else {name: value}
             elif name in reads:
                 given = {name if name in cells else reads[name][0]: value}
             else:
