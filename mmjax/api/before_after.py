@@ -41,7 +41,7 @@ _CHEAP = 0.25
 _SOME = "some"
 
 
-def wanted(run: Run, dataset: Dataset) -> bool:
+def wanted(run: Run, dataset: Dataset, evaluation: Evaluation) -> bool:
     """Whether a run is to be measured against what it began from.
 
     By `train.before_after`: where that is empty, a run of classes that began from pretrained
@@ -49,7 +49,10 @@ def wanted(run: Run, dataset: Dataset) -> bool:
     """
     asked = run.config.train.before_after
     task: Any = None if run.config.objectives else run.module.task
-    fits = getattr(task, "outputs_are", None) == "classes" and bool(getattr(task, "target", ""))
+    chances = np.asarray(evaluation.predictions.get("probabilities", 0))
+    truth = np.asarray(evaluation.targets.get(getattr(task, "target", ""), 0))
+    # One class for each row, and not for each of its tokens.
+    fits = getattr(task, "outputs_are", "") == "classes" and (chances.ndim, truth.ndim) == (2, 1)
     begun = bool(run.config.model.pretrained) or run.config.init is not None
     if asked == "never" or jax.process_count() > 1:
         return False

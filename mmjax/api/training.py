@@ -137,7 +137,7 @@ def complete(run: Run, frame: Any = None) -> dict[str, Evaluation]:
     """
     shown = {f"{name} alone": _measure(one, frame)[0] for name, one in baselines(run).items()}
     evaluation, split, dataset = _measure(run, frame)
-    if before_after.wanted(run, dataset):
+    if before_after.wanted(run, dataset, evaluation):
         shown = {**before_after.measured(run, dataset, evaluation, split), **shown}
     write_run_report(run, evaluation, dataset, split=split, others=shown)
     return {**shown, title_of(run.config): evaluation}

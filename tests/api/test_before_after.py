@@ -112,14 +112,19 @@ def test_reports_show_all_three(run):
 
 def test_it_is_asked_for_or_cheap(run, whole, tmp_path):
     dataset = run.dataset(labels=True)
+    evaluation = run.evaluate_dataset(dataset, "test")
 
     def asked(**changes):
         run.config = dataclasses.replace(
             run.config, train=dataclasses.replace(run.config.train, **changes)
         )
-        return before_after.wanted(run, dataset)
+        return before_after.wanted(run, dataset, evaluation)
 
     known = run.config
+    tokens = {"probabilities": np.zeros((4, 5, 3))}
+    each = dataclasses.replace(evaluation, predictions=tokens)
+    with pytest.raises(ConfigError, match="nothing to measure"):
+        before_after.wanted(run, dataset, each)
     assert asked(before_after="always")
     assert not asked(before_after="never")
     # 40 rows are a quarter of 20 steps of 8 rows.
