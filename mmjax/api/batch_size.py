@@ -65,7 +65,7 @@ def memory_of_step(config: Config, dataset: Dataset) -> Memory:
     sharding = batch_sharding(trainer.mesh)
     batch = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
-        example_shapes(dataset, config.data.batch_size),
+        example_shapes(trainer.dataset, config.data.batch_size),
     )
     found = trainer.step.lower(trainer.state, batch).compile().memory_analysis()
     if found is None:

@@ -49,7 +49,7 @@ def describe_config(config: Config) -> list[Section]:
     ]
     total = sum(part[1] for part in parts)
     parts.append(["all", total, _mib(_bytes(trainer.state.params))])
-    batch = example_batch(dataset, config.data.batch_size)
+    batch = example_batch(trainer.dataset, config.data.batch_size)
     shapes = [
         [f"{modality}.{field}", str(list(array.shape)), str(np.asarray(array).dtype)]
         for modality, fields in batch.inputs.items()

@@ -73,7 +73,7 @@ def trace(config: Config, dataset: Dataset, topology: Topology) -> tuple[Trainer
     sharding = batch_sharding(trainer.mesh)
     batch = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
-        example_shapes(dataset, config.data.batch_size),
+        example_shapes(trainer.dataset, config.data.batch_size),
     )
     step: Any = trainer.step
     return trainer, batch, step.trace(trainer.state, batch)

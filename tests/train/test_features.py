@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import tiny_run
 
+from mmjax.api.batch_size import memory_of_step
+from mmjax.api.describing import describe_config
 from mmjax.api.run import load_run
 from mmjax.checkpoint.load import load_arrays, stored_leaves
 from mmjax.core import config as config_lib
@@ -174,3 +176,17 @@ def test_other_weights_and_other_rows_have_other_names(data, tmp_path, quick):
     }
     assert len(names) == 3
     assert part._folder(one.plan.make(), rows, True) in names
+
+
+def test_what_a_step_takes_is_told_of_the_features(data, tmp_path, quick):
+    config = tiny_run.config(data, *STILL, f"train.feature_cache.text={tmp_path}")
+    raw, kept = (
+        memory_of_step(one, prepare(one.data)).arguments
+        for one in (tiny_run.config(data, *STILL), config)
+    )
+    # Eight rows of 48 numbers and masks, against eight vectors of 8.
+    assert kept < raw
+    sections = {name: rows for name, _, rows in describe_config(config)}
+    told = {row[0] for row in sections["batch"]}
+    assert "text.pooled" in told
+    assert not list(tmp_path.iterdir())
