@@ -27,7 +27,7 @@ _TOO_SLOW_S = 20.0
 
 
 def drain(args: argparse.Namespace) -> dict[str, Any]:
-    """SIGTERM under load, many times: every request is answered, or was never accepted."""
+    """SIGTERM under load, many times: every request that was sent is answered."""
     rounds = []
     for number in range(args.rounds):
         with running("serving_model", "mmjax", "--depth", "2") as server:
@@ -42,8 +42,8 @@ def drain(args: argparse.Namespace) -> dict[str, Any]:
             for status, count in one["statuses"].items()
             if status not in (200, 503)
         ),
-        "cut_off_after_they_were_sent": sum(one["cut"] for one in rounds),
-        "accepted_and_not_answered": sum(one["lost"] for one in rounds),
+        "sent": sum(one["sent"] for one in rounds),
+        "sent_and_not_answered": sum(one["cut"] for one in rounds),
         "exit_codes": dict(Counter(str(one["code"]) for one in rounds)),
         "slowest_end_s": round(max(one["ended_s"] for one in rounds), 2),
     }
@@ -77,7 +77,9 @@ async def _drained(server: Server, after_s: float) -> dict[str, Any]:
                     except (OSError, asyncio.IncompleteReadError):
                         cut.append(f"c{name}-{number}")
                         break
-                    statuses[int(start.split()[1])] += 1
+                    statuses[_status(start)] += 1
+                    if _status(start) == 503:  # as a load balancer, which asks elsewhere
+                        return
                     if b"connection: close" in start:
                         break
             finally:
@@ -92,13 +94,10 @@ async def _drained(server: Server, after_s: float) -> dict[str, Any]:
     ended = time.monotonic() - began
     stop.set()
     await asyncio.gather(*clients)
-    # What was cut off and has a line in the log had been accepted.
-    log = server.log()
-    lost = sum(f'"{one}"' in log for one in cut)
     return {
         "statuses": statuses,
+        "sent": begun,
         "cut": len(cut),
-        "lost": lost,
         "code": server.process.returncode,
         "ended_s": ended,
     }
@@ -198,6 +197,10 @@ def fuzz(args: argparse.Namespace) -> dict[str, Any]:
         "ready_afterwards": good == 200,
         "tracebacks_in_log": log.count("Traceback"),
     }
+
+
+def _status(start: bytes) -> int:
+    return int(start.split()[1])
 
 
 _SPLICES = (b"\0", b"\xff\xfe", b'"', b"{", b"]", b"NaN", b"1e999", b"-1", b"\\ud800", b"\r\n")

@@ -50,6 +50,7 @@ class Guard:
         scope["request_id"] = answer.id
         began = time.perf_counter()
         service.in_flight += 1
+        service.asked_at = asyncio.get_running_loop().time()
         error: Exception | None = None
         try:
             refused = self._refused(scope, headers)

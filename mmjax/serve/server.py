@@ -31,8 +31,10 @@ log = logging.getLogger(__name__)
 _CONNECTIONS = 4096
 _HEADER_BYTES = 1 << 16
 _SAME_SIGNAL_S = 1.0
-_QUIET_S = 0.2
-"""How long the listener stays open after the last answer, for requests already on their way."""
+_QUIET_S = 0.3
+"""The listener closes when no request has come for so long, so that none is cut off on its way."""
+_MOST_QUIET_S = 3.0
+"""It closes after so long in any case."""
 
 
 def serve(
@@ -105,7 +107,7 @@ class _Process:
                 self._told(url)
                 await asyncio.wait({serving, asked}, return_when=asyncio.FIRST_COMPLETED)
             whole = await service.drain()
-            await asyncio.sleep(_QUIET_S)
+            await self._quiet()
             return 0 if whole else 75
         except MMJaxError as error:
             service.lines.write("failed", urgent=True, error=str(error))
@@ -116,6 +118,15 @@ class _Process:
             with contextlib.suppress(Exception):
                 await asyncio.wait_for(serving, 2.0)
             service.engine.close()
+
+    async def _quiet(self) -> None:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        await asyncio.sleep(_QUIET_S)
+        while loop.time() - began < _MOST_QUIET_S:
+            if loop.time() - self._service.asked_at >= _QUIET_S and not self._service.in_flight:
+                return
+            await asyncio.sleep(0.02)
 
     def _on_signal(self) -> None:
         now = asyncio.get_running_loop().time()

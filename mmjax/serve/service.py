@@ -31,6 +31,8 @@ class Service:
         self.bodies = Bodies(config.limits)
         self.in_flight = 0
         """Requests between their headers and the end of their answer."""
+        self.asked_at = 0.0
+        """When the last request came, by the clock of the event loop."""
         self.leaving = False
         """Whether SIGTERM has come."""
         self._tokens = [hashlib.sha256(token.encode()).digest() for token in config.tokens]

@@ -51,11 +51,13 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=float, default=0.0)
     parser.add_argument("--warm-up", type=float, default=0.0)
+    parser.add_argument("--log-lines", type=float, default=50.0)
     args = parser.parse_args()
     return serve(
         lambda: FakeProgram(seconds=args.seconds, warm_up_s=args.warm_up),
         ServeConfig(
             port=0,
+            log_lines_s=args.log_lines,
             engine=EngineConfig(max_queue=64),
             limits=Limits(header_s=0.5, body_s=0.5),
         ),
