@@ -83,7 +83,7 @@ def export(
         stored({}, variant)
     specs = to_json(run.config.data)["modalities"]
     own = Inputs.load(specs, run.folder.processors / "modalities", lengths={})
-    variables = _variables(run, own)
+    variables = variables_of(run, own)
     flat = {path: np.asarray(value) for path, value in flatten(variables).items()}
     dtypes = {path: value.dtype for path, value in flat.items()}
     kept = stored(flat, variant)
@@ -171,7 +171,7 @@ class Measured:
     """Of the parameters as trained."""
 
 
-def _variables(run: Run, inputs: Inputs) -> dict[str, Any]:
+def variables_of(run: Run, inputs: Inputs) -> dict[str, Any]:
     """All variables of a run on the host, with what an evaluation makes of them once."""
     module = run.module
     if run._loaded is not None:
@@ -211,7 +211,7 @@ def _measured(
         variables, shardings = run._ready(dataset)
         own = {name: one for name, one in nest(whole).items() if name in variables}
         placed = jax.device_put(own, shardings)
-        with load_batches(dataset, split, train=False) as batches:
+        with load_batches(dataset, split, run.mesh, train=False) as batches:
             other = evaluate(
                 make_evaluate(run.module, run.mesh, shardings),
                 placed,
