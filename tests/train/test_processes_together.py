@@ -19,7 +19,7 @@ from mmjax.writers import read_records
 CHANGES = ("train.log_every=2 steps", "data.batch_size=8")
 
 
-def together(folder, data, stop_at, *, processes=2, changes=()):
+def together(folder, data, stop_at, *, processes=2, changes=(), slow=0.0):
     """Exit codes and errors of processes with eight devices in all."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -33,6 +33,7 @@ def together(folder, data, stop_at, *, processes=2, changes=()):
             "MMJAX_COORDINATOR": f"127.0.0.1:{port}",
             "MMJAX_NUM_PROCESSES": str(processes),
             "MMJAX_PROCESS_ID": str(process),
+            "MEMBER_SLOW": str(slow if process == 1 else 0),
         }
         # The signal reaches one of them only.
         arguments = [str(folder), str(data), str(stop_at if process == 1 else 0)]
@@ -94,3 +95,14 @@ def test_processes_stop_at_the_same_step_and_end_like_one(tmp_path, processes, c
     ]
     assert len(found[0]) == 4
     np.testing.assert_allclose(*found, rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_slow_host_is_named(tmp_path):
+    data = tiny_run.write_data(tmp_path)
+    codes, errors = together(tmp_path / "slow", data, stop_at=0, slow=1.0)
+    assert codes == [0, 0], errors
+    host = socket.gethostname()
+    told = [line for line in errors[0].splitlines() if "holds the others up" in line]
+    assert told, errors[0]
+    assert all(f"process 1 on {host} holds the others up" in line for line in told)
