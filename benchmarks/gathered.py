@@ -18,11 +18,21 @@ def append(path: Path, record: Record) -> None:
 
 
 def gather(paths: Iterable[Path], key: Sequence[str]) -> list[Record]:
-    """The records of all files that exist, the last one of each `key`, in order of first sight."""
+    """The records of all files that exist, the last one of each `key`, in order of first sight.
+
+    A file that ends in `.json` is a result that a table was written of, whose runs it has.
+    """
     found: dict[tuple, Record] = {}
     for path in paths:
         if path.is_file():
-            for line in path.read_text(encoding="utf-8").splitlines():
-                record = json.loads(line)
+            for record in _records(path):
                 found[tuple(record[name] for name in key)] = record
     return list(found.values())
+
+
+def _records(path: Path) -> list[Record]:
+    text = path.read_text(encoding="utf-8")
+    if path.suffix != ".json":
+        return [json.loads(line) for line in text.splitlines()]
+    whole = json.loads(text)
+    return [{**{k: v for k, v in whole.items() if k != "runs"}, **run} for run in whole["runs"]]

@@ -295,17 +295,21 @@ def to_markdown(result: Mapping[str, Any]) -> str:
             )
         ]
         seconds = statistics.median(run["seconds"] for run in runs)
+        own = [run for run in result["runs"] if (run["way"], run["seed"]) == (name, SEEDS[0])]
+        tried = len({run["factor"] for run in own})
+        alone = f" of {tried} tried" if tried < len(WAYS[name].factors) else ""
         lines.append(
             f"| {WAYS[name].told} | {' | '.join(scores)} | {first['trained']:,} "
             f"| {first['trained'] / first['parameters']:.2%} "
             f"| {first['optimizer_bytes'] / 2**20:.2f} MiB | {seconds:.0f} "
-            f"| x{first['factor']:g} |"
+            f"| x{first['factor']:g}{alone} |"
         )
     some = next(iter(rows.values()))[0]
     seeds = sorted({run["seed"] for runs in rows.values() for run in runs})
     told = (
         f"EMOJI groups from {some['labels']} labels ({SHARE:.0%} of the training concepts), "
-        f"{some['steps']} steps of 32 rows, 389 test concepts. Mean ± sample standard deviation "
+        f"{some['steps']} steps of 32 rows, 389 test concepts, which alone leave an accuracy of "
+        "0.7 an interval of ± 0.046 (95 %). Mean ± sample standard deviation "
         f"over seeds {', '.join(map(str, seeds))}. Fusion and head learn in every line but the "
         "second, where the head alone does; adapters are those of MiniLM, the picture encoder is "
         "frozen beside them. LoRA has rank 8; AdaLoRA begins with 12 a layer and ends with 8. "

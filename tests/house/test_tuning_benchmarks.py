@@ -110,6 +110,16 @@ def test_losses_are_told_beside_the_plain_model_and_models_of_one(benchmarks):
     assert (only[1], only[5]) == ("0.625", "0.750")
 
 
+def test_results_go_on_from_those_that_were_written(benchmarks, tmp_path):
+    _, missing, gathered = benchmarks
+    runs = [lost("plain", seed, 0.0, 0.8, 0.4, 0.5) for seed in (0, 1)]
+    for run in runs:
+        gathered.append(tmp_path / "lines", {**ABOUT, **run})
+    missing.main(["table", str(tmp_path / "lines"), "--out", str(tmp_path)])
+    stored = tmp_path / "missing_modality.json"
+    assert gathered.gather([stored], missing.KEY) == [{**ABOUT, **run} for run in runs]
+
+
 def test_lines_of_several_files_are_put_together(benchmarks, tmp_path):
     *_, gathered = benchmarks
     for name, value in (("a", 1), ("b", 2)):
