@@ -33,8 +33,8 @@ class AttentionGradients(PartMethod):
     """Gradient times attention through each encoder and the fusion (Chefer et al. 2021).
 
     The rule for self-attention, equations 5 and 6, over the tokens of all modalities as one
-    sequence in the fusion; of the unit matrix that it begins with, what a token owes itself, only
-    the class token's is left out.
+    sequence in the fusion. What a token owes itself, the unit matrix that the rule begins with, is
+    left out, since no attention brought it.
     """
 
     about: ClassVar[str] = (
@@ -42,6 +42,7 @@ class AttentionGradients(PartMethod):
         "the attention paid to them"
     )
     signed: ClassVar[bool] = False
+    add_up: ClassVar[bool] = False
 
     def refuses(self, subject: Subject, batch: Batch) -> str | None:
         return maps_lib.refused(subject, batch)
@@ -56,4 +57,17 @@ class AttentionGradients(PartMethod):
                 for layer in range(-maps_lib.depth(maps), 0)
             ]
             whole, spans = relevance(jnp.stack([one for one, _ in joined])), joined[0][1]
-        return maps_lib.placed(subject, batch, through(subject, maps, own, whole, spans))
+        found = through(subject, maps, own, whole, spans)
+        itself = through(
+            subject,
+            maps,
+            {name: _unit(one) for name, one in own.items()},
+            None if whole is None else _unit(whole),
+            spans,
+        )
+        rest = {name: values - itself[name] for name, values in found.items()}
+        return maps_lib.placed(subject, batch, rest)
+
+
+def _unit(values: Float[Array, "b n n"]) -> Float[Array, "b n n"]:
+    return jnp.broadcast_to(jnp.eye(values.shape[-1], dtype=values.dtype), values.shape)

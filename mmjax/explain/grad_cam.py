@@ -14,7 +14,7 @@ from mmjax.core.types import Batch
 from mmjax.core.typing import Array, Float
 from mmjax.explain import probes
 from mmjax.explain.base import PartMethod
-from mmjax.explain.features import Parts
+from mmjax.explain.features import Parts, valid
 from mmjax.explain.score import Choice
 from mmjax.explain.subject import Subject
 from mmjax.explain.tokens import shape_of
@@ -65,7 +65,8 @@ class GradCam(PartMethod):
         found = {}
         for name, path in last.items():
             seen = grad_cam(maps[path], slopes[path])
-            found[name] = _placed(seen, batch.row_mask.shape[0], shape_of(batch, name))
+            spaced = _placed(seen, batch.row_mask.shape[0], shape_of(batch, name))
+            found[name] = jnp.where(valid(batch, name, spaced), spaced, 0)
         return found
 
     def _last(self, subject: Subject, variables: Any, batch: Batch) -> dict[str, probes.Path]:

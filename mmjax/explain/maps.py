@@ -13,7 +13,7 @@ from flax import struct
 from mmjax.core.types import Batch, Fused
 from mmjax.core.typing import Array, Bool, Float
 from mmjax.explain import probes
-from mmjax.explain.features import Parts
+from mmjax.explain.features import Parts, valid
 from mmjax.explain.score import Choice
 from mmjax.explain.subject import Subject
 from mmjax.explain.tokens import shape_of, spread
@@ -182,12 +182,13 @@ def mean_over(values: Float[Array, "b n m"], mask: Bool[Array, "b n"]) -> Float[
 
 
 def placed(subject: Subject, batch: Batch, tokens: Mapping[str, Array]) -> Parts:
-    """Numbers of tokens at the places of the inputs."""
+    """Numbers of tokens at the places of the inputs, 0 where nothing is."""
     found = {}
     for name, values in tokens.items():
         encoder = subject.module.encoders[name]
         shape = shape_of(batch, name)
-        found[name] = spread(values, shape, subject.kinds[name], encoder)
+        spaced = spread(values, shape, subject.kinds[name], encoder)
+        found[name] = jnp.where(valid(batch, name, spaced), spaced, 0)
     return found
 
 

@@ -113,6 +113,7 @@ def _lines(part: Part) -> list[list[tuple[int, int, str]]]:
 
 def _pictures(place: SubFigure, part: Part, name: str) -> None:
     pictures, values = _seen(part)
+    values = _from_least(values, part)
     several = part.kind in ("video", "volume") or len(pictures) > 1
     most = float(np.abs(values).max(initial=0.0)) or 1.0
     kept = _evenly(len(pictures), _FRAMES)
@@ -153,6 +154,11 @@ def _seen(part: Part) -> tuple[np.ndarray, np.ndarray]:
     return pictures, part.values
 
 
+def _from_least(values: np.ndarray, part: Part) -> np.ndarray:
+    """Numbers without signs from the least on, so that what all places share is not drawn."""
+    return values if part.signed else values - values.min()
+
+
 def _mark(axes: Axes, share: float) -> None:
     """A frame's border, the thicker the more it matters."""
     axes.set_axis_on()
@@ -171,7 +177,8 @@ def _spectrogram(place: SubFigure, part: Part, name: str) -> None:
     shape = {"aspect": "auto", "origin": "lower", "interpolation": "nearest"}
     axes[0].imshow(grey.T, cmap="gray", **shape)
     axes[1].imshow(0.35 + 0.65 * grey.T, cmap="gray", vmin=0, vmax=1, **shape)
-    axes[1].imshow(np.swapaxes(heat(part.values, signed=part.signed), 0, 1), **shape)
+    values = _from_least(part.values, part)
+    axes[1].imshow(np.swapaxes(heat(values, signed=part.signed), 0, 1), **shape)
     for one in axes:
         _plain(one)
         one.tick_params(labelsize=7)

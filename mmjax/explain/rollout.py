@@ -71,6 +71,7 @@ class Rollout(PartMethod):
         "how much of each token reaches the summary when attention is followed through all layers"
     )
     signed: ClassVar[bool] = False
+    add_up: ClassVar[bool] = False
 
     def refuses(self, subject: Subject, batch: Batch) -> str | None:
         return maps_lib.refused(subject, batch)
