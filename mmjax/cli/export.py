@@ -11,7 +11,7 @@ few rows are answered by both.
 mmjax export RUN OUT --encoder text
 
 With --encoder, OUT is one tuned encoder alone, in the form of the Hugging Face folder that it began
-from.
+from; with --onnx, an ONNX file of the model alone, checked with ONNX Runtime.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--encoder", metavar="MODALITY", help="its encoder alone, for transformers to load"
     )
+    parser.add_argument("--onnx", action="store_true", help="an ONNX file in place of a folder")
     parser.add_argument("--license", default="not stated", help="for the model card")
 
 
@@ -56,6 +57,11 @@ def run(args: argparse.Namespace) -> int:
         from mmjax.api.handing_back import save_encoder
 
         say(f"{save_encoder(args.run_folder, args.encoder, args.out)}")
+        return 0
+    if args.onnx:
+        from mmjax.api.exporting_onnx import export_onnx
+
+        say(f"{export_onnx(args.run_folder, args.out)}")
         return 0
     out = export(
         args.run_folder,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 import tiny_models
@@ -18,7 +20,10 @@ import mmjax
 from mmjax.api import exporting
 from mmjax.cli import main
 from mmjax.core.errors import CheckpointError, ConfigError, DataError
+from mmjax.core.extras import MissingExtra
 from mmjax.export import folder as folders
+from mmjax.export import variants
+from mmjax.export.variants import flatten
 
 FRAME = tiny_models.frame()
 
@@ -97,6 +102,28 @@ def test_an_answer_does_not_depend_on_its_batch(program, run):
         program.run(short[:1] * 5)
     with pytest.raises(ConfigError, match="writes no text"):
         list(program.stream(short[0]))
+
+
+def test_a_variant_is_measured_beside_what_was_trained(run, monkeypatch):
+    flat = flatten(jax.device_get(run._loaded[0]))
+    dtypes = {name: value.dtype for name, value in flat.items()}
+    metrics = run.evaluate(FRAME)
+    # Matrices this small stay as they are.
+    for least, tolerance in ((10**6, 0.0), (1, 0.5)):
+        monkeypatch.setattr(variants, "_LEAST", least)
+        kept = variants.stored(flat, "int8")
+        found = exporting._measured(run, "int8", kept, dtypes, FRAME, None).of
+        assert found["f32"]["log_loss"] == pytest.approx(metrics["log_loss"])
+        apart = abs(found["int8"]["log_loss"] - metrics["log_loss"])
+        assert apart <= tolerance
+        assert (apart > 0) == (least == 1)
+    assert exporting._measured(run, "f32", flat, dtypes, None, None).notes
+
+
+def test_onnx_says_what_it_needs(run, tmp_path):
+    if importlib.util.find_spec("jax2onnx") is None:
+        with pytest.raises(MissingExtra, match="jax2onnx is not installed"):
+            mmjax.export_onnx(run, tmp_path / "a.onnx")
 
 
 def test_serving_takes_no_flax(out, run):
