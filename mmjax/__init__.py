@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mmjax.api.cross_validation import cross_validate
     from mmjax.api.distilling import distill
     from mmjax.api.drifting import drift
+    from mmjax.api.exporting_onnx import export_onnx
     from mmjax.api.fitting import fit
     from mmjax.api.handing_back import save_encoder
     from mmjax.api.hyperparameters import tune
@@ -47,6 +48,7 @@ _PLACES = {
     "cross_validate": "mmjax.api.cross_validation",
     "drift": "mmjax.api.drifting",
     "distill": "mmjax.api.distilling",
+    "export_onnx": "mmjax.api.exporting_onnx",
     "fit": "mmjax.api.fitting",
     "load_pretrained": "mmjax.api.pretrained",
     "load_run": "mmjax.api.run",
@@ -73,6 +75,7 @@ __all__ = [
     "drift",
     "encoders",
     "export",
+    "export_onnx",
     "fit",
     "fusion",
     "load_pretrained",
