@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -26,18 +27,23 @@ Page = dict[str, Any]
 
 
 def page(
-    run: Run, evaluation: Evaluation, dataset: Dataset, all_: Mapping[str, Evaluation]
+    run: Run,
+    evaluation: Evaluation,
+    dataset: Dataset,
+    all_: Mapping[str, Evaluation],
+    also: Sequence[int] = (),
 ) -> Page:
     """The fields of a report that depend on the task, for what it predicts.
 
-    `all_` are the evaluations of every model that is compared, by name.
+    `all_` are the evaluations of every model that is compared, by name; `also` are rows that are
+    shown besides, of classes.
     """
     task: Any = run.module.task
     find: Callable[..., Page] = _of_others
     chances = np.asarray(evaluation.predictions.get("probabilities", 0))
     truth = np.asarray(evaluation.targets.get(getattr(task, "target", ""), 0))
     if task.outputs_are == "classes" and chances.ndim == 2 and truth.ndim == 1:
-        find = _of_classes
+        find = functools.partial(_of_classes, also=also)
     elif task.outputs_are == "labels" and chances.shape == truth.shape and truth.dtype == bool:
         find = _of_labels
     elif task.outputs_are == "values" and hasattr(task, "in_units"):
@@ -50,7 +56,13 @@ def page(
 
 
 def _of_classes(
-    run: Run, task: Any, evaluation: Evaluation, dataset: Dataset, all_: Mapping[str, Evaluation]
+    run: Run,
+    task: Any,
+    evaluation: Evaluation,
+    dataset: Dataset,
+    all_: Mapping[str, Evaluation],
+    *,
+    also: Sequence[int],
 ) -> Page:
     names, chances = list(task.label_names), evaluation.predictions["probabilities"]
     labels = evaluation.targets[task.target]
@@ -65,7 +77,9 @@ def _of_classes(
             hits = one.predictions["probabilities"].argmax(axis=1) == truth
             intervals[name] = bootstrap_interval(hits)
     shown = []
-    for index in choose_examples(chances, labels):
+    chosen = choose_examples(chances, labels)
+    besides = np.flatnonzero(np.isin(evaluation.rows, also))
+    for index in np.concatenate([chosen, np.setdiff1d(besides, chosen)[:_MOST]]):
         order = np.argsort(-chances[index])[:3]
         answer = int(evaluation.predictions["rank"][index]) if ranks else int(order[0])
         shown.append(

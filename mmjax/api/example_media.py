@@ -29,6 +29,11 @@ EXPLANATIONS = "explanations"
 """The folder, in a run's, that `mmjax explain` writes."""
 
 
+def explained_rows(run: Run) -> list[int]:
+    """The rows that `mmjax explain` told of."""
+    return sorted(_explanations(run.folder.path / EXPLANATIONS))
+
+
 def furnished(run: Run, dataset: Dataset, examples: Sequence[Example]) -> list[Example]:
     """The examples with their sounds, and with the explanations that `mmjax explain` wrote."""
     explained = _explanations(run.folder.path / EXPLANATIONS)

@@ -83,7 +83,8 @@ def write_run_report(
         return write_report(folder, ReportContents(**{**about, **pretraining, **(more or {})}))
     title = title or title_of(run.config)
     evaluations = {**others, title: evaluation}
-    page = answers.page(run, evaluation, dataset, evaluations)
+    also = example_media.explained_rows(run)
+    page = answers.page(run, evaluation, dataset, evaluations, also)
     fields = {
         **about,
         "results": {name: one.metrics for name, one in evaluations.items()},
