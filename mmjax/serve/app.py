@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import copy
 import functools
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -53,14 +53,16 @@ def make_app(service: Service, *, starts: bool = False) -> Guard:
     )
     front = _Front(service)
     app.openapi = functools.partial(_document, app, front)  # type: ignore[method-assign]
-    page = pages.page("page.html") if service.config.page else None
+    shown = {"/docs": pages.page("docs.html")}
+    if service.config.page:
+        shown["/"] = pages.page("page.html")
     _health(app, front)
     _models(app, front)
-    _people(app, front, page)
+    _people(app, front, shown)
     app.add_exception_handler(HTTPException, _unknown)
     app.add_exception_handler(MMJaxError, _problem)
     app.add_exception_handler(ClientGone, _gone)
-    return Guard(app, service, page)
+    return Guard(app, service, shown)
 
 
 def _document(app: FastAPI, front: _Front) -> dict[str, Any]:
@@ -189,8 +191,7 @@ def _models(app: FastAPI, front: _Front) -> None:
         )
 
 
-def _people(app: FastAPI, front: _Front, page: pages.Page | None) -> None:
-    docs = pages.page("docs.html")
+def _people(app: FastAPI, front: _Front, shown: Mapping[str, pages.Page]) -> None:
     takes = schemas.body(application_json=schemas.PREDICT, **{"multipart_form-data": schemas.FORM})
     predicted = schemas.responses(408, 413, 415, 422, 429, 500, 503, 504, ok=schemas.PREDICTED)
     predicted[200]["content"]["text/event-stream"] = {"schema": {"type": "string"}}
@@ -222,15 +223,15 @@ def _people(app: FastAPI, front: _Front, page: pages.Page | None) -> None:
     async def metrics() -> Response:
         return Response(front.service.measures.text(), media_type=measures.CONTENT_TYPE)
 
-    @app.get("/docs", include_in_schema=False)
-    async def documents() -> Response:
-        return Response(docs.body, headers=docs.headers)
+    for path, page in shown.items():
+        app.add_api_route(path, _sends(page), include_in_schema=False)
 
-    if page is not None:
 
-        @app.get("/", include_in_schema=False)
-        async def front_page() -> Response:
-            return Response(page.body, headers=page.headers)
+def _sends(page: pages.Page) -> Callable[[], Coroutine[Any, Any, Response]]:
+    async def send() -> Response:
+        return Response(page.body, headers=page.headers)
+
+    return send
 
 
 async def _streamed(request: Request, front: _Front, ask: predicting.Ask) -> Response:

@@ -6,7 +6,7 @@ import asyncio
 import re
 import time
 import uuid
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
 from pydantic_core import to_json
@@ -32,10 +32,10 @@ _SMALL = 1 << 16
 class Guard:
     """An ASGI application around another; it answers for what is refused, never with a stack."""
 
-    def __init__(self, app: Any, service: Service, page: Page | None = None):
+    def __init__(self, app: Any, service: Service, pages: Mapping[str, Page]):
         self._app = app
         self._service = service
-        self._page = page
+        self._pages = pages
         self._hosts = {*service.config.hosts, service.config.host, "localhost", "127.0.0.1", "::1"}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -104,9 +104,9 @@ class Guard:
     ) -> None:
         length = headers.get("content-length", "0")
         answer.closes |= not length.isdigit() or int(length[:12]) > _SMALL
-        # The page holds nothing secret, and asks for the token that all else needs.
-        shows = refused.code == 803 and scope["path"] == "/" and scope["method"] == "GET"
-        await respond(answer, refused, page=self._page if shows else None)
+        # Pages hold nothing secret, and ask for the token that all else needs.
+        shows = refused.code == 803 and scope["method"] == "GET"
+        await respond(answer, refused, page=self._pages.get(scope["path"]) if shows else None)
 
     def _tell(self, scope: Scope, answer: _Answer, took: float, error: Exception | None) -> None:
         measures = self._service.measures
