@@ -288,6 +288,9 @@ def _keep_processors(run: Run, folder: Path, specs: dict[str, Any]) -> list[str]
             options["tokenizer"] = "saved"
             if not _kept(run, name, target):
                 needs.add("transformers")
+        catalogue = options.get("items")
+        if isinstance(catalogue, dict) and "path" in catalogue:
+            catalogue["path"] = Path(catalogue["path"]).name
         if options.get("processor") is not None:
             options["processor"] = "saved"
             if options["name"] != "audio":
