@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 from mmjax.core.failpoints import failpoint
 from mmjax.core.types import Batch, TaskOutput
 from mmjax.parallel.sharding import put_batch
+from mmjax.train.watchdog import alive
 
 Texts = Callable[[np.ndarray], Mapping[str, Sequence[str | None]]]
 """The texts of rows, by modality."""
@@ -57,6 +58,7 @@ def evaluate(
         device = put_batch(batch, mesh)
         output = jax.device_get(function(variables, device))
         failpoint("evaluation")
+        alive()
         whole = gather(batch, device)
         kept = np.asarray(whole.row_mask)
         total += float(output.loss) * float(output.weight)

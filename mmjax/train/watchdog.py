@@ -17,11 +17,21 @@ VARIABLE = "MMJAX_HANG_SECONDS"
 _DEFAULT = 1800.0
 
 
-class Watchdog:
-    """Ends the process with 75 where, while entered, no step border comes for `seconds`.
+_watching: list[Watchdog] = []
 
-    Before it does, the stacks of all threads go to standard error. A step border is `beat`; what
-    comes before the first, compiling among it, has ten times as long. `seconds` is the value of
+
+def alive() -> None:
+    """Tells the watchdog, if one is watching, that what takes long goes on: a batch is done."""
+    for watchdog in _watching:
+        watchdog.defer()
+
+
+class Watchdog:
+    """Ends the process with 75 where, while entered, no sign of life comes for `seconds`.
+
+    Before it does, the stacks of all threads go to standard error. Signs are `beat`, at each step
+    border, and `alive`; what comes before the first border, compiling among it, has ten times as
+    long. `seconds` is the value of
     `MMJAX_HANG_SECONDS` if None, half an hour by default; 0 never ends anything.
     """
 
@@ -34,16 +44,23 @@ class Watchdog:
     def __enter__(self) -> Watchdog:
         if self.seconds:
             self._until = time.monotonic() + 10 * self.seconds
+            _watching.append(self)
             threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._done.set()
+        if self in _watching:
+            _watching.remove(self)
 
     def beat(self, step: int) -> None:
         """After `step` steps all is well."""
         self._step = step
         self._until = time.monotonic() + self.seconds
+
+    def defer(self) -> None:
+        """All is well, within a step."""
+        self._until = max(self._until, time.monotonic() + self.seconds)
 
     def _watch(self) -> None:
         while not self._done.wait(max(min(self._until - time.monotonic(), 10.0), 0.01)):

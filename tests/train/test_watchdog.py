@@ -3,11 +3,13 @@
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 
 from mmjax.core.errors import ConfigError
-from mmjax.train.watchdog import Watchdog
+from mmjax.train import watchdog
+from mmjax.train.watchdog import Watchdog, alive
 
 PROGRAM = """
 import threading, time
@@ -42,19 +44,31 @@ def test_a_hang_shows_all_stacks_and_exits_with_a_code_that_is_tried_again(monke
     assert last.startswith("mmjax error MMX-713: no step for 0.5 s after step 3")
 
 
-def test_steps_in_time_and_an_end_leave_it_quiet():
-    with Watchdog(0.2) as watchdog:
-        for step in range(8):
-            time.sleep(0.05)
-            watchdog.beat(step)
-    time.sleep(0.4)
+def test_signs_of_life_put_the_end_off(monkeypatch):
+    now = [0.0]
+    # Nothing is entered for long: an end would be that of the tests.
+    monkeypatch.setattr(watchdog, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    one = Watchdog(100.0)
+    with one:
+        assert one._until == 1000.0  # compiling
+        now[0] = 500.0
+        alive()
+        assert one._until == 1000.0
+        one.beat(1)
+        assert one._until == 600.0
+        now[0] = 590.0
+        alive()
+        assert one._until == 690.0
+    now[0] = 600.0
+    alive()
+    assert one._until == 690.0
+    assert one._done.is_set()
 
 
 def test_it_may_be_switched_off_and_refuses_nonsense(monkeypatch):
     assert Watchdog().seconds == 1800
     monkeypatch.setenv("MMJAX_HANG_SECONDS", "0")
-    with Watchdog() as watchdog:
-        assert watchdog.seconds == 0
+    assert Watchdog().seconds == 0
     for text in ("soon", "-1", "nan", "inf"):
         monkeypatch.setenv("MMJAX_HANG_SECONDS", text)
         with pytest.raises(ConfigError, match=f"MMJAX_HANG_SECONDS={text}"):
