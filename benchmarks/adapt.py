@@ -5,7 +5,8 @@ python -m benchmarks.adapt
 Text and image encoders of 12 layers each, a fusion and a head, batches of 2 (`SIZE`, as
 `train_step`). The step is the trainer's own. Seconds are processor seconds of one core; rounds are
 interleaved, each way in turn, and a ratio is that of the medians. Written to
-`benchmarks/results/adapt.json` and `adapt.md`.
+`benchmarks/results/adapt.json` and `adapt.md`; biases, prefix, DoRA and QLoRA were measured in a
+run of their own, beside LoRA and all, which is in `adapt_more.json` and `adapt_more.md`.
 """
 
 from __future__ import annotations

@@ -46,3 +46,14 @@ def test_what_was_measured(benchmark):
     assert whole["median"] / ways["frozen encoders"]["median"] >= 1.8
     assert whole["median"] / ways["LoRA"]["median"] >= 1.25
     assert ways["LoRA"]["optimizer_bytes"] < 0.02 * whole["optimizer_bytes"]
+
+
+def test_what_was_measured_of_more_ways():
+    """QLoRA holds a third of the weights' bytes; no way is slower than training all."""
+    ways = read_json(ROOT / "benchmarks" / "results" / "adapt_more.json")["ways"]
+    whole, lora, qlora = (ways[name] for name in ("all", "LoRA", "QLoRA, 4 bits"))
+    assert qlora["trained"] == lora["trained"]
+    assert qlora["parameter_bytes"] < 0.4 * lora["parameter_bytes"]
+    assert qlora["temp_bytes"] < lora["temp_bytes"]
+    assert whole["median"] / lora["median"] >= 1.25
+    assert all(one["median"] < whole["median"] for name, one in ways.items() if name != "all")
