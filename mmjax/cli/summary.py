@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from mmjax.api import before_after
 from mmjax.api.cross_validation import CrossValidation
 from mmjax.api.reporting import usage
 from mmjax.api.run import Run
@@ -74,6 +75,9 @@ def finished(run: Run) -> None:
         _objectives_used(run, split)
         return
     results(comparison(run), f"{run.folder.path.name}, {split} rows", run.module.task.headline)
+    for name, one in before_after.told(run).get("gained", {}).items():
+        interval = f"{one['low']:+.3f} to {one['high']:+.3f}"
+        say(f"tuned minus {name}: accuracy {one['value']:+.3f} (95 %: {interval})")
     say(f"run folder  {run.folder.path}")
     say(f"report      {run.folder.report}")
     say(f"plots       {run.folder.path / 'plots'}")

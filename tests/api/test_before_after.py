@@ -14,6 +14,7 @@ from mmjax.api.evaluating import evaluate_into
 from mmjax.api.run import Run
 from mmjax.api.training import comparison
 from mmjax.checkpoint.load import load_arrays
+from mmjax.cli import summary
 from mmjax.core import config as config_lib
 from mmjax.core.errors import ConfigError
 from mmjax.core.files import read_json
@@ -101,11 +102,14 @@ def test_zero_shot_is_that_of_the_pretrained_run(run, pretrained):
         np.testing.assert_allclose(row, [one["probabilities"][n] for n in names], atol=1e-5)
 
 
-def test_reports_show_all_three(run):
+def test_reports_show_all_three(run, capsys):
     assert list(comparison(run)) == [ZERO_SHOT, PROBE, "fused"]
     page = run.folder.report.read_text()
     assert PROBE in page
     assert ZERO_SHOT in page
+    summary.finished(run)
+    gained = read_json(run.folder.path / "before_after.json")["gained"][PROBE]["value"]
+    assert f"tuned minus {PROBE}: accuracy {gained:+.3f} (95 %: " in capsys.readouterr().out
     evaluate_into(run)
     assert PROBE in run.folder.report.read_text()
 
