@@ -1,4 +1,4 @@
-"""Serve an exported folder, or a run, over HTTP.
+"""Serve an exported folder, a pointer to one, or a run over HTTP.
 
 mmjax serve OUT
 mmjax serve OUT --port 8080 --max-batch 16 --max-delay-ms 2
@@ -6,7 +6,8 @@ mmjax serve OUT --host 0.0.0.0 --token-file token.txt
 
 The Open Inference Protocol v2 is at /v2, a plain way to ask at /v1/predict, a page for people at /,
 the paths at /docs, and metrics at /metrics. Nothing but this machine may ask, unless there are
-tokens. SIGTERM ends it after the requests that it has accepted. If it dies it is started again.
+tokens. SIGTERM ends it after the requests that it has accepted. If it dies it is started again;
+SIGHUP ends it so and starts it again, which serves what a pointer names by then.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ _SETTINGS: dict[str, tuple[str, type, str]] = {
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", metavar="OUT", help="what mmjax export wrote, or a run")
+    parser.add_argument(
+        "folder", metavar="OUT", help="what mmjax export wrote, a pointer to it, or a run"
+    )
     for name, (_, kind, said) in _SETTINGS.items():
         metavar = {int: "N", float: "X", str: "TEXT"}[kind]
         parser.add_argument(_option(name), type=kind, metavar=metavar, help=said)
@@ -89,7 +92,10 @@ def _program(folder: str) -> Any:
 
     from mmjax.checkpoint.run_folder import RunFolder
     from mmjax.export import load
+    from mmjax.export.pointer import pointed
 
+    if Path(folder).is_file():
+        return load(pointed(folder))
     if not RunFolder(Path(folder)).exists():
         return load(folder)
     from mmjax.api.exporting import export

@@ -26,19 +26,24 @@ _MOST_WAIT_S = 15.0
 def supervise(command: Sequence[str]) -> int:
     """Runs a command until it ends for good; its exit code.
 
-    SIGTERM and SIGINT go to the command, which ends in its own time. A command that dies otherwise
-    is started again: at once, then after 1, 2, 4, ... seconds, and after 8 short lives no more.
+    SIGTERM and SIGINT go to the command, which ends in its own time. After SIGHUP it ends so too,
+    and is started again: what a pointer names is served then. A command that dies otherwise is
+    started again: at once, then after 1, 2, 4, ... seconds, and after 8 short lives no more.
     """
     child: subprocess.Popen[bytes] | None = None
-    asked = False
+    asked = anew = False
 
     def forward(number: int, frame: Any) -> None:
-        nonlocal asked
-        asked = True
+        nonlocal asked, anew
+        anew = number == signal.SIGHUP
+        asked = asked or not anew
         if child is not None and child.poll() is None:
             child.send_signal(signal.SIGTERM)
 
-    old = {one: signal.signal(one, forward) for one in (signal.SIGTERM, signal.SIGINT)}
+    # At a terminal a hangup says that it was closed, and the server ends with it.
+    terminal = sys.stdin is not None and sys.stdin.isatty()
+    heard = [signal.SIGTERM, signal.SIGINT, *([] if terminal else [signal.SIGHUP])]
+    old = {one: signal.signal(one, forward) for one in heard}
     short = 0
     # With an arena a thread, what decoders free is seldom given back to the system.
     environment = {"MALLOC_ARENA_MAX": "2", **os.environ}
@@ -50,6 +55,10 @@ def supervise(command: Sequence[str]) -> int:
             if asked:
                 child.send_signal(signal.SIGTERM)
             code = child.wait()
+            if anew and not asked:
+                anew = False
+                _tell("serving anew", code)
+                continue
             if code in FINAL or asked:
                 return code if code >= 0 else 128 - code
             short = 0 if time.monotonic() - began > _LONG_LIFE_S else short + 1

@@ -116,6 +116,21 @@ def test_a_dead_server_is_started_again(tmp_path):
         assert lives.read_text() == "3"
 
 
+def test_after_a_hangup_a_server_is_started_again(tmp_path):
+    lives = tmp_path / "lives"
+    script = tmp_path / "serves.py"
+    script.write_text(
+        "import os, pathlib, signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))\n"
+        "lives = pathlib.Path(sys.argv[1])\n"
+        "lives.write_text((lives.read_text() if lives.exists() else '') + 'x')\n"
+        "os.kill(os.getppid(), signal.SIGHUP if len(lives.read_text()) == 1 else signal.SIGTERM)\n"
+        "time.sleep(20)\n"
+    )
+    assert supervise([sys.executable, str(script), str(lives)]) == 0
+    assert lives.read_text() == "xx"
+
+
 def test_a_port_that_is_taken_is_told():
     with (
         socket.create_server(("127.0.0.1", 0)) as taken,
