@@ -164,6 +164,10 @@ Of a ring: an all-reduce counts twice what a gather of its result does.
 
 - fsdp: the layers' weights travel in loops that multiply meanwhile (collective matmul), as
   permutations: 9 parts of each weight a pass, where a plain ring sends 7.
+- tensor: the excess is the text tower's, whose residual stream is normalised after each sum: there
+  the gradients by queries, keys and values are reduced each for itself (one all-reduce of three
+  arrays), since the residual's gradient stands between them; in the other tower they are added
+  first, and one is sent. Without that it would be 1.00.
 - Before rows were held in place between the layers (`parallel.sharding.spread`), the same program
   sent its activations: 1,090 MB of results of all-reduces and 277 MB of all-gathers on each device
   (2026-11-22), since every device computed all rows, a part of the channels each."""
