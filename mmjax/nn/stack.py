@@ -12,12 +12,24 @@ from mmjax.core.errors import ConfigError
 from mmjax.nn.cache import COLLECTION
 from mmjax.parallel.sharding import spread
 
-Remat = Literal["none", "full", "dots"]
-"""What the backward pass computes again: nothing, every block, or all but its matrix products."""
+Remat = Literal["none", "full", "dots", "branches", "offload"]
+"""What the backward pass computes again: nothing, every block, all but its matrix products, or all
+but what each branch adds (`NAMES`). "offload" is "branches" with these in the host's memory, which
+TPUs and GPUs can."""
+
+NAMES = ("attention", "cross_attention", "mlp")
+"""What blocks call the outputs of their branches (`jax.ad_checkpoint.checkpoint_name`)."""
 
 _POLICIES: dict[str, Any] = {
     "full": None,
     "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    "branches": jax.checkpoint_policies.save_only_these_names(*NAMES),
+    "offload": jax.checkpoint_policies.save_and_offload_only_these_names(
+        names_which_can_be_saved=[],
+        names_which_can_be_offloaded=list(NAMES),
+        offload_src="device",
+        offload_dst="pinned_host",
+    ),
 }
 
 

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.ad_checkpoint import checkpoint_name
 
 from mmjax.core.typing import Array, Bool, Dtype, Float
 from mmjax.nn.attention import Attention, KeyMask
@@ -191,7 +192,7 @@ class Block(BlockSettings, kw_only=True):
         self, values: Array, part, name: str, train: bool, drop_share: Array | None = None
     ) -> Array:
         norm = self.make_norm(f"{name}_norm")
-        output = part(norm(values) if self.norm == "pre" else values)
+        output = checkpoint_name(part(norm(values) if self.norm == "pre" else values), name)
         output = self._branch(output, name, train, drop_share)
         return values + output if self.norm == "pre" else norm(values + output)
 

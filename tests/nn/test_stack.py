@@ -52,7 +52,7 @@ def test_unrolled_agrees_with_the_formula(unrolled):
     assert float(loss) == pytest.approx(float((output * WEIGHTS).sum()), rel=1e-5)
 
 
-@pytest.mark.parametrize("remat", ["none", "full", "dots"])
+@pytest.mark.parametrize("remat", ["none", "full", "dots", "branches", "offload"])
 @pytest.mark.parametrize("scan", [False, True])
 def test_scanned_and_rematerialised_equal_unrolled(unrolled, scan, remat):
     params, (loss, grads) = unrolled
