@@ -98,7 +98,8 @@ echo "$SLURM_PROCID $*" >>{folder}/lives-$life
 codes=({codes})
 if [[ ${{codes[life]}} == notice ]]; then
   trap 'exit 42' USR1
-  [[ $SLURM_PROCID == 0 ]] && touch {folder}/notice
+  touch {folder}/ready-$SLURM_PROCID
+  [[ -f {folder}/ready-0 && -f {folder}/ready-1 ]] && touch {folder}/notice
   while true; do sleep 0.05; done
 fi
 [[ $SLURM_PROCID == 1 ]] && exit 134
