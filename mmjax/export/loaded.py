@@ -24,8 +24,8 @@ from mmjax.tasks.answers.base import Answers
 class Exported:
     """A `program.Program` of an exported folder.
 
-    Parameters go to the default device at once; a program is read when its bucket is first asked
-    for, and compiled when a batch size of it is.
+    Parameters go to the default device at once, and nothing is read of the folder after that; a
+    program is compiled when a batch size of its bucket is first asked for.
     """
 
     def __init__(self, opened: folders.Opened):
@@ -42,6 +42,10 @@ class Exported:
         self._answers: Answers = from_data(found["answers"])
         self._described = self._inputs.described()
         self._parameters = _parameters(opened.path / folders.PARAMETERS)
+        # Read now: what is compiled later is what was checked.
+        self._content = {
+            one["file"]: (opened.path / one["file"]).read_bytes() for one in found["programs"]
+        }
         self._exported: dict[str, Any] = {}
         self._compiled: dict[tuple[Bucket, int], Any] = {}
         self._lock = threading.Lock()
@@ -167,8 +171,7 @@ class Exported:
                 fix=nearest(str(list(bucket)), (str(list(one)) for one in self.buckets)),
             )
         if file not in self._exported:
-            content = (self._opened.path / file).read_bytes()
-            self._exported[file] = jax_export.deserialize(bytearray(content))
+            self._exported[file] = jax_export.deserialize(bytearray(self._content.pop(file)))
         shapes = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype),
             (self._parameters, self._inputs.collate([], bucket, size)),
