@@ -96,8 +96,8 @@ class TrainConfig:
         default_factory=dict, metadata={"unsaid": "if empty"}
     )
     """Modality -> folder in which what its encoder makes of each row is kept, or "auto": it is then
-    made once, and training runs on it. For encoders that are frozen as a whole, without dropout,
-    and rows without augmentation; the run is the same as without."""
+    made once, and training runs on it; if empty, it is not. For encoders that are frozen as a
+    whole, without dropout, and rows without augmentation; the run is the same as without."""
 
 
 @dataclasses.dataclass(frozen=True)

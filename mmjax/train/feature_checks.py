@@ -39,7 +39,7 @@ def named(config: Config, module: Any) -> list[str]:
                 where="train.feature_cache",
                 fix=nearest(name, module.encoders),
             )
-    return [name for name in module.encoders if name in config.train.feature_cache]
+    return [name for name in module.encoders if config.train.feature_cache.get(name)]
 
 
 def require_frozen(config: Config, module: Any, plan: StatePlan, name: str) -> None:

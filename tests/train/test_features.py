@@ -138,6 +138,12 @@ def test_what_changes_in_training_is_not_kept(data, tmp_path, quick, changes, to
     assert not list(tmp_path.iterdir())
 
 
+def test_a_folder_without_a_name_keeps_nothing(data, quick):
+    one = built(data, "train.feature_cache.text=")
+    assert one.features.parts == ()
+    assert one.dataset.modalities["text"].random is False
+
+
 def test_adapters_are_parameters_of_the_encoder_too(data, tmp_path, quick):
     config = with_tokens(data, f"train.feature_cache.text={tmp_path}")
     lora = {"a": Spec("lora", rank=2, targets=("^encoders_text/.*/query$",))}
