@@ -125,7 +125,8 @@ def to_markdown(result: Mapping[str, Any]) -> str:
         "the difference with its 95 % bootstrap interval, and the share of rows where it is above "
         "0. Like random weights: rank correlation with the explanation by a model of shuffled "
         f"weights. {told}; {result['cores']} cores of {result['cpu']}, Python {result['python']}, "
-        f"jax {result['versions']['jax']}, {result['date']}: `python -m benchmarks.explain`.",
+        f"jax {result['versions']['jax']}, {result['date']}: "
+        f"`python -m benchmarks.explain --rows {max(rows.values())}`.",
     ]
     return "\n".join(lines) + "\n"
 
