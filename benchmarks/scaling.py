@@ -33,6 +33,7 @@ import argparse
 import dataclasses
 import math
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -234,23 +235,25 @@ def predicted(model: Model, chip: Any, name: str, chips: int, rows: float) -> di
     }
 
 
-def checked() -> list[dict[str, Any]]:
+def checked() -> Iterator[dict[str, Any]]:
     """A tiny two-tower model on 1 to 8 devices of this machine: what it holds and sends, really."""
     import dataclasses as dc
 
     import jax
+    import numpy as np
 
     from benchmarks import sharding
     from mmjax.api.compiling import prepared_ahead
+    from mmjax.parallel.chips import seconds_on_wire
     from mmjax.parallel.layout import places
     from mmjax.parallel.mesh import MeshConfig
+    from mmjax.parallel.program import Program
     from mmjax.parallel.sharding import put_batch
     from mmjax.parallel.topology import Topology
     from mmjax.train.ahead import local_bytes
     from mmjax.train.example import example_batch
     from mmjax.train.trainer import Trainer
 
-    found = []
     base = sharding.config({"data": 1, "fsdp": 1, "tensor": 1})
     blocks = {"width": 32, "depth": 2, "heads": 4, "mlp_dim": 128, "scan": True, "dropout": 0.0}
     encoders = {
@@ -265,7 +268,8 @@ def checked() -> list[dict[str, Any]]:
             whole = dc.replace(base, model=model, data=data, mesh=mesh)
             whole, dataset, _ = prepared_ahead(whole, None, None)
             trainer = Trainer.build(whole, dataset, mesh=Topology.parse(f"cpu:{count}").mesh(mesh))
-            trainer.begin()
+            zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), trainer.state)
+            trainer.state = jax.device_put(zeros, trainer.plan.shardings)
             first = trainer.mesh.devices.flat[0]
             held = sum(
                 shard.data.nbytes
@@ -278,20 +282,17 @@ def checked() -> list[dict[str, Any]]:
             batch = put_batch(example_batch(dataset, 16), trainer.mesh)
             step: Any = trainer.step
             compiled = step.lower(trainer.state, batch).compile()
-            from mmjax.parallel.chips import seconds_on_wire
-            from mmjax.parallel.program import Program
-
             sent = sum(
                 one.times * seconds_on_wire(one.kind, one.group, one.bytes, 1.0)
                 for one in Program(compiled.as_text()).collectives()
             )
-            state, values = compiled(trainer.state, batch)
-            float(values["loss"])
+            _, values = compiled(trainer.state, batch)
+            jax.block_until_ready(values)
             split = list(places("p", plan.boxed.params, plan.shardings.params))
             p = sum(one.whole for one in split)
             vectors = 2 * 16 * 32 * 4 * (count - 1) / count
             must = {"data": 2, "fsdp": 3}[axis] * (count - 1) / count * p + vectors
-            found.append(
+            yield (
                 {
                     "axis": axis,
                     "devices": count,
@@ -302,9 +303,6 @@ def checked() -> list[dict[str, Any]]:
                     "sent_by_formula": must,
                 }
             )
-            del state
-            print(found[-1], flush=True)
-    return found
 
 
 def to_markdown(result: dict[str, Any]) -> str:
@@ -372,7 +370,6 @@ def main() -> None:
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()
 
     from benchmarks.machine import about
-    from mmjax.core.files import atomic, write_json
     from mmjax.parallel.chips import CHIPS as KNOWN
 
     models = []
@@ -388,7 +385,7 @@ def main() -> None:
                     found = predicted(model, KNOWN[name], name, chips, rows)
                     own = {"chip": name, "scaling": scaling, "kind": model.kind, "size": model.size}
                     results.append({**own, **found})
-    result = {
+    result: dict[str, Any] = {
         **about(),
         "chips": list(SLICE),
         "models": [
@@ -396,11 +393,22 @@ def main() -> None:
             for m in models
         ],
         "predicted": results,
-        "checked": checked(),
+        "checked": [],
     }
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    write_json(arguments.out / "scaling.json", result)
-    with atomic(arguments.out / "scaling.md") as file:
+    write(arguments.out, result)
+    for one in checked():
+        print(one, flush=True)
+        result["checked"].append(one)
+        write(arguments.out, result)
+
+
+def write(folder: Path, result: dict[str, Any]) -> None:
+    """The study as it is so far."""
+    from mmjax.core.files import atomic, write_json
+
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "scaling.json", result)
+    with atomic(folder / "scaling.md") as file:
         file.write(to_markdown(result) + "\n")
 
 

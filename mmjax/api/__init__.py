@@ -15,4 +15,8 @@ results again, `comparing.py` sets them against each other, `cross_validation.py
 `hyperparameters.py` searches settings (`study.py` is the search on disk, `trials.py` what a point
 is worth), `fusion_weights.py`, `learning_rate.py` and `batch_size.py` find one setting alone, and
 `subsets.py` tells what each modality adds.
+
+Before hardware is rented: `compiling.py` compiles a step for a topology and searches other ways to
+run it (`candidates.py`), `compiled.py` is what is told of it, and `sharding_table.py` where a state
+lives.
 """
