@@ -339,7 +339,13 @@ def schema(args: argparse.Namespace) -> dict[str, Any]:
             [*command, "--seed", "1", "--no-color"], capture_output=True, text=True, check=False
         )
     said = [line.strip() for line in done.stdout.splitlines() if line.strip()]
-    return {"exit_code": done.returncode, "said": said[-30:]}
+    summary = next((i for i, line in enumerate(said) if "SUMMARY" in line), 0)
+    failures = next((i for i, line in enumerate(said) if "FAILURES" in line), summary)
+    return {
+        "exit_code": done.returncode,
+        "failures": said[failures : min(summary, failures + 40)] if failures < summary else [],
+        "summary": said[summary:],
+    }
 
 
 def triton(args: argparse.Namespace) -> dict[str, Any]:

@@ -116,9 +116,9 @@ class Server:
             self.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(20)
-        if self.process.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.process.pid, signal.SIGKILL)
+        # Some servers leave workers behind.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
         Path(self._log.name).unlink(missing_ok=True)
 

@@ -129,7 +129,9 @@ def read_request(program: Program, body: bytes, header_length: str, limits: Limi
     asked_id = request.get("id")
     if asked_id is not None and not isinstance(asked_id, str):
         raise ServeError(800, "the id is no string", where="id")
-    binary = parameters.get("binary_data_output", False) is True
+    binary = parameters.get("binary_data_output", False)
+    if not isinstance(binary, bool):
+        raise ServeError(800, "binary_data_output is not true or false", where="parameters")
     outputs = _outputs(program, request.get("outputs"), binary)
     return Asked(asked_id, examples, outputs, deadline_of(parameters))
 

@@ -12,7 +12,7 @@ from mmjax.serve.tensors import DTYPES
 _NAME = {"type": "string", "minLength": 1}
 _ITEM = {"$ref": "#/components/schemas/Item"}
 _INPUT_NAME = {"$ref": "#/components/schemas/InputName"}
-_PARAMETERS = {"type": "object", "description": "binary_data_size and others"}
+_PARAMETERS = {"type": ["object", "null"], "description": "binary_data_size and others"}
 _DATATYPE = {"type": "string", "enum": ["BYTES", *DTYPES]}
 
 PROBLEM: dict[str, Any] = {
@@ -29,11 +29,11 @@ INFER: dict[str, Any] = {
     "additionalProperties": False,
     "required": ["inputs"],
     "properties": {
-        "id": {"type": "string"},
+        "id": {"type": ["string", "null"]},
         "parameters": {
-            "type": "object",
+            "type": ["object", "null"],
             "properties": {
-                "timeout_ms": {"type": "number", "exclusiveMinimum": 0},
+                "timeout_ms": {"type": ["number", "null"], "exclusiveMinimum": 0},
                 "binary_data_output": {"type": "boolean"},
             },
         },
@@ -57,7 +57,7 @@ INFER: dict[str, Any] = {
             },
         },
         "outputs": {
-            "type": "array",
+            "type": ["array", "null"],
             "items": {
                 "type": "object",
                 "required": ["name"],
@@ -97,7 +97,7 @@ PREDICT: dict[str, Any] = {
     "properties": {
         "inputs": _ITEM,
         "instances": {"type": "array", "minItems": 1, "items": _ITEM},
-        "timeout_ms": {"type": "number", "exclusiveMinimum": 0},
+        "timeout_ms": {"type": ["number", "null"], "exclusiveMinimum": 0},
         "stream": {"type": "boolean", "description": "server-sent events, as text is written"},
         "arrays": {"type": "boolean", "description": "every output of the model"},
     },
