@@ -77,7 +77,7 @@ def _methods(summary: Mapping[str, Any]) -> str:
         )
         parts.append(
             f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody>'
-            '</table></div><p class="m">Areas under the curves of the score as the places that '
+            '</table></div><p class="m">Areas under curves of the probability as the places that '
             "matter most are hidden (deletion: lower is better) or alone shown (insertion: higher "
             "is better), "
             "each beside that of a random order. Random weights: how much the explanation is like "
@@ -117,9 +117,21 @@ def _row(
             parts.append(f'<img alt="{label}" src="data:image/png;base64,{data}">')
         if line["checks"]:
             parts.append(f'<p class="m">{_listed(line["checks"])}</p>')
-        if line["facts"]:
+        if "neighbours" in line["facts"]:
+            parts.append(_neighbours(line["facts"]["neighbours"]))
+        elif line["facts"]:
             parts.append(_facts(line["facts"]))
     return "".join([*parts, "</section>"])
+
+
+def _neighbours(found: Sequence[Mapping[str, Any]]) -> str:
+    head = "".join(f'<th scope="col">{one}</th>' for one in ("row", "is", "cosine"))
+    body = "".join(
+        f"<tr><td>{escape(one['id'])}</td><td>{escape(one['answer'])}</td>"
+        f'<td class="n">{_number(one["cosine"])}</td></tr>'
+        for one in found
+    )
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def _spoken(line: Mapping[str, Any]) -> str:
