@@ -1,0 +1,21 @@
+"""Why a model said what it said of a row: what each modality adds, and which words.
+
+python launch/examples/explain_row.py [--quick]
+"""
+
+import sys
+
+import pandas as pd
+
+import mmjax
+
+frame = pd.DataFrame(
+    {"text": f"a {word} thing number {i}", "weight": float(i % 7), "kind": kind}
+    for i in range(30)
+    for word, kind in (("feathered", "bird"), ("scaly", "fish"))
+)
+quick = "--quick" in sys.argv
+steps = "1 epochs" if quick else "10 epochs"
+run = mmjax.fit(frame, "kind", "runs/explained", settings=[f"train.duration={steps}"])
+found = run.explain(frame, methods=["shapley", "occlusion"], rows=2, check=not quick)
+print(found.save("runs/explained/explanations"))
