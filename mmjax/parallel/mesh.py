@@ -41,7 +41,7 @@ class MeshConfig:
     """Groups of devices with a slower network between them (slices of TPUs, hosts with GPUs):
     `data` runs over them outermost, the other axes stay within one. 0 asks nothing of them."""
     overrides: Mapping[str, tuple[str, ...]] = dataclasses.field(
-        default_factory=dict, metadata={"unsaid": "if empty"}
+        default_factory=dict, hash=False, metadata={"unsaid": "if empty"}
     )
     """Parameter pattern -> mesh axes of its dimensions ("fsdp", "data+fsdp", "" for whole), instead
     of the rules; the first pattern that finds the path holds, for its optimiser state as well."""
