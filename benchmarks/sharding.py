@@ -164,6 +164,8 @@ Of a ring: an all-reduce counts twice what a gather of its result does.
 
 - fsdp: the layers' weights travel in loops that multiply meanwhile (collective matmul), as
   permutations: 9 parts of each weight a pass, where a plain ring sends 7.
+- fsdp, gathered: gathers alone, as they must be (88 MB of the layers, two passes); its
+  reduce-scatters are inside fusions, which are counted in part here, so that its sum is too low.
 - tensor: the excess is the text tower's, whose residual stream is normalised after each sum: there
   the gradients by queries, keys and values are reduced each for itself (one all-reduce of three
   arrays), since the residual's gradient stands between them; in the other tower they are added
