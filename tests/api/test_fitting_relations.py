@@ -148,6 +148,7 @@ def test_what_is_not_plain_is_left_to_others(tmp_path):
     assert relations.propose(read(choices), "item", Spec("frame"), task="classification") is None
 
 
+@pytest.mark.slow
 def test_from_a_file_to_a_list_of_films(tmp_path, monkeypatch):
     tiny_run.plain_figures(monkeypatch)
     told = []

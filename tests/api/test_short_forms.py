@@ -150,6 +150,7 @@ def clip(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_classes_in_words_by_a_folder(clip, tmp_path):
     picture = np.random.default_rng(0).integers(0, 255, (12, 12, 3)).astype(np.uint8)
     PIL.Image.fromarray(picture).save(tmp_path / "a.png")

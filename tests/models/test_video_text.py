@@ -97,6 +97,7 @@ def results():
     return [jax.device_get(run(PARAMS, make_batch(hidden))) for hidden in (0.0, 3.0)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("other", ["video", "audio"])
 def test_pairs_are_those_that_are_there(results, other):
     _, output = results[0]

@@ -141,6 +141,7 @@ def close(ours, other, *, rtol):
         np.testing.assert_allclose(a, b, rtol=0, atol=atol, err_msg=jax.tree_util.keystr(path))
 
 
+@pytest.mark.slow
 def test_the_start_depends_on_the_seed_not_on_the_mesh(alone, spread):
     jax.tree.map(np.testing.assert_array_equal, alone.start, spread.start)
 

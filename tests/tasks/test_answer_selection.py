@@ -115,6 +115,7 @@ def test_grades_and_questions_as_targets(tmp_path):
         target.check([1, None], Place(table, 0))
 
 
+@pytest.mark.slow
 def test_a_run(tmp_path, monkeypatch):
     tiny_run.plain_figures(monkeypatch)
     rows = tiny_run.rows_of(24)

@@ -277,6 +277,7 @@ def test_places_and_anchors():
         np.testing.assert_allclose(boxes[:, 3], 0.5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_run(tmp_path, monkeypatch):
     """Pictures with captions, some of which are missing."""
     tiny_run.plain_figures(monkeypatch)

@@ -228,6 +228,7 @@ def _write(folder):
     return path
 
 
+@pytest.mark.slow
 def test_a_run(tmp_path, fast):
     config = tiny_run.config(
         _write(tmp_path),

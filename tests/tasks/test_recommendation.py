@@ -316,6 +316,7 @@ def test_someone_new_is_recommended_a_film_that_nobody_has_seen_yet(run):
     assert len(nobody["items"]) == 4
 
 
+@pytest.mark.slow
 def test_a_history_is_asked_at_every_place(folder):
     with tiny_run.one_device():
         found = mmjax.train(_config(folder, name="sequential_recommendation"), folder / "sequence")

@@ -170,6 +170,7 @@ def _frame():
     }
 
 
+@pytest.mark.slow
 def test_a_run_over_dialogues(tmp_path, monkeypatch, capsys):
     tiny_run.plain_figures(monkeypatch)
     text = {"column": "text", "tokenizer": "subwords", "buckets": 8}

@@ -133,6 +133,7 @@ def test_texts_of_logits(beams):
         _task(beams=0).output({"logits": logits, "mask": jnp.asarray(MASK)}, batch)
 
 
+@pytest.mark.slow
 def test_a_run(tmp_path, monkeypatch):
     tiny_run.plain_figures(monkeypatch)
     rng = np.random.default_rng(0)
