@@ -121,6 +121,7 @@ def test_a_class_is_explained_whatever_is_predicted(run):
         explained(run, "gradients", of="stoen")
 
 
+@pytest.mark.slow
 def test_weights_swaps_and_permutations_say_what_they_should(run):
     whole = run.explain(
         split="all",

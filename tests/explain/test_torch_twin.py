@@ -61,6 +61,7 @@ def test_attention_through_the_layers_is_as_torch_has_it(
     assert set(found) == {"text"}
 
 
+@pytest.mark.slow
 def test_the_gradient_of_attention_weights_is_autograds(subject, batch, choice, golden):
     slopes, _ = jax.jit(lambda v, b, c: (probes.weight_gradients(subject, v, b, c)[0], 0))(
         subject.variables, batch, choice
