@@ -33,7 +33,6 @@ import argparse
 import dataclasses
 import math
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -235,76 +234,6 @@ def predicted(model: Model, chip: Any, name: str, chips: int, rows: float) -> di
     }
 
 
-def checked() -> Iterator[dict[str, Any]]:
-    """A tiny two-tower model on 1 to 8 devices of this machine: what it holds and sends, really."""
-    import dataclasses as dc
-
-    import jax
-    import numpy as np
-
-    from benchmarks import sharding
-    from mmjax.api.compiling import prepared_ahead
-    from mmjax.parallel.chips import seconds_on_wire
-    from mmjax.parallel.layout import places
-    from mmjax.parallel.mesh import MeshConfig
-    from mmjax.parallel.program import Program
-    from mmjax.parallel.sharding import put_batch
-    from mmjax.parallel.topology import Topology
-    from mmjax.train.ahead import local_bytes
-    from mmjax.train.example import example_batch
-    from mmjax.train.trainer import Trainer
-
-    base = sharding.config({"data": 1, "fsdp": 1, "tensor": 1})
-    blocks = {"width": 32, "depth": 2, "heads": 4, "mlp_dim": 128, "scan": True, "dropout": 0.0}
-    encoders = {
-        "text": base.model.encoders["text"].replace(**blocks),
-        "image": base.model.encoders["image"].replace(**blocks, patch=16),
-    }
-    model = dc.replace(base.model, encoders=encoders, joint_dim=32, dtype="float32")
-    data = dc.replace(base.data, batch_size=16)
-    for axis in ("data", "fsdp"):
-        for count in (1, 2, 4, 8):
-            mesh = MeshConfig(**{"data": 1, "fsdp": 1, "tensor": 1, axis: count})
-            whole = dc.replace(base, model=model, data=data, mesh=mesh)
-            whole, dataset, _ = prepared_ahead(whole, None, None)
-            trainer = Trainer.build(whole, dataset, mesh=Topology.parse(f"cpu:{count}").mesh(mesh))
-            zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), trainer.state)
-            trainer.state = jax.device_put(zeros, trainer.plan.shardings)
-            first = trainer.mesh.devices.flat[0]
-            held = sum(
-                shard.data.nbytes
-                for leaf in jax.tree.leaves(trainer.state)
-                for shard in leaf.addressable_shards
-                if shard.device == first
-            )
-            plan = trainer.plan
-            rules = sum(one.bytes for one in places("state", plan.boxed, plan.shardings))
-            batch = put_batch(example_batch(dataset, 16), trainer.mesh)
-            step: Any = trainer.step
-            compiled = step.lower(trainer.state, batch).compile()
-            sent = sum(
-                one.times * seconds_on_wire(one.kind, one.group, one.bytes, 1.0)
-                for one in Program(compiled.as_text()).collectives()
-            )
-            _, values = compiled(trainer.state, batch)
-            jax.block_until_ready(values)
-            split = list(places("p", plan.boxed.params, plan.shardings.params))
-            p = sum(one.whole for one in split)
-            vectors = 2 * 16 * 32 * 4 * (count - 1) / count
-            must = {"data": 2, "fsdp": 3}[axis] * (count - 1) / count * p + vectors
-            yield (
-                {
-                    "axis": axis,
-                    "devices": count,
-                    "state_held": held,
-                    "state_by_rules": rules,
-                    "state_alone": local_bytes(plan.abstract),
-                    "sent": sent,
-                    "sent_by_formula": must,
-                }
-            )
-
-
 def to_markdown(result: dict[str, Any]) -> str:
     lines = []
     for name in result["chips"]:
@@ -369,6 +298,7 @@ def main() -> None:
     flag = "--xla_force_host_platform_device_count=8"
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()
 
+    from benchmarks import scaling_checks
     from benchmarks.machine import about
     from mmjax.parallel.chips import CHIPS as KNOWN
 
@@ -396,7 +326,7 @@ def main() -> None:
         "checked": [],
     }
     write(arguments.out, result)
-    for one in checked():
+    for one in scaling_checks.checked():
         print(one, flush=True)
         result["checked"].append(one)
         write(arguments.out, result)
