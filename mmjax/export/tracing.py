@@ -10,16 +10,20 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
 from jax import export as jax_export
 
 from mmjax.core.errors import ConfigError
-from mmjax.core.types import Batch
+from mmjax.core.types import Batch, Fused
 from mmjax.export.variants import nest, restored
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 BATCH_SIZES = (1, 2, 4, 8, 16, 32)
 FEW_SIZES = (1, 4, 16)
 """Of a model that must be traced for each size."""
+
+WEIGHTS = "modality_weights"
+"""An output beside the predictions, where the fusion gives the modalities weights."""
 
 _log = logging.getLogger(__name__)
 
@@ -51,7 +55,20 @@ def forward(module: Any, dtypes: Mapping[str, Any]) -> Callable[..., dict[str, A
             row=jnp.arange(rows, dtype=jnp.int32),
         )
         variables = nest(restored(parameters, dtypes))
-        return dict(module.apply(variables, batch, train=False).predictions)
+        weights: list[Any] = []
+
+        def watch(
+            next_fun: Callable[..., Any], args: tuple, kwargs: dict[str, Any], context: Any
+        ) -> Any:
+            made = next_fun(*args, **kwargs)
+            if isinstance(made, Fused) and made.modality_weights is not None:
+                weights.append(made.modality_weights)
+            return made
+
+        with nn.intercept_methods(watch):
+            predictions = dict(module.apply(variables, batch, train=False).predictions)
+        # What the fusion gave each modality, in the config's order, for whoever looks at an answer.
+        return {WEIGHTS: weights[-1], **predictions} if weights else predictions
 
     return predict
 
