@@ -72,7 +72,7 @@ def to_markdown(measured: list[dict[str, Any]], date: str, versions: dict[str, s
     from mmjax.report.compiled import FORMULAS, seconds, size
 
     lines = [
-        "| config | topology | settings | fits | needed of a device | state | activations and "
+        "| config | topology | settings | fits | needed of a device, at most | state | activations and "
         "other temporary | FLOPs a step | a step at the roofs | MFU | bound by |",
         "|---|---|---|---|---:|---:|---:|---:|---:|---:|---|",
     ]

@@ -22,7 +22,8 @@ FORMULAS = (
     "all-reduce twice that. A step takes the longer of the first two, and then the collectives; "
     "what overlaps makes it shorter, what runs below its best longer. MFU counts the model's FLOPs "
     "alone. Programs are compiled with least effort unless told otherwise, and then move more "
-    "bytes than they will."
+    "bytes than they will. Whether a step fits a TPU is its compiler's word; the sum of temporary "
+    "arrays is an upper bound, since not all live at once."
 )
 
 
@@ -63,7 +64,7 @@ def tables(steps: Sequence[Step]) -> list[Table]:
         found.append(_ranked(steps))
     first = steps[0]
     memory = [[kind, size(bytes_)] for kind, bytes_ in first["memory"].items()]
-    memory.append(["needed", size(first["needed"])])
+    memory.append(["needed, at most", size(first["needed"])])
     memory.append(["there is", size(first["limit"])])
     mesh = ", ".join(f"{axis} {count}" for axis, count in first["mesh"].items())
     found.append((f"memory of one device ({first['topology']}: {mesh})", ["", ""], memory))
