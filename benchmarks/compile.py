@@ -72,8 +72,8 @@ def to_markdown(measured: list[dict[str, Any]], date: str, versions: dict[str, s
     from mmjax.report.compiled import FORMULAS, seconds, size
 
     lines = [
-        "| config | topology | settings | fits | needed of a device, at most | state | activations and "
-        "other temporary | FLOPs a step | a step at the roofs | MFU | bound by |",
+        "| config | topology | settings | fits | needed of a device, at most | state | activations "
+        "and other temporary | FLOPs a step | a step at the roofs | MFU | bound by |",
         "|---|---|---|---|---:|---:|---:|---:|---:|---:|---|",
     ]
     state = ("parameters", "optimiser", "averaged parameters", "other variables")
