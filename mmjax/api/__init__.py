@@ -6,9 +6,9 @@ tells what is wrong with one.
 
 The page of a run: `reporting.py` fills it, `answers.py` with what depends on the task, `showing.py`
 and `example_media.py` with rows as people see and hear them, `slicing.py`, `data_looks.py`,
-`costs_of_run.py` and `embedding_maps.py` with a section each; `reports.py` makes the whole of it, of
-several runs too. To add a section: its markup in `mmjax.report`, a field of `ReportContents`, and
-what fills it here.
+`costs_of_run.py` and `embedding_maps.py` with a section each; `reports.py` makes the whole of it,
+of several runs too. To add a section: its markup in `mmjax.report`, a field of `ReportContents`,
+and what fills it here.
 
 Of many runs: `runs.py` lists them, `watching.py` follows one, `reproducing.py` measures committed
 results again, `comparing.py` sets them against each other, `cross_validation.py` trains one a fold,

@@ -2,8 +2,8 @@
 
 - `mesh.py`: the mesh of a config. `sharding.py`: logical axis names to mesh axes, shardings of
   state and batch. `distributed.py`: start-up of many processes.
-- `cluster.py`: which of them this one is, by the environment. `feeding.py`: which rows of a batch it
-  brings.
+- `cluster.py`: which of them this one is, by the environment. `feeding.py`: which rows of a batch
+  it brings.
 - `topology.py`: meshes of TPUs that are not there, to compile for; `chips.py`: what a chip can do
   at most. `layout.py`: where each array of a state lives, and why, as a table.
 - `collectives.py`: the collectives in a compiled program's text; `program.py`: how often each runs,
