@@ -116,7 +116,13 @@ class Form:
     """Whether a Hugging Face folder will do as well."""
 
 
-_CLASSES = ("classification", "ordinal", "multi_label", "sentiment_classes")
+_CLASSES = (
+    "classification",
+    "distilled_classification",
+    "ordinal",
+    "multi_label",
+    "sentiment_classes",
+)
 _OF_TEXTS = ("translation", "summarization", "dialogue")
 _QA = {"question": "text", "context": "text"}
 

@@ -22,6 +22,8 @@ from mmjax.core.registry import Spec
 from mmjax.train.config import InitConfig
 from mmjax.train.trainer import fit
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):

@@ -61,7 +61,7 @@ def test_the_command_writes_curves_and_a_plot(trained, tmp_path, capsys):
     assert "effective" in out
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "Relative robustness is the share" in page
-    assert "<th>Effective</th>" in page
+    assert ">Effective</th>" in page
     for name in names:
         assert f">{name}</td>" in page
     assert "robustness.json" in out

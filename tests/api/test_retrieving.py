@@ -13,6 +13,7 @@ from mmjax.api import reporting, retrieving
 from mmjax.core.registry import Spec
 from mmjax.data.pipeline import prepare
 from mmjax.objectives.results import Results
+from mmjax.report.contents import ReportContents
 from mmjax.report.page import render
 from mmjax.train.evaluate import Evaluation
 
@@ -126,7 +127,7 @@ def test_captions_of_one_thing_are_all_right(run, dataset):
 
 def test_the_page_has_all_of_it(run, dataset):
     evaluation = evaluated(run, dataset.rows("test"))
-    contents = reporting._of_pretraining(run, evaluation, dataset, "test")
-    page = render(contents)
+    fields = reporting._of_pretraining(run, evaluation, dataset, "test")
+    page = render(ReportContents(**{**reporting._about(run, "test"), **fields}))
     for part in ("Objectives", "Retrieval", "Nearest rows", "test recall@10", "init.run="):
         assert part in page

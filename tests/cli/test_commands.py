@@ -56,6 +56,7 @@ def test_train_leaves_a_whole_run(trained):
     assert found == {
         "checkpoints",
         "config.json",
+        "costs.json",
         "data_summary.json",
         "facts.json",
         "metrics.json",

@@ -90,6 +90,7 @@ def one_step(mesh_config, accumulate=1):
     return jax.device_get((state.params, values))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "mesh",
     [MeshConfig(2, 1, 1), pytest.param(MeshConfig(2, 2, 2), marks=pytest.mark.slow)],
