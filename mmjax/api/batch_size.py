@@ -16,6 +16,7 @@ from mmjax.core.errors import ConfigError
 from mmjax.data.dataset import Dataset
 from mmjax.parallel.distributed import initialize
 from mmjax.parallel.sharding import batch_sharding
+from mmjax.train.ahead import StepMemory
 from mmjax.train.config import Config
 from mmjax.train.example import example_shapes
 from mmjax.train.trainer import Trainer
@@ -31,22 +32,6 @@ Told = Callable[[int, int], None]
 
 
 @dataclasses.dataclass(frozen=True)
-class Memory:
-    """What a compiled step takes on one device, in bytes."""
-
-    arguments: int
-    """Training state and batch."""
-    outputs: int
-    """What does not take the arguments' place."""
-    temporary: int
-    program: int
-
-    @property
-    def total(self) -> int:
-        return self.arguments + self.outputs + self.temporary + self.program
-
-
-@dataclasses.dataclass(frozen=True)
 class BatchSizes:
     """The bytes of the sizes that were compiled, and the largest that fits."""
 
@@ -59,7 +44,7 @@ class BatchSizes:
     """Whether the search ended at its end, so that a larger one may fit."""
 
 
-def memory_of_step(config: Config, dataset: Dataset) -> Memory:
+def memory_of_step(config: Config, dataset: Dataset) -> StepMemory:
     """What one training step takes on a device, as the compiler plans it."""
     trainer = Trainer.build(config, dataset)
     sharding = batch_sharding(trainer.mesh)
@@ -72,12 +57,7 @@ def memory_of_step(config: Config, dataset: Dataset) -> Memory:
         raise ConfigError(
             116, "this device's compiler tells no memory", where=jax.default_backend(), fix="none"
         )
-    return Memory(
-        arguments=found.argument_size_in_bytes,
-        outputs=found.output_size_in_bytes - found.alias_size_in_bytes,
-        temporary=found.temp_size_in_bytes,
-        program=found.generated_code_size_in_bytes,
-    )
+    return StepMemory.of(found)
 
 
 def device_memory() -> int:

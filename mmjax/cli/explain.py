@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 
-_KINDS = ("text", "image", "audio", "video", "volume", "points")
+from mmjax.cli import one_example
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -31,15 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="a method, or all; may be repeated",
     )
     parser.add_argument("--no-check", action="store_true", help="do not ask how true they are")
-    for kind in _KINDS:
-        parser.add_argument(f"--{kind}", help=f"the {kind} of a single example")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="the value of a column or modality of a single example",
-    )
+    one_example.configure(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -51,12 +43,7 @@ def run(args: argparse.Namespace) -> int:
     from mmjax.writers import Progress
     from mmjax.writers.console import say, table
 
-    single = {kind: getattr(args, kind) for kind in _KINDS if getattr(args, kind) is not None}
-    for one in args.set:
-        name, equals, value = one.partition("=")
-        if not equals:
-            raise ConfigError(105, f"--set {one}", fix="write --set NAME=VALUE")
-        single[name] = value
+    single: dict[str, Any] = one_example.given(args)
     if single and (args.data or args.split):
         raise ConfigError(105, "one example, and --data or --split", fix="leave one out")
     if args.rows < 1:

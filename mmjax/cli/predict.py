@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 
-_KINDS = ("text", "image", "audio", "video", "volume", "points")
+from mmjax.cli import one_example
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -21,20 +21,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", help="where predictions of rows go, as JSON Lines")
     parser.add_argument("--root", help="the folder that media paths are relative to")
     parser.add_argument("--split", help="only the rows of this split")
-    for kind in _KINDS:
-        parser.add_argument(f"--{kind}", help=f"the {kind} of a single example")
+    one_example.configure(parser)
     parser.add_argument(
         "--name", action="append", default=[], help="a class, in words; two or more make a choice"
     )
     parser.add_argument(
         "--template", action="append", default=[], help="a prompt with {} for the name"
-    )
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="the value of a column or modality of a single example",
     )
 
 
@@ -49,12 +41,7 @@ def run(args: argparse.Namespace) -> int:
     from mmjax.core.files import atomic
     from mmjax.writers.console import say
 
-    single = {kind: getattr(args, kind) for kind in _KINDS if getattr(args, kind) is not None}
-    for one in args.set:
-        name, equals, value = one.partition("=")
-        if not equals:
-            raise ConfigError(105, f"--set {one}", fix="write --set NAME=VALUE")
-        single[name] = value
+    single: dict[str, Any] = one_example.given(args)
     if bool(single) == bool(args.data or args.split):
         what = "predict needs --data, or a --split of the run's own, or one example"
         raise ConfigError(105, what, fix="--data new.csv")

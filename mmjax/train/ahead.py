@@ -41,6 +41,16 @@ class StepMemory:
     """Activations, gradients, and what is gathered, at their peak."""
     program: int
 
+    @classmethod
+    def of(cls, analysis: Any) -> StepMemory:
+        """What XLA's analysis of a compiled program says."""
+        return cls(
+            arguments=analysis.argument_size_in_bytes,
+            outputs=analysis.output_size_in_bytes - analysis.alias_size_in_bytes,
+            temporary=analysis.temp_size_in_bytes,
+            program=analysis.generated_code_size_in_bytes,
+        )
+
     @property
     def total(self) -> int:
         return self.arguments + self.outputs + self.temporary + self.program
@@ -113,13 +123,7 @@ def compile_step(
         buffers = [(size / ways, shape, name) for size, shape, name in arrays]
         spent = time.process_time() - start
         return Ahead(trainer, batch, counted, None, None, room[0] + state, room[1], buffers, spent)
-    analysis: Any = compiled.memory_analysis()
-    memory = StepMemory(
-        arguments=analysis.argument_size_in_bytes,
-        outputs=analysis.output_size_in_bytes - analysis.alias_size_in_bytes,
-        temporary=analysis.temp_size_in_bytes,
-        program=analysis.generated_code_size_in_bytes,
-    )
+    memory = StepMemory.of(compiled.memory_analysis())
     program = Program(compiled.as_text())
     return Ahead(
         trainer,

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 import tiny_run
 
-from mmjax.api.batch_size import Memory, find_batch_size, largest, memory_of_step
+from mmjax.api.batch_size import find_batch_size, largest, memory_of_step
 from mmjax.api.cross_validation import prepared
 from mmjax.api.learning_rate import find_learning_rate, smoothed, steepest
 from mmjax.cli import main
 from mmjax.cli.finders import byte_count
 from mmjax.core.errors import ConfigError, NumericError
 from mmjax.core.files import read_json
+from mmjax.train.ahead import StepMemory
 from mmjax.train.example import example_batch
 from mmjax.train.trainer import Trainer
 
@@ -93,7 +94,7 @@ def test_a_batch_size_is_found_from_the_compiled_step_alone(config, monkeypatch)
 
     def memory(config, dataset):
         seen.append(config.data.batch_size)
-        return Memory(100, 0, 10 * config.data.batch_size, 0)
+        return StepMemory(100, 0, 10 * config.data.batch_size, 0)
 
     monkeypatch.setattr("mmjax.api.batch_size.memory_of_step", memory)
     found = find_batch_size(config, memory=420, told=lambda *one: told.append(one))
