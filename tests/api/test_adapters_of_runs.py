@@ -164,7 +164,7 @@ def test_a_lora_of_peft_is_put_onto_a_run_and_written(tmp_path, monkeypatch):
     golden = Path(__file__).parents[1] / "golden" / "adapt"
     bert = load_pretrained(golden / "peft_bert", scan=True)
     params = {"encoders_text": bert.params, "task": {"head": {"kernel": np.ones((8, 2))}}}
-    monkeypatch.setattr(adapters, "_arrays", lambda run: (params, {}))
+    monkeypatch.setattr(adapters, "evaluated", lambda run: (params, {}))
     plain = Config(
         model=ModelConfig(
             encoders={"text": bert.spec}, pretrained={"text": str(golden / "peft_bert")}
@@ -175,7 +175,7 @@ def test_a_lora_of_peft_is_put_onto_a_run_and_written(tmp_path, monkeypatch):
     assert config.adapt["text"].options["rank"] == 2
     assert all(name.startswith("adapt/text/encoders_text.") for name in arrays)
     whole = {**params, **traverse_util.unflatten_dict(arrays, sep="/")}
-    monkeypatch.setattr(adapters, "_arrays", lambda run: (whole, {}))
+    monkeypatch.setattr(adapters, "evaluated", lambda run: (whole, {}))
     written = adapters.save(
         types.SimpleNamespace(config=config), tmp_path / "out", form="peft", names=["text"]
     )
