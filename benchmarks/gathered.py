@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
+
+from mmjax.core.files import atomic, write_json
 
 Record = dict[str, Any]
 
@@ -36,3 +38,18 @@ def _records(path: Path) -> list[Record]:
         return [json.loads(line) for line in text.splitlines()]
     whole = json.loads(text)
     return [{**{k: v for k, v in whole.items() if k != "runs"}, **run} for run in whole["runs"]]
+
+
+def write_table(
+    name: str, paths: Iterable[Path], key: Sequence[str], out: Path, told: Callable[[Any], str]
+) -> str:
+    """`<name>.json` of all records, on the machine of the last, and `<name>.md`; what that says."""
+    runs = gather(paths, key)
+    where = ("date", "device", "cpu", "cores", "python", "versions")
+    kept = [{k: v for k, v in run.items() if k not in (*where, "load_average")} for run in runs]
+    result = {**{one: runs[-1][one] for one in where}, "runs": kept}
+    write_json(out / f"{name}.json", result)
+    page = told(result)
+    with atomic(out / f"{name}.md") as file:
+        file.write(page)
+    return page

@@ -22,14 +22,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gathered import Record, append, gather
+from benchmarks.gathered import Record, append, gather, write_table
 from benchmarks.machine import about
 from benchmarks.pretrain_table import cell
 from mmjax.api.run import Run, load_run
 from mmjax.api.subsets import all_subsets
 from mmjax.api.training import single_modality
 from mmjax.core import config as config_lib
-from mmjax.core.files import atomic, write_json
 from mmjax.train.config import Config
 from mmjax.train.trainer import fit
 from mmjax.writers.console import say
@@ -260,14 +259,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for line in todo(gather(args.lines, KEY)):
             say(line)
     else:
-        runs = gather(args.lines, KEY)
-        where = ("date", "device", "cpu", "cores", "python", "versions")
-        kept = [{k: v for k, v in run.items() if k not in (*where, "load_average")} for run in runs]
-        result = {**{name: runs[-1][name] for name in where}, "runs": kept}
-        write_json(args.out / "missing_modality.json", result)
-        with atomic(args.out / "missing_modality.md") as file:
-            file.write(to_markdown(result))
-        say(to_markdown(result))
+        say(write_table("missing_modality", args.lines, KEY, args.out, to_markdown))
 
 
 if __name__ == "__main__":

@@ -30,14 +30,13 @@ from typing import Any
 import jax
 
 from benchmarks.finetune_emoji import GROUP, METRICS
-from benchmarks.gathered import Record, append, gather
+from benchmarks.gathered import Record, append, gather, write_table
 from benchmarks.machine import about
 from benchmarks.pretrain_table import cell
 from mmjax.api.run import load_run
 from mmjax.api.souping import soup
 from mmjax.checkpoint.run_folder import RunFolder
 from mmjax.core import config as config_lib
-from mmjax.core.files import atomic, write_json
 from mmjax.core.registry import Spec
 from mmjax.data import manifest
 from mmjax.data.dataset import Dataset
@@ -359,14 +358,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for line in todo(gather(args.lines, KEY), args.ways):
             say(line)
     else:
-        runs = gather(args.lines, KEY)
-        where = ("date", "device", "cpu", "cores", "python", "versions")
-        kept = [{k: v for k, v in run.items() if k not in (*where, "load_average")} for run in runs]
-        result = {**{name: runs[-1][name] for name in where}, "runs": kept}
-        write_json(args.out / "strategies.json", result)
-        with atomic(args.out / "strategies.md") as file:
-            file.write(to_markdown(result))
-        say(to_markdown(result))
+        say(write_table("strategies", args.lines, KEY, args.out, to_markdown))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from mmjax.core.extras import require
 from mmjax.core.typing import Float
 from mmjax.data.cells import key_of, shown
 from mmjax.data.dataset import Dataset
-from mmjax.report import Dot, EmbeddingMap
+from mmjax.report import EmbeddingMap, Seen
 from mmjax.train.evaluate import Evaluation
 
 Projection = Literal["pca", "umap"]
@@ -115,14 +115,14 @@ def _colours(
     return found
 
 
-def _dot(run: Run, dataset: Dataset, row: int, modalities: list[str]) -> Dot:
+def _dot(run: Run, dataset: Dataset, row: int, modalities: list[str]) -> Seen:
     text, image = "", None
     for name in modalities:
         texts, pictures = showing.of_modality(run, dataset, row, name)
         text = text or next(iter(texts.values()), "")
         if image is None:
             image = next(iter(pictures.values()), None)
-    return Dot(row, text, image)
+    return Seen(row, text, image)
 
 
 def _some(count: int, most: int) -> np.ndarray:

@@ -17,6 +17,7 @@ from mmjax import __version__
 from mmjax.api import adapters
 from mmjax.api.run import Run, load_run
 from mmjax.checkpoint.load import load_arrays
+from mmjax.checkpoint.trees import nest
 from mmjax.core.config import to_json
 from mmjax.core.errors import CheckpointError, ConfigError, DataError
 from mmjax.core.files import atomic
@@ -28,7 +29,7 @@ from mmjax.export import folder as folders
 from mmjax.export.inputs import MEDIA, Inputs, lengths_of
 from mmjax.export.loaded import Exported
 from mmjax.export.tracing import PLATFORMS, Traced, forward, trace
-from mmjax.export.variants import VARIANTS, flatten, nest, restored, stored
+from mmjax.export.variants import VARIANTS, flatten, restored, stored
 from mmjax.models.base import Assembly
 from mmjax.tasks.answers import to_data
 from mmjax.train.evaluate import Evaluation, evaluate

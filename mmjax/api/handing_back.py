@@ -11,8 +11,9 @@ import numpy as np
 
 from mmjax.api.run import Run, load_run
 from mmjax.checkpoint.load import load_arrays
+from mmjax.checkpoint.trees import nest
 from mmjax.core.errors import ConfigError, nearest
-from mmjax.export.variants import flatten, nest
+from mmjax.export.variants import flatten
 from mmjax.pretrained import load as hugging_face
 from mmjax.pretrained import save as saving
 from mmjax.pretrained.load import open_folder

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import jax
@@ -53,14 +52,6 @@ def digest_array(array: np.ndarray) -> str:
     """The digest of an array's bytes in C order."""
     flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
     return xxhash.xxh3_128_hexdigest(flat.data)
-
-
-def digest_file(path: Path) -> str:
-    hasher = xxhash.xxh3_128()
-    with open(path, "rb") as file:
-        while chunk := file.read(1 << 22):
-            hasher.update(chunk)
-    return hasher.hexdigest()
 
 
 def digest_tree(

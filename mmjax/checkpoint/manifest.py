@@ -16,10 +16,10 @@ from typing import Any
 
 import jax
 
-from mmjax.checkpoint.digests import ALGORITHM, LeafRecord, architecture_hash, digest_file
+from mmjax.checkpoint.digests import ALGORITHM, LeafRecord, architecture_hash
 from mmjax.checkpoint.run_folder import json_hash
 from mmjax.core.errors import CheckpointError
-from mmjax.core.files import read_json, write_json
+from mmjax.core.files import digest_file, read_json, write_json
 
 NAME = "MMJAX_MANIFEST.json"
 FORMAT = 1

@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import xxhash
 
 from mmjax.core.errors import DataError
-from mmjax.core.files import read_json, write_json
+from mmjax.core.files import digest_file, read_json, write_json
 from mmjax.core.typing import Bool, Int
 from mmjax.data.modalities.base import Cells, Example, Place, Processor
 from mmjax.data.table import Table
@@ -66,7 +65,8 @@ class Store:
         """Whether every file has the bytes that were written; a word in the log where one lacks."""
         try:
             digests = read_json(self.folder / _ABOUT)["digests"]
-            wrong = [name for name, kept in digests.items() if _digest(self.folder / name) != kept]
+            found = {name: digest_file(self.folder / name) for name in digests}
+            wrong = [name for name, kept in digests.items() if found[name] != kept]
         except FileNotFoundError:
             if not self.folder.exists():
                 return False
@@ -103,7 +103,7 @@ def write(
         for one in arrays.values():
             if isinstance(one, np.memmap):
                 one.flush()
-        digests = {f"{name}.bin": _digest(temporary / f"{name}.bin") for name in arrays}
+        digests = {f"{name}.bin": digest_file(temporary / f"{name}.bin") for name in arrays}
         write_json(temporary / _ABOUT, {"arrays": about, "digests": digests})
         shutil.rmtree(folder, ignore_errors=True)
         os.chmod(temporary, 0o755)
@@ -139,14 +139,6 @@ def _mapped(folder: Path, name: str, shape: tuple[int, ...], dtype: str, mode: A
         path.touch()
         return np.zeros(shape, np.dtype(dtype))
     return np.memmap(path, np.dtype(dtype), mode, shape=shape)
-
-
-def _digest(path: Path) -> str:
-    hasher = xxhash.xxh3_128()
-    with open(path, "rb") as file:
-        while chunk := file.read(1 << 22):
-            hasher.update(chunk)
-    return hasher.hexdigest()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -50,13 +50,8 @@ class AttentionGradients(PartMethod):
     def attribute(self, subject: Subject, variables: Any, batch: Batch, choice: Choice) -> Parts:
         maps = maps_lib.maps_of(subject, variables, batch, choice, gradients=True)
         own = {name: relevance(products) for name, products in maps.encoders.items()}
-        whole, spans = None, {}
-        if maps.fusion:
-            joined = [
-                maps_lib.joint(maps, layer, subject.modalities)
-                for layer in range(-maps_lib.depth(maps), 0)
-            ]
-            whole, spans = relevance(jnp.stack([one for one, _ in joined])), joined[0][1]
+        weights, spans = maps_lib.joints(maps, subject.modalities)
+        whole = None if weights is None else relevance(weights)
         found = through(subject, maps, own, whole, spans)
         itself = through(
             subject,

@@ -141,6 +141,16 @@ def joint(
     return whole, spans
 
 
+def joints(
+    maps: Maps, modalities: Sequence[str]
+) -> tuple[Float[Array, "layers b n n"] | None, dict[str, tuple[int, int]]]:
+    """`joint` of every layer, and the spans; None of a fusion without attention."""
+    if not maps.fusion:
+        return None, {}
+    each = [joint(maps, layer, modalities) for layer in range(-depth(maps), 0)]
+    return jnp.stack([weights for weights, _ in each]), each[0][1]
+
+
 def depth(maps: Maps) -> int:
     """The most layers that the fusion has."""
     return max((weights.shape[0] for weights in maps.fusion.values()), default=0)

@@ -79,11 +79,6 @@ class Rollout(PartMethod):
     def attribute(self, subject: Subject, variables: Any, batch: Batch, choice: Choice) -> Parts:
         maps = maps_lib.maps_of(subject, variables, batch, choice)
         own = {name: rollout(weights) for name, weights in maps.encoders.items()}
-        whole, spans = None, {}
-        if maps.fusion:
-            joined = [
-                maps_lib.joint(maps, layer, subject.modalities)
-                for layer in range(-maps_lib.depth(maps), 0)
-            ]
-            whole, spans = rollout(jnp.stack([one for one, _ in joined])), joined[0][1]
+        weights, spans = maps_lib.joints(maps, subject.modalities)
+        whole = None if weights is None else rollout(weights)
         return maps_lib.placed(subject, batch, through(subject, maps, own, whole, spans))

@@ -13,9 +13,10 @@ import numpy as np
 from flax import linen as nn
 from jax import export as jax_export
 
+from mmjax.checkpoint.trees import nest
 from mmjax.core.errors import ConfigError
 from mmjax.core.types import Batch, Fused
-from mmjax.export.variants import nest, restored
+from mmjax.export.variants import restored
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 BATCH_SIZES = (1, 2, 4, 8, 16, 32)

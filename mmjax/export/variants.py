@@ -31,18 +31,6 @@ def flatten(tree: Mapping[str, Any], start: str = "") -> Flat:
     return found
 
 
-def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """The inverse of `flatten`."""
-    tree: dict[str, Any] = {}
-    for path, value in flat.items():
-        *above, name = path.split("/")
-        at = tree
-        for one in above:
-            at = at.setdefault(one, {})
-        at[name] = value
-    return tree
-
-
 def stored(flat: Mapping[str, np.ndarray], variant: str) -> dict[str, np.ndarray]:
     """What a variant keeps of float arrays; others stay as they are.
 

@@ -11,13 +11,12 @@ in `page.py`.
 """
 
 from mmjax.report.contents import Example, Explained, ReportContents, Slice
-from mmjax.report.embedding_map import Dot, EmbeddingMap
+from mmjax.report.embedding_map import EmbeddingMap
 from mmjax.report.examples import choose_examples
 from mmjax.report.page import write_report
 from mmjax.report.searches import Hit, Query, Seen, Way
 
 __all__ = [
-    "Dot",
     "EmbeddingMap",
     "Example",
     "Explained",

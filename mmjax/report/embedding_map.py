@@ -16,20 +16,11 @@ from mmjax.core.errors import DataError
 from mmjax.core.typing import Float
 from mmjax.report.html import escape
 from mmjax.report.pictures import thumbnail_uri
+from mmjax.report.searches import Seen
 
 COLOURS = 10
 """So many values have a colour of their own; the rarer ones share a grey."""
 _OTHERS = "others"
-
-
-@dataclasses.dataclass(frozen=True)
-class Dot:
-    """What is seen of one dot."""
-
-    row: int
-    text: str = ""
-    image: np.ndarray | None = None
-    """uint8 [h w], [h w 3] or [h w 4]."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +29,7 @@ class EmbeddingMap:
 
     title: str
     points: Float[np.ndarray, "n 2"]
-    dots: Sequence[Dot]
+    dots: Sequence[Seen]
     colours: Mapping[str, Sequence[str]]
     about: str = ""
 
@@ -120,7 +111,7 @@ def _legend(ranks: Mapping[str, int]) -> str:
 
 
 def _dot(
-    dot: Dot, place: np.ndarray, uri: str | None, names: Mapping[str, str], ranks: Sequence[int]
+    dot: Seen, place: np.ndarray, uri: str | None, names: Mapping[str, str], ranks: Sequence[int]
 ) -> str:
     said = ", ".join(f"{key} {name}" for key, name in names.items())
     text = dot.text if len(dot.text) <= 80 else dot.text[:79] + "…"

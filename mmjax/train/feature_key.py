@@ -15,8 +15,9 @@ import xxhash
 from jax.experimental import multihost_utils
 
 import mmjax
-from mmjax.checkpoint.digests import digest_array, digest_file
+from mmjax.checkpoint.digests import digest_array
 from mmjax.core import config as config_lib
+from mmjax.core.files import digest_file
 from mmjax.core.typing import Int
 from mmjax.data.dataset import Dataset
 from mmjax.data.modalities.base import Place

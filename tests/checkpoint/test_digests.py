@@ -10,11 +10,11 @@ from mmjax.checkpoint.digests import (
     architecture_hash,
     compare,
     digest_array,
-    digest_file,
     digest_tree,
     merge,
 )
 from mmjax.core.errors import CheckpointError
+from mmjax.core.files import digest_file
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8", "bool", "int4", "complex64"])

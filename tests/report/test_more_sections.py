@@ -14,7 +14,7 @@ from test_report import Page, contents
 from mmjax.api.example_media import wav
 from mmjax.core.errors import DataError
 from mmjax.metrics.scores import precision_recall
-from mmjax.report import Dot, EmbeddingMap, Example, Explained, Slice
+from mmjax.report import EmbeddingMap, Example, Explained, Seen, Slice
 from mmjax.report.page import render
 from mmjax.report.precision_recall import area
 
@@ -29,7 +29,7 @@ def _png():
 def page():
     rng = np.random.default_rng(0)
     picture = rng.integers(0, 255, (8, 8, 3), dtype=np.uint8)
-    dots = [Dot(i, f"text <{i}>", picture if i % 2 else None) for i in range(6)]
+    dots = [Seen(i, f"text <{i}>", picture if i % 2 else None) for i in range(6)]
     colours = {"label": ["a", "b", "b", "b", "a", "c"], "answer": ["right"] * 5 + ["wrong"]}
     more = contents(
         presence={"text": {"train": (90, 100), "test": (10, 10)}, "image": {"train": (50, 100)}},
@@ -170,4 +170,4 @@ def test_precision_and_recall_are_those_of_scikit_learn():
 
 def test_a_map_of_other_shapes_is_refused():
     with pytest.raises(DataError, match="MMX-550"):
-        EmbeddingMap("x", np.zeros((2, 2)), [Dot(0)], {"label": ["a", "b"]})
+        EmbeddingMap("x", np.zeros((2, 2)), [Seen(0)], {"label": ["a", "b"]})
