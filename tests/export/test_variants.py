@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mmjax.checkpoint.trees import nest
 from mmjax.export import variants
 
 RNG = np.random.default_rng(0)
@@ -68,4 +69,4 @@ def test_trees_are_paths_and_back():
     tree = {"params": {"a": {"kernel": 1, "bias": 2}}, "batch_stats": {"mean": 3}}
     flat = variants.flatten(tree)
     assert flat == {"params/a/kernel": 1, "params/a/bias": 2, "batch_stats/mean": 3}
-    assert variants.nest(flat) == tree
+    assert nest(flat) == tree
