@@ -57,3 +57,24 @@ def served(
                 service.engine.close()
 
     return asyncio.run(main())
+
+
+def is_problem(answer, status, code=None, said=""):
+    assert answer.status_code == status, answer.text
+    told = answer.json()
+    assert set(told) == {"error", "code"}
+    assert code is None or told["code"] == f"MMX-{code}", told
+    assert said in told["error"]
+    assert "\n" not in told["error"]
+    assert "Traceback" not in answer.text
+    return True
+
+
+def text(*values, **changes):
+    """A tensor of texts, as the protocol has it."""
+    return {
+        "name": "text",
+        "shape": [len(values)],
+        "datatype": "BYTES",
+        "data": [*values],
+    } | changes
