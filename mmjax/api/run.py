@@ -7,13 +7,13 @@ import functools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from mmjax.api import adapters, explaining, probing, searching, zero_shot
+from mmjax.api import adapters, probing, searching, zero_shot
 from mmjax.checkpoint.load import load_arrays
 from mmjax.checkpoint.run_folder import RunFolder
 from mmjax.core import config as config_lib
@@ -24,7 +24,6 @@ from mmjax.data import manifest
 from mmjax.data.config import modalities as modality_registry
 from mmjax.data.dataset import ALL, Dataset
 from mmjax.data.pipeline import prepare
-from mmjax.explain.writing import Explanations
 from mmjax.models.base import Assembly
 from mmjax.models.pretraining import Pretraining
 from mmjax.parallel.mesh import MeshConfig, make_mesh
@@ -35,6 +34,9 @@ from mmjax.train.evaluate import Evaluation, evaluate, gather
 from mmjax.train.example import example_batch
 from mmjax.train.step import make_evaluate
 from mmjax.train.trainer import load
+
+if TYPE_CHECKING:
+    from mmjax.explain.writing import Explanations
 
 _MEDIA = ("image", "audio", "video", "volume", "points")
 
@@ -244,7 +246,9 @@ class Run:
         `run.explain("new.csv", methods=["shapley", "integrated_gradients"], rows=8)`, and `.save`
         of what it returns writes a page, pictures and numbers.
         """
-        return explaining.explain(self, data, **options)
+        from mmjax.api.explaining import explain
+
+        return explain(self, data, **options)
 
     def save_adapter(self, folder: str | os.PathLike, **options: Any) -> Path:
         """What was trained, without the frozen weights; see `mmjax.api.adapters.save`.
