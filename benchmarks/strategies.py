@@ -86,7 +86,9 @@ def adapter(told: str, rate: float, adapt: Spec) -> Way:
 
 WAYS: Mapping[str, Way] = {
     "full": Way("all parameters", WHOLE),
-    "heads": Way("head alone (linear)", adapt=Spec("only", parts=("heads",))),
+    "heads": Way(
+        "head alone (linear)", adapt=Spec("only", parts=("heads",)), factors=(1.0, 3.0, 10.0, 30.0)
+    ),
     "frozen": Way("head and fusion", adapt=Spec("only", parts=("heads", "fusion"))),
     "upper_half": Way(
         "upper half of MiniLM",
@@ -312,7 +314,8 @@ def to_markdown(result: Mapping[str, Any]) -> str:
         f"over seeds {', '.join(map(str, seeds))}. Fusion and head learn in every line but the "
         "second, where the head alone does; adapters are those of MiniLM, the picture encoder is "
         "frozen beside them. LoRA has rank 8; AdaLoRA begins with 12 a layer and ends with 8. "
-        f"`rate`: the learning rate, of {', '.join(f'x{f:g}' for f in FACTORS)}, that validation "
+        f"`rate`: the learning rate, of {', '.join(f'x{f:g}' for f in FACTORS)} (of the head alone "
+        f"{', '.join(f'x{f:g}' for f in WAYS['heads'].factors)}), that validation "
         "chose on the first seed. Seconds are wall time of a whole run with data, compilation and "
         f"evaluations beside other runs on the same machine, the median. {result['device']}, "
         f"{result['cores']} cores of {result['cpu']}, jax {result['versions']['jax']}, "
