@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -77,10 +78,15 @@ class Server:
     def get(self, path: str) -> tuple[int, bytes]:
         return self.ask("GET", path, None, {})
 
+    def metrics(self) -> Counter[str]:
+        """Every metric by its name and labels."""
+        lines = self.get("/metrics")[1].decode().splitlines()
+        found = (line.rpartition(" ") for line in lines if not line.startswith("#"))
+        return Counter({name: float(value) for name, _, value in found})  # type: ignore[misc]
+
     def metric(self, name: str) -> float:
         """The sum of a metric over its labels."""
-        lines = self.get("/metrics")[1].decode().splitlines()
-        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
+        return sum(value for one, value in self.metrics().items() if one.startswith(name))
 
     def processes(self) -> list[int]:
         """This process and those below it."""

@@ -19,10 +19,11 @@ from mmjax.core.errors import MMJaxError
 from mmjax.export.program import Program, Result
 from mmjax.serve import measures, pages, predicting, protocol, schemas
 from mmjax.serve.bodies import ClientGone
+from mmjax.serve.engine import Place
 from mmjax.serve.errors import ServeError, status_of, told
 from mmjax.serve.examples import Url
 from mmjax.serve.fetching import fetch
-from mmjax.serve.guard import Guard, headers_of
+from mmjax.serve.guard import ADMITTED, Admitted, Guard, headers_of
 from mmjax.serve.service import Service
 
 _LARGE = 1 << 18
@@ -38,7 +39,9 @@ def make_app(service: Service, *, starts: bool = False) -> Guard:
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await service.engine.start()
+        watching = asyncio.create_task(service.watch_loop())
         yield
+        watching.cancel()
         await service.drain()
         service.engine.close()
 
@@ -93,26 +96,22 @@ class _Front:
             raise ServeError(805, f"no version '{version[:80]}'", fix=f"valid: {protocol.VERSION}")
         return program
 
-    async def body(self, request: Request) -> bytes:
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        found = await self.service.bodies.read(request.receive, request.headers)
-        self.service.measures.stage("read", loop.time() - began)
-        return found
-
     async def predicted(
         self, request: Request, examples: list[dict[str, Any]], deadline_s: float | None
     ) -> list[Result | MMJaxError]:
         """Results of items; they are given up when the client goes."""
-        await self.fetched(examples)
-        return await _unless_gone(request, self.engine.predict(examples, deadline_s=deadline_s))
+        place = _admitted(request).place
+        await self.fetched(examples, place)
+        work = self.engine.predict(examples, deadline_s=deadline_s, place=place)
+        return await _unless_gone(request, work)
 
-    async def fetched(self, examples: list[dict[str, Any]]) -> None:
-        """Puts pictures in the place of their addresses."""
+    async def fetched(self, examples: list[dict[str, Any]], place: Place) -> None:
+        """Puts pictures in the place of their addresses; no place is kept for as long."""
         limits = self.service.config.limits
         for example in examples:
             for name, value in example.items():
                 if isinstance(value, Url):
+                    place.leave()
                     most = limits.max_body_bytes
                     example[name] = await asyncio.to_thread(fetch, value, limits, most=most)
 
@@ -176,7 +175,7 @@ def _models(app: FastAPI, front: _Front) -> None:
         length = request.headers.get("inference-header-content-length", "")
         # Clients of the protocol send its binary form as octets, and some say nothing of JSON.
         _check_type(request, "application/json", "application/octet-stream", "")
-        body = await front.body(request)
+        body = _admitted(request).body
         limits = front.service.config.limits
         asked = await _read(len(body), protocol.read_request, program, body, length, limits)
         answers = await front.predicted(request, asked.examples, asked.deadline_s)
@@ -200,13 +199,13 @@ def _people(app: FastAPI, front: _Front, shown: Mapping[str, pages.Page]) -> Non
     async def predict(request: Request) -> Response:
         program, limits = front.engine.program, front.service.config.limits
         kind = _check_type(request, "application/json", "multipart/form-data")
-        body = await front.body(request)
+        body = _admitted(request).body
         if kind == "application/json":
             ask = await _read(len(body), predicting.read_json, program, body, limits)
         else:
             ask = await predicting.read_form(program, body, request.headers, limits)
         if ask.stream:
-            await front.fetched(ask.examples)
+            await front.fetched(ask.examples, _admitted(request).place)
             return await _streamed(request, front, ask)
         answers = await front.predicted(request, ask.examples, ask.deadline_s)
         about = {"model": program.name, "request_id": request.scope["request_id"]}
@@ -241,7 +240,8 @@ async def _streamed(request: Request, front: _Front, ask: predicting.Ask) -> Res
         raise ServeError(
             800, f"task '{program.task}' writes no text piece by piece", where="stream"
         )
-    pieces = front.engine.stream(ask.examples[0], deadline_s=ask.deadline_s)
+    place = _admitted(request).place
+    pieces = front.engine.stream(ask.examples[0], deadline_s=ask.deadline_s, place=place)
     # An error before the first piece still has a status of its own.
     first = await anext(pieces, None)
 
@@ -260,6 +260,10 @@ async def _streamed(request: Request, front: _Front, ask: predicting.Ask) -> Res
             await pieces.aclose()
 
     return StreamingResponse(events(), media_type="text/event-stream")
+
+
+def _admitted(request: Request) -> Admitted:
+    return request.scope[ADMITTED]
 
 
 def _event(value: Any, name: str = "") -> bytes:

@@ -20,6 +20,7 @@ from mmjax.export.program import Example, Prepared, Program, Result
 from mmjax.serve.batcher import Batcher, Ticket
 from mmjax.serve.config import EngineConfig
 from mmjax.serve.errors import ServeError, retry
+from mmjax.serve.lane import Lane
 from mmjax.serve.running import padding, run_batch
 from mmjax.serve.watching import Watcher
 
@@ -56,7 +57,8 @@ class Engine:
             self.config.prepare_threads, "mmjax-prepare"
         )
         self._batcher = Batcher(max_batch=1, max_delay=0)
-        self._waiting = self._active = self._streams = self._failures = 0
+        self._answers = Lane()
+        self._waiting = self._places = self._active = self._streams = self._failures = 0
         self._busy_since: float | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._seconds_an_item = 0.0
@@ -118,19 +120,29 @@ class Engine:
             return retry(812, "the server is stopping", 5)
         if rows > self.config.max_queue:
             return ServeError(808, f"{rows} items at once", fix=f"at most {self.config.max_queue}")
-        if self._waiting + rows > self.config.max_queue:
+        if self._waiting + self._places + rows > self.config.max_queue:
             seconds = math.ceil(self._seconds_an_item * self._waiting)
             return retry(811, "the queue is full", min(max(1, seconds), _MOST_SECONDS))
         return None
 
+    def place(self) -> Place:
+        """Keeps a place of the queue for a request that is still being read; see `refusal`."""
+        self._places += 1
+        return Place(self)
+
     async def predict(
-        self, examples: Sequence[Example], *, deadline_s: float | None = None
+        self,
+        examples: Sequence[Example],
+        *,
+        deadline_s: float | None = None,
+        place: Place | None = None,
     ) -> list[Result | MMJaxError]:
         """Of each item its result, or the error that is its alone.
 
         Raises ServeError if all are refused. Cancelling it takes out what has not been computed.
+        A `place` is given back for the items' own.
         """
-        self._admit(len(examples))
+        self._admit(len(examples), place)
         try:
             deadline = self._deadline(deadline_s)
             if len(examples) == 1:
@@ -140,7 +152,7 @@ class Engine:
             self._leave()
 
     async def stream(
-        self, example: Example, *, deadline_s: float | None = None
+        self, example: Example, *, deadline_s: float | None = None, place: Place | None = None
     ) -> AsyncGenerator[str, None]:
         """Pieces of a text as it is written, each before a deadline of its own.
 
@@ -149,7 +161,7 @@ class Engine:
         if self._streams >= self.config.max_streams:
             self.watcher.shed("streams", 1)
             raise retry(811, f"{self._streams} texts are being written", 1)
-        self._admit(1)
+        self._admit(1, place)
         loop, pieces = asyncio.get_running_loop(), None
         self._streams += 1
         try:
@@ -192,7 +204,9 @@ class Engine:
         self._model.shutdown(wait=False, cancel_futures=True)
         self._prepare.shutdown(wait=False, cancel_futures=True)
 
-    def _admit(self, rows: int) -> None:
+    def _admit(self, rows: int, place: Place | None) -> None:
+        if place is not None:
+            place.leave()
         refused = self.refusal(rows)
         if refused is not None:
             self.watcher.shed("queue" if refused.code == 811 else "state", rows)
@@ -281,10 +295,27 @@ class Engine:
         failed = all(isinstance(answer, Exception) for answer in answers)
         self._failures = self._failures + 1 if failed else 0
         for ticket, answer in zip(batch, answers, strict=True):
-            if not ticket.answer.done():
-                ticket.answer.set_result(answer)
+            self._answers.put(functools.partial(_tell, ticket.answer, answer))
         if self._state != "stopped":
             self._pump()
+
+
+class Place:
+    """One of the queue's places, kept until it is left."""
+
+    def __init__(self, engine: Engine):
+        self._engine: Engine | None = engine
+
+    def leave(self) -> None:
+        """Gives it back; again is nothing."""
+        if self._engine is not None:
+            self._engine._places -= 1
+            self._engine = None
+
+
+def _tell(waits: asyncio.Future[Any], answer: Any) -> None:
+    if not waits.done():
+        waits.set_result(answer)
 
 
 class _Before:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import re
 import time
 import uuid
@@ -13,7 +14,9 @@ from pydantic_core import to_json
 from starlette.datastructures import Headers, MutableHeaders
 
 from mmjax.core.errors import MMJaxError
+from mmjax.serve.bodies import ClientGone
 from mmjax.serve.config import is_loopback
+from mmjax.serve.engine import Place
 from mmjax.serve.errors import ServeError, status_of, told
 from mmjax.serve.pages import Page
 from mmjax.serve.service import Service
@@ -25,8 +28,19 @@ Receive = Callable[[], Awaitable[Any]]
 HEALTH = ("/v2/health/live", "/v2/health/ready")
 PREDICT = re.compile(r"/v1/predict|/v2/models/[^/]+(/versions/[^/]+)?/infer")
 
+ADMITTED = "mmjax.admitted"
+"""Where a scope has what came in with its request."""
+
 _ID = re.compile(r"[\w.-]{1,64}", re.ASCII)
 _SMALL = 1 << 16
+
+
+@dataclasses.dataclass(frozen=True)
+class Admitted:
+    """A request that passed the door: its body, and its place of the queue."""
+
+    body: bytes
+    place: Place
 
 
 class Guard:
@@ -54,10 +68,12 @@ class Guard:
         error: Exception | None = None
         try:
             refused = self._refused(scope, headers)
-            if refused is None:
-                await self._app(scope, receive, answer)
-            else:
+            if refused is not None:
                 await self._refuse(refused, scope, headers, answer)
+            elif _predicts(scope):
+                await self._enter(scope, headers, receive, answer)
+            else:
+                await self._app(scope, receive, answer)
         except asyncio.CancelledError:
             answer.status = answer.status or 499
             raise
@@ -82,12 +98,41 @@ class Guard:
             refused = self._of_another_site(headers)
             if refused is not None:
                 return refused
-        if scope["method"] == "POST" and PREDICT.fullmatch(path):
-            full = self._service.engine.refusal()
-            if full is not None:
-                self._service.measures.shed("queue" if full.code == 811 else "state", 1)
-            return full
-        return None
+        return self._full() if _predicts(scope) else None
+
+    def _full(self) -> MMJaxError | None:
+        full = self._service.engine.refusal()
+        if full is not None:
+            self._service.measures.shed("queue" if full.code == 811 else "state", 1)
+        return full
+
+    async def _enter(
+        self, scope: Scope, headers: Headers, receive: Receive, answer: _Answer
+    ) -> None:
+        """Reads the body before a place of the queue is kept, since a slow client may hold none."""
+        service, began = self._service, time.perf_counter()
+        try:
+            body = await service.bodies.read(receive, headers)
+        except MMJaxError as error:
+            await respond(answer, error)
+            return
+        except ClientGone:
+            # Nobody hears it; the status is for the log and the metrics.
+            await answer({"type": "http.response.start", "status": 499, "headers": []})
+            await answer({"type": "http.response.body"})
+            return
+        service.measures.stage("read", time.perf_counter() - began)
+        full = self._full()
+        if full is not None:
+            await respond(answer, full)
+            return
+        place = service.engine.place()
+        scope[ADMITTED] = Admitted(body, place)
+        try:
+            await service.entering.turn()
+            await self._app(scope, receive, answer)
+        finally:
+            place.leave()
 
     def _of_another_site(self, headers: Headers) -> MMJaxError | None:
         """A browser lets any page ask a server on this machine; such requests name their page."""
@@ -110,9 +155,11 @@ class Guard:
 
     def _tell(self, scope: Scope, answer: _Answer, took: float, error: Exception | None) -> None:
         measures = self._service.measures
-        route = getattr(scope.get("route"), "path_format", "other")
+        route = getattr(scope.get("route"), "path_format", None) or _route(scope)
         measures.requests.labels(route, answer.status).inc()
         measures.request_seconds.labels(route).observe(took)
+        if answer.status == 429:
+            measures.shed_seconds.observe(took)
         fields: dict[str, Any] = {"code": answer.code} if answer.code else {}
         if error is not None:
             fields["exception"] = f"{type(error).__name__}: {error}"
@@ -151,6 +198,17 @@ class _Answer:
             if self.closes or self.status in (408, 413):
                 headers["connection"] = "close"
         await self._send(message)
+
+
+def _predicts(scope: Scope) -> bool:
+    return scope["method"] == "POST" and PREDICT.fullmatch(scope["path"]) is not None
+
+
+def _route(scope: Scope) -> str:
+    """What the metrics call the path of a request that no route has seen."""
+    if not _predicts(scope):
+        return "other"
+    return "/v1/predict" if scope["path"].startswith("/v1") else "/v2/models/{model}/infer"
 
 
 def headers_of(error: MMJaxError) -> dict[str, str]:

@@ -48,6 +48,18 @@ class Measures(Watcher):
         self._shed = Counter(
             "mmjax_shed", "Items refused, expired or left by their client.", ["reason"], registry=r
         )
+        self.shed_seconds = Histogram(
+            "mmjax_shed_seconds",
+            "From the headers of a request that is refused to its answer.",
+            buckets=_SECONDS,
+            registry=r,
+        )
+        self.loop_late = Histogram(
+            "mmjax_loop_late_seconds",
+            "How late the event loop was for a call, ten times a second.",
+            buckets=_SECONDS,
+            registry=r,
+        )
         self._failed = Counter("mmjax_item_errors", "Items that failed.", ["code"], registry=r)
         self.lines_dropped = Counter("mmjax_log_lines_dropped", "Lines not written.", registry=r)
 

@@ -93,6 +93,7 @@ class _Process:
         serving = asyncio.create_task(listener.serve())
         starting = asyncio.create_task(service.engine.start())
         asked = asyncio.create_task(self._asked.wait())
+        watching = asyncio.create_task(service.watch_loop())
         try:
             await _listens(config.host, port, serving)
             service.lines.write("listening", urgent=True, url=url)
@@ -114,6 +115,7 @@ class _Process:
             raise
         finally:
             asked.cancel()
+            watching.cancel()
             listener.stop()
             with contextlib.suppress(Exception):
                 await asyncio.wait_for(serving, 2.0)

@@ -11,8 +11,11 @@ from mmjax.export.program import Program
 from mmjax.serve.bodies import Bodies
 from mmjax.serve.config import ServeConfig
 from mmjax.serve.engine import Engine
+from mmjax.serve.lane import Lane
 from mmjax.serve.logs import Lines
 from mmjax.serve.measures import Measures
+
+_LOOK_S = 0.1
 
 
 class Service:
@@ -29,6 +32,7 @@ class Service:
             rate=config.log_lines_s, dropped=self.measures.lines_dropped.inc
         )
         self.bodies = Bodies(config.limits)
+        self.entering = Lane()
         self.in_flight = 0
         """Requests between their headers and the end of their answer."""
         self.asked_at = 0.0
@@ -47,6 +51,14 @@ class Service:
     @property
     def ready(self) -> bool:
         return self.engine.ready and not self.leaving
+
+    async def watch_loop(self) -> None:
+        """Measures how late the event loop is, until it is cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + _LOOK_S
+            await asyncio.sleep(_LOOK_S)
+            self.measures.loop_late.observe(loop.time() - due)
 
     async def drain(self) -> bool:
         """Says no to ready at once, and waits for what was accepted; False if some is left."""
