@@ -121,6 +121,7 @@ _CLASSES = (
     "distilled_classification",
     "ordinal",
     "multi_label",
+    "distilled_multi_label",
     "sentiment_classes",
 )
 _OF_TEXTS = ("translation", "summarization", "dialogue")
@@ -132,7 +133,7 @@ FORMS: dict[str, Form] = {
     "audio-classification": Form(_CLASSES, {"audio": "audio"}, several_classes),
     "video-classification": Form(_CLASSES, {"video": "video"}, several_classes),
     "multimodal-classification": Form(_CLASSES, {}, several_classes),
-    "multimodal-regression": Form(("regression", "sentiment")),
+    "multimodal-regression": Form(("regression", "distilled_regression", "sentiment")),
     "anomaly-detection": Form(("anomaly",)),
     "several-tasks": Form(("several",)),
     "object-detection": Form(("detection",), {"image": "image"}, boxes),

@@ -4,7 +4,8 @@ mmjax distill TEACHER --modality image --workdir RUN            the teacher's ow
 mmjax distill TEACHER --config student.py --workdir RUN model.encoders.text.width=64
 mmjax distill TEACHER --config same.py --unlabelled more.csv --confidence 0.9 --workdir RUN
 
-Both are classifications of the same labels. RUN is a run like any other, which needs no teacher.
+Both are of one task: classification, multi-label or regression. RUN is a run like any other, which
+needs no teacher; stopped on the way, it goes on with --resume.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--confidence", type=float, default=0.9, help="the least probability of their answers"
     )
     parser.add_argument("--root", help="the folder that their media paths are relative to")
+    parser.add_argument("--resume", action="store_true", help="go on with a run that was stopped")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -50,6 +52,7 @@ def run(args: argparse.Namespace) -> int:
         unlabelled=args.unlabelled,
         confidence=args.confidence,
         root=args.root,
+        resume=args.resume,
     )
     summary.finished(made)
     return 0

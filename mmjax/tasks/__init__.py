@@ -34,6 +34,8 @@ registry = Registry(
         "classification": "mmjax.tasks.classification:Classification",
         "detection": "mmjax.tasks.detection:Detection",
         "distilled_classification": "mmjax.tasks.distilled:DistilledClassification",
+        "distilled_multi_label": "mmjax.tasks.distilled:DistilledMultiLabel",
+        "distilled_regression": "mmjax.tasks.distilled:DistilledRegression",
         "event_extraction": "mmjax.tasks.event_extraction:EventExtraction",
         "multi_label": "mmjax.tasks.multi_label:MultiLabel",
         "ordinal": "mmjax.tasks.ordinal:Ordinal",

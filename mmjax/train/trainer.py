@@ -249,7 +249,8 @@ def fit(
         settings = config_lib.to_json(config)
         if resuming:
             require_same_config(folder.read_config(), settings, str(folder.path))
-            dataset = prepare(config.data, frame=frame, processors_folder=folder.processors)
+            if dataset is None:
+                dataset = prepare(config.data, frame=frame, processors_folder=folder.processors)
             fingerprint = read_json(folder.processors / "data.json")["fingerprint"]
             require_same_data(fingerprint, dataset.fingerprint, str(folder.path))
         elif dataset is None:

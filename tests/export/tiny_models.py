@@ -117,8 +117,14 @@ def cases(folder: Path) -> dict[str, dict[str, Any]]:
         "distilled_classification": _both(Spec("distilled_classification"), label=kind),
         "ordinal": _both(Spec("ordinal"), label=kind),
         "multi_label": _both(_labels("label"), label=_tags()),
+        "distilled_multi_label": _both(
+            _labels("label", name="distilled_multi_label"), label=_tags()
+        ),
         "regression": _both(
             Spec("regression", loss="quantile"), label=Spec("number", column="number")
+        ),
+        "distilled_regression": _both(
+            Spec("distilled_regression", loss="quantile"), label=Spec("number", column="number")
         ),
         "sentiment": _both(
             Spec("sentiment", heads={"text": 0.5}), label=Spec("number", column="number")
@@ -200,8 +206,8 @@ def cases(folder: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _labels(target: str = "tags") -> Spec:
-    return Spec("multi_label", target=target)
+def _labels(target: str = "tags", name: str = "multi_label") -> Spec:
+    return Spec(name, target=target)
 
 
 def _tags() -> Spec:
