@@ -11,6 +11,7 @@ import PIL.Image
 from mmjax.core.errors import ConfigError
 from mmjax.core.packages import locate
 from mmjax.core.typing import Float
+from mmjax.data.pixels import Pixels
 
 
 class HuggingFace:
@@ -64,10 +65,14 @@ class HuggingFace:
 
 
 def load_backend(name: str) -> Any:
-    """The image processor of `transformers` in a folder or of a hub id, Pillow's version of it.
+    """The image processor of `transformers` in a folder or of a hub id, Pillow's version of it, or
+    a `Pixels` that does the same.
 
     Raises ConfigError if there is none.
     """
+    known = Pixels.of(Path(locate(name)))
+    if known is not None:
+        return known
     from transformers import AutoImageProcessor
 
     try:
