@@ -12,7 +12,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
 
 from mmjax.core import config as config_lib
 from mmjax.core.errors import ConfigError, DataError
@@ -21,7 +20,6 @@ from mmjax.data import describe as description
 from mmjax.data.config import DataConfig, Join, sources
 from mmjax.data.manifest import load, read, source_for
 from mmjax.data.sources.csv import Csv
-from mmjax.data.sources.frame import Frame
 from mmjax.data.sources.jsonl import JsonLines
 from mmjax.data.sources.parquet import Parquet
 from mmjax.data.table import check_ids
@@ -254,76 +252,6 @@ class TestParquet:
         assert "'a' twice" in refused(Parquet(path), 204)
 
 
-class TestFrame:
-    def test_pandas_cells(self):
-        frame = pd.DataFrame(
-            {
-                "text": ["a", None, unicodedata.normalize("NFD", "é")],
-                "size": [0.5, np.nan, np.inf],
-                "count": pd.array([1, None, 3], dtype="Int64"),
-                "when": pd.to_datetime(["2026-01-02", None, "2026-01-03"]),
-                "flag": [True, False, True],
-                "kind": pd.Categorical(["x", "y", None]),
-                7: [1, 2, 3],
-            },
-            index=[5, 5, 9],
-        )
-        table = Frame(frame=frame).read()
-        assert dict(table.columns) == {
-            "text": ["a", None, "é"],
-            "size": [0.5, None, np.inf],
-            "count": [1, None, 3],
-            "when": ["2026-01-02T00:00:00", None, "2026-01-03T00:00:00"],
-            "flag": [True, False, True],
-            "kind": ["x", "y", None],
-            "7": [1, 2, 3],
-        }
-        assert type(table.column("7")[0]) is int
-        assert table.root is None
-
-    def test_media_in_memory_are_not_copied(self):
-        images = np.zeros((4, 2, 2, 3), np.uint8)
-        picture = Image.new("RGB", (2, 2))
-        table = Frame(frame={"image": images, "picture": [picture] * 4}).read()
-        assert table.column("image")[1].base is images
-        assert table.column("picture")[1] is picture
-
-    def test_the_fingerprint_changes_with_any_cell_and_nothing_else(self):
-        def fingerprint(**columns):
-            return Frame(frame=columns).read().fingerprint
-
-        image = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
-        base = fingerprint(a=["x", "y"], b=[image, None])
-        assert base == fingerprint(a=["x", "y"], b=[image.copy(), None])
-        others = [
-            fingerprint(a=["x", "z"], b=[image, None]),
-            fingerprint(a=["xy", ""], b=[image, None]),
-            fingerprint(a=["x", "y"], c=[image, None]),
-            fingerprint(a=["x", "y"], b=[image[::-1], None]),
-            fingerprint(a=["x", "y"], b=[image.reshape(2, 6), None]),
-            fingerprint(a=["x", "y"], b=[image.tobytes(), None]),
-            fingerprint(a=["x", "y"], b=[Image.fromarray(image), None]),
-        ]
-        assert len({base, *others}) == len(others) + 1
-
-    @pytest.mark.parametrize(
-        ("frame", "code"),
-        [
-            (pd.DataFrame({"a": []}), 201),
-            (pd.DataFrame(), 201),
-            (pd.DataFrame([[1, 2]], columns=["a", "a"]), 204),
-            (pd.DataFrame([[1, 2]], columns=["1", 1]), 204),
-            ({"a": [1], "b": [1, 2]}, 205),
-        ],
-    )
-    def test_faults(self, frame, code):
-        refused(Frame(frame=frame), code)
-
-    def test_a_root_must_be_a_folder(self, tmp_path):
-        assert Frame(root=str(tmp_path), frame={"a": [1]}).read().root == tmp_path
-        refused(Frame(root=str(tmp_path / "no"), frame={"a": [1]}), 301)
-
-
 class TestEmoji:
     def test_the_whole_set(self):
         table = sources.build("emoji").read()
@@ -335,85 +263,6 @@ class TestEmoji:
         assert splits == {"train": 1283, "test": 389, "validation": 234}
         assert len(set(table.column("group"))) == 9
         check_ids(table, "index")
-
-
-TFDS_SCRIPT = """
-import io, sys
-import numpy as np, tensorflow_datasets as tfds
-from PIL import Image
-
-tfds.disable_progress_bar()
-
-class Toy(tfds.core.GeneratorBasedBuilder):
-    VERSION = tfds.core.Version("1.0.0")
-
-    def _info(self):
-        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict({
-            "image": tfds.features.Image(shape=(None, None, 3)),
-            "text": tfds.features.Text(),
-            "label": tfds.features.ClassLabel(names=["red", "blue"]),
-            "size": tfds.features.Scalar(np.float32),
-            "sound": tfds.features.Tensor(shape=(4,), dtype=np.float32),
-            "tags": tfds.features.Sequence(tfds.features.Text()),
-        }))
-
-    def _split_generators(self, manager):
-        return {"train": self._generate_examples(5), "test": self._generate_examples(3)}
-
-    def _generate_examples(self, count):
-        for i in range(count):
-            png = io.BytesIO()
-            Image.fromarray(np.full((4, 5, 3), i, np.uint8)).save(png, "PNG")
-            png.seek(0)
-            yield i, {"image": png, "text": f"é {i}", "label": i % 2, "size": i / 2,
-                      "sound": np.full(4, i, np.float32), "tags": ["a", "ü"][: i % 3]}
-
-Toy(data_dir=sys.argv[1], file_format="array_record").download_and_prepare()
-"""
-
-
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory):
-    data_dir = tmp_path_factory.mktemp("tfds")
-    script = data_dir / "build.py"
-    script.write_text(TFDS_SCRIPT)
-    done = subprocess.run(
-        [sys.executable, script, data_dir], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return data_dir
-
-
-class TestTfds:
-    def test_rows_without_tensorflow(self, data_dir):
-        table = sources.build("tfds", dataset="toy", data_dir=str(data_dir)).read()
-        assert "tensorflow" not in sys.modules
-        assert (len(table), table.name) == (8, "toy/1.0.0")
-        assert list(table.column("split")) == ["train"] * 5 + ["test"] * 3
-        for i in range(8):
-            row = table.row(i)
-            number = int(row["text"].removeprefix("é "))
-            assert row["label"] == ["red", "blue"][number % 2]
-            assert row["size"] == number / 2
-            assert row["tags"] == ["a", "ü"][: number % 3]
-            np.testing.assert_array_equal(row["sound"], np.full(4, number, np.float32))
-            assert row["image"].startswith(b"\x89PNG")
-        assert sorted(table.column("text")[5:]) == ["é 0", "é 1", "é 2"]
-        assert pickle.loads(pickle.dumps(table)).row(7)["image"] == table.row(7)["image"]
-
-    def test_folders_splits_and_faults(self, data_dir):
-        folder = str(data_dir / "toy" / "1.0.0")
-        assert source_for(folder) == Spec("tfds", dataset=folder)
-        table = sources.build("tfds", dataset=folder, splits=("test", "train[:2]")).read()
-        assert list(table.column("split")) == ["test"] * 3 + ["train"] * 2
-        whole = sources.build("tfds", dataset=folder).read()
-        assert whole.fingerprint != table.fingerprint
-        faults = [({"splits": ("trian",)}, "did you mean 'train'"), ({"dataset": "tyo"}, "tyo")]
-        for options, message in faults:
-            source = sources.build(
-                "tfds", **{"dataset": "toy", "data_dir": str(data_dir), **options}
-            )
-            assert message in refused(source, 216)
 
 
 class TestManifest:
