@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from mmjax import __version__
-from mmjax.api import adapters
+from mmjax.api import adapters, subgroups
 from mmjax.api.run import Run, load_run
 from mmjax.checkpoint.load import load_arrays
 from mmjax.checkpoint.trees import nest
@@ -23,14 +23,17 @@ from mmjax.core.errors import CheckpointError, ConfigError, DataError
 from mmjax.core.files import atomic
 from mmjax.core.types import Batch
 from mmjax.data.config import modalities as modality_registry
-from mmjax.data.dataset import Dataset
+from mmjax.data.dataset import ALL, Dataset
+from mmjax.data.pixels import Pixels
 from mmjax.export import card as cards
 from mmjax.export import folder as folders
 from mmjax.export.inputs import MEDIA, Inputs, lengths_of
 from mmjax.export.loaded import Exported
+from mmjax.export.streaming import Steps, can_stream, trace_steps
 from mmjax.export.tracing import PLATFORMS, Traced, forward, trace
 from mmjax.export.variants import VARIANTS, flatten, restored, stored
 from mmjax.models.base import Assembly
+from mmjax.report import subgroups as told
 from mmjax.tasks.answers import to_data
 from mmjax.train.evaluate import Evaluation, evaluate
 from mmjax.train.step import Prepares, make_evaluate
@@ -54,19 +57,23 @@ def export(
     measure: bool = True,
     name: str | None = None,
     license: str = "not stated",
+    by: Sequence[str] | None = None,
 ) -> Path:
     """The run as a self-contained folder `out`, for `mmjax.export.load` and `mmjax serve`.
 
         mmjax.export("runs/first", "exported")
         mmjax.export("runs/first", "small", variant="int8")
 
-    It holds one program a length bucket for all `platforms` ("cpu", "cuda", "tpu") and batch sizes,
+    It holds one program a length bucket for all `platforms` ("cpu", "cuda", "tpu") and batch sizes
+    (of a task that writes a text, two more that write it a token at a time),
     the parameters as safetensors, processors, label names, the task's last step as data, a model
     card, and the sha256 of every file. `variant` is how parameters are stored: "f32" (as trained),
     "bf16", or "int8" (matrices, with a scale a column). `lengths` are further lengths that a
     modality of text may be padded to, `{"text": (16, 64)}`; batches of short texts are then short.
     With `measure`, the metrics of the test rows (of `data`, all rows) are taken with the parameters
     as trained and as stored, and a few of them are answered by what was written and by the run.
+    The card compares the groups that the columns `by` tell apart: those that the run was last
+    compared by (`mmjax evaluate --by`) if None.
 
     Raises ConfigError for a run without a task and for settings that are none, CheckpointError if
     `out` is there already or the export does not answer as the run does.
@@ -89,6 +96,7 @@ def export(
     dtypes = {path: value.dtype for path, value in flat.items()}
     kept = stored(flat, variant)
     measured = _measured(run, variant, kept, dtypes, data, root) if measure else Measured()
+    told_apart = _subgroups(run, measured, by, "test" if data is None else ALL)
     with folders.writing(out) as folder:
         needs = _keep_processors(run, folder / folders.PROCESSORS, specs)
         inputs = Inputs.load(specs, folder / folders.PROCESSORS, lengths={})
@@ -104,6 +112,16 @@ def export(
             platforms=platforms,
             batch_sizes=batch_sizes,
         )
+        steps: list[Steps] = []
+        if can_stream(module):
+            steps = trace_steps(
+                module,
+                dtypes,
+                kept,
+                lambda bucket, size: inputs.collate([], bucket, size),
+                inputs.buckets,
+                platforms=platforms,
+            )
         manifest = {
             "name": name or run.folder.path.name,
             "task": run.config.task.name,
@@ -115,6 +133,7 @@ def export(
             "answers": answers,
             "batch_sizes": list(sizes),
             "programs": _write_programs(folder, programs),
+            "steps": _write_steps(folder, steps),
             "outputs": [
                 {"name": one, "dtype": dtype, "shape": list(shape)}
                 for one, dtype, shape in programs[0].outputs
@@ -127,6 +146,7 @@ def export(
                 "needs": needs,
                 "versions": {"mmjax": __version__, "jax": jax.__version__},
                 "config": run.folder.config_hash(),
+                "id_column": run.config.data.id_column,
             },
         }
         _write_parameters(folder / folders.PARAMETERS, kept)
@@ -152,6 +172,7 @@ def export(
                     one: sum(value.nbytes for value in values.values())
                     for one, values in {"f32": flat, variant: kept}.items()
                 },
+                subgroups=told_apart,
                 license=license,
                 notes=notes,
             )
@@ -170,6 +191,16 @@ class Measured:
     dataset: Dataset | None = None
     evaluation: Evaluation | None = None
     """Of the parameters as trained."""
+
+
+def _subgroups(
+    run: Run, measured: Measured, by: Sequence[str] | None, split: str
+) -> list[tuple[list[str], list[list[str]], list[str]]]:
+    columns = subgroups.asked_for(run) if by is None else by
+    if measured.dataset is None or measured.evaluation is None or not columns:
+        return []
+    found = subgroups.subgroups(run, measured.evaluation, measured.dataset, columns, split=split)
+    return [(*told.tabled(found, one), told.gaps(found, one)) for one in found["columns"]]
 
 
 def variables_of(run: Run, inputs: Inputs) -> dict[str, Any]:
@@ -294,7 +325,7 @@ def _keep_processors(run: Run, folder: Path, specs: dict[str, Any]) -> list[str]
             catalogue["path"] = Path(catalogue["path"]).name
         if options.get("processor") is not None:
             options["processor"] = "saved"
-            if options["name"] != "audio":
+            if options["name"] != "audio" and Pixels.of(target) is None:
                 needs.add("transformers")
     return sorted(needs)
 
@@ -316,6 +347,17 @@ def _write_programs(folder: Path, programs: Sequence[Traced]) -> list[dict[str, 
         file = f"{folders.PROGRAMS}/{number}.bin"
         (folder / file).write_bytes(one.content)
         listed.append({"bucket": list(one.bucket), "size": one.size, "file": file})
+    return listed
+
+
+def _write_steps(folder: Path, steps: Sequence[Steps]) -> list[dict[str, Any]]:
+    listed = []
+    for number, one in enumerate(steps):
+        files = {}
+        for name in ("begin", "proceed"):
+            files[name] = f"{folders.PROGRAMS}/{name}-{number}.bin"
+            (folder / files[name]).write_bytes(getattr(one, name))
+        listed.append({"bucket": list(one.bucket), **files})
     return listed
 
 

@@ -93,6 +93,7 @@ def write_run_report(
         "usage": usage(run),
         "robustness": _written(folder, "robustness"),
         "modalities": _written(folder, "modalities"),
+        "subgroups": _written(folder, "subgroups"),
         **page,
         "examples": example_media.furnished(run, dataset, page.get("examples", ())),
         "slices": slicing.slices(run, evaluation, dataset, page["headline"]),
@@ -102,7 +103,7 @@ def write_run_report(
 
 
 def _written(folder: Path, name: str) -> dict[str, Any]:
-    """What `mmjax evaluate` with `--degrade`, or of all subsets, wrote for this report, if so."""
+    """What `mmjax evaluate` wrote for this report with `--degrade`, `--by` or of all subsets."""
     for path in (folder / f"{name}.json", folder / name / f"{name}.json"):
         if path.is_file():
             return read_json(path)

@@ -15,6 +15,7 @@ from mmjax.data.dataset import Dataset
 from mmjax.data.kinds import column_of, is_blank
 from mmjax.data.numbers import parse_number
 from mmjax.data.schema import split_column
+from mmjax.data.table import Table
 from mmjax.metrics import bootstrap_interval, bootstrap_interval_of_mean
 from mmjax.report import Slice
 from mmjax.report.html import LOWER_IS_BETTER
@@ -94,19 +95,12 @@ def _tellings(run: Run, evaluation: Evaluation, dataset: Dataset) -> dict[str, l
     skipped = {*targets, run.config.data.id_column, run.config.data.split.column}
     skipped.add(split_column(table))
     found: dict[str, list[str | None]] = {}
-    for column, cells in table.columns.items():
+    for column in table.columns:
         if column in skipped:
             continue
-        own = [cells[row] for row in rows]
-        kind = column_of(table, column).kind
-        if kind == "number":
-            found[column] = _thirds([parse_number(cell) for cell in own])
-            continue
-        if any(isinstance(cell, (list, dict, bytes, np.ndarray)) for cell in own[:20]):
-            continue
-        keys = [None if (key := key_of(cell)) is None else shown(key) for cell in own]
-        if 2 <= len(set(keys)) <= min(_DISTINCT, len(keys) // _LEAST):
-            found[column] = keys
+        own = names_in(table, column, rows)
+        if own is not None and 2 <= len(set(own)) <= min(_DISTINCT, len(own) // _LEAST):
+            found[column] = own
     texts = dataset.texts(evaluation.rows)
     for name, spec in run.config.data.modalities.items():
         columns = [table.columns[column] for column in dataset.columns[name]]
@@ -117,6 +111,16 @@ def _tellings(run: Run, evaluation: Evaluation, dataset: Dataset) -> dict[str, l
             lengths = [None if one is None else float(len(one.split())) for one in texts[name]]
             found[f"words of {name}"] = _thirds(lengths)
     return found
+
+
+def names_in(table: Table, column: str, rows: Sequence[int]) -> list[str | None] | None:
+    """What each row has in a column, a number by its third; None for a column of larger things."""
+    own = [table.columns[column][row] for row in rows]
+    if column_of(table, column).kind == "number":
+        return _thirds([parse_number(cell) for cell in own])
+    if any(isinstance(cell, (list, dict, bytes, np.ndarray)) for cell in own[:20]):
+        return None
+    return [None if (key := key_of(cell)) is None else shown(key) for cell in own]
 
 
 def _thirds(numbers: Sequence[float | None]) -> list[str | None]:

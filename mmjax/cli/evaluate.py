@@ -15,6 +15,12 @@ With --modalities all-subsets, they are measured with every subset of the modali
 one too, and what each modality adds is told by its exact Shapley value; to RUN/modalities or --out:
 
     mmjax evaluate RUN --modalities all-subsets
+
+With --by, the rows are told apart by columns (one of numbers by its thirds), and each group's
+accuracy and calibration, the gaps between groups, their intervals and their chance are written to
+RUN/subgroups or --out, shown in the report, and go into the model card of later exports:
+
+    mmjax evaluate RUN --by language age
 """
 
 from __future__ import annotations
@@ -51,6 +57,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--modalities", choices=("all-subsets",), help="measure with every subset of them"
     )
+    parser.add_argument("--by", nargs="+", metavar="COLUMN", help="compare groups of rows")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -68,6 +75,8 @@ def run(args: argparse.Namespace) -> int:
         return _degrade(found, args)
     if args.modalities is not None:
         return _subsets(found, args)
+    if args.by is not None:
+        return _subgroups(found, args)
     metrics, split, folder = evaluate_into(
         found, args.data, split=args.split, root=args.root, out=args.out
     )
@@ -149,4 +158,24 @@ def _subsets(found: Run, args: argparse.Namespace) -> int:
         table(values, [metric, "alone", "lost without it", "Shapley value"])
     say(f"subsets  {folder / 'modalities.json'}")
     say(f"plots    {folder}")
+    return 0
+
+
+def _subgroups(found: Run, args: argparse.Namespace) -> int:
+    from mmjax.api.subgroups import subgroups_into
+    from mmjax.report import subgroups
+    from mmjax.writers.console import say, table
+
+    measured, folder = subgroups_into(
+        found, args.by, args.data, split=args.split, root=args.root, out=args.out
+    )
+    name = found.folder.path.name
+    for column in measured["columns"]:
+        head, rows = subgroups.tabled(measured, column)
+        table(rows, head, f"{name}, {measured['rows']} {measured['split']} rows")
+        for line in subgroups.gaps(measured, column):
+            say(line)
+    say(f"subgroups  {folder / 'subgroups.json'}")
+    report = found.folder.path if folder == found.folder.path / "subgroups" else folder
+    say(f"report     {report / 'report.html'}")
     return 0

@@ -45,6 +45,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--encoder", metavar="MODALITY", help="its encoder alone, for transformers to load"
     )
     parser.add_argument("--onnx", action="store_true", help="an ONNX file in place of a folder")
+    parser.add_argument(
+        "--by", nargs="+", metavar="COLUMN", help="groups of rows that the card compares"
+    )
     parser.add_argument("--license", default="not stated", help="for the model card")
 
 
@@ -75,6 +78,7 @@ def run(args: argparse.Namespace) -> int:
         measure=not args.no_measure,
         name=args.name,
         license=args.license,
+        by=args.by,
     )
     say(f"{out}  {folders.size_of(out) / 1e6:.1f} MB, card {out / folders.CARD}")
     return 0

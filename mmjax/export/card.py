@@ -26,6 +26,8 @@ class Card:
     """By variant, what was measured on the test rows; empty if nothing was."""
     sizes: Mapping[str, int]
     """By variant, the bytes of the parameters."""
+    subgroups: Sequence[tuple[Sequence[str], Sequence[Sequence[str]], Sequence[str]]] = ()
+    """By what rows were told apart: the head of a table, its rows, and lines about the gaps."""
     license: str = "not stated"
     notes: Sequence[str] = ()
 
@@ -54,6 +56,10 @@ def written(card: Card) -> str:
     parts += ["## Model\n", _table(("", ""), list(card.model.items()))]
     parts += ["## Data\n", _table(("", ""), list(card.data.items()))]
     parts += ["## Measured\n", _measured(card)]
+    if card.subgroups:
+        parts.append("## Subgroups\n")
+        for head, rows, lines in card.subgroups:
+            parts += [_table(head, rows), "\n".join(f"- {line}" for line in lines) + "\n"]
     if card.notes:
         parts += ["## Notes\n", "\n".join(f"- {note}" for note in card.notes) + "\n"]
     parts += ["## Licence\n", f"{card.license}\n"]

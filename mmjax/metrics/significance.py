@@ -54,11 +54,18 @@ def bootstrap_interval_of_mean(
     numbers = np.asarray(values, np.float64)
     if numbers.ndim != 1 or not numbers.size or not np.isfinite(numbers).all():
         raise DataError(540, "values are no list of numbers", fix="give one finite value a row")
-    rng = np.random.default_rng(seed)
-    step = max(1, _AT_ONCE // numbers.size)
+    means = resampled_means(numbers, np.random.default_rng(seed), resamples)
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def resampled_means(
+    values: Float[np.ndarray, "n"], rng: np.random.Generator, resamples: int = 2_000
+) -> Float[np.ndarray, "resamples"]:
+    """Means of as many values, drawn with replacement."""
+    step = max(1, _AT_ONCE // values.size)
     means = [
-        numbers[rng.integers(0, numbers.size, (min(step, resamples - start), numbers.size))].mean(1)
+        values[rng.integers(0, values.size, (min(step, resamples - start), values.size))].mean(1)
         for start in range(0, resamples, step)
     ]
-    low, high = np.quantile(np.concatenate(means), [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    return np.concatenate(means)

@@ -114,6 +114,8 @@ class ReportContents:
     )
     """Recall and precision, both [n], of each label."""
     slices: Sequence[Slice] = ()
+    subgroups: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """What `mmjax evaluate --by` wrote to `subgroups.json`."""
     presence: Mapping[str, Mapping[str, tuple[int, int]]] = dataclasses.field(default_factory=dict)
     """Of each modality and split, the rows that have it, and those that were looked at."""
     leaks: Sequence[str] | None = None

@@ -20,6 +20,7 @@ from mmjax.report import (
     retrieval,
     robustness,
     slices,
+    subgroups,
     subsets,
 )
 from mmjax.report.contents import ReportContents
@@ -101,6 +102,11 @@ def _sections(contents: ReportContents) -> list[Section]:
             )
             if contents.slices
             else None,
+        ),
+        (
+            "subgroups",
+            "Subgroups",
+            subgroups.section(contents.subgroups) if contents.subgroups else None,
         ),
         (
             "robustness",

@@ -12,6 +12,7 @@ from sklearn.decomposition import PCA
 from mmjax.api import data_looks, embedding_maps, slicing
 from mmjax.api.reports import report
 from mmjax.api.run import Run
+from mmjax.api.subgroups import subgroups_into
 from mmjax.cli import main
 from mmjax.core.errors import ConfigError
 from mmjax.core.registry import Spec
@@ -55,6 +56,30 @@ def test_runs_beside_each_other(trained, tmp_path, capsys):
         report(*runs)
     with pytest.raises(ConfigError, match="MMX-106"):
         report()
+
+
+def test_groups_of_rows_beside_each_other(trained, tmp_path, capsys):
+    copy = tmp_path / "run"
+    shutil.copytree(trained, copy)
+    assert main(["evaluate", str(copy), "--by", "place", "--split", "all"]) == 0
+    assert "Gap in accuracy by place" in capsys.readouterr().out
+    folder = copy / "subgroups" / "own-all"
+    found = json.loads((folder / "subgroups.json").read_text())["columns"]["place"]
+    run = Run(copy)
+    evaluation, table = run.evaluation(split="all"), run.dataset().table
+    chances = evaluation.predictions["probabilities"]
+    right = chances.argmax(1) == evaluation.targets[run.module.task.target]
+    frame = pd.DataFrame({"place": [table.columns["place"][row] for row in evaluation.rows]})
+    frame["right"], frame["over"] = right, chances.max(1) - right
+    means = frame.groupby("place").mean()
+    for name, column in (("accuracy", "right"), ("overconfidence", "over")):
+        said = {one["name"]: one["mean"] for one in found[name]["groups"]}
+        assert said == pytest.approx({str(k): v for k, v in means[column].items()}, abs=1e-6)
+    assert '<section id="subgroups"' in (folder / "report.html").read_text(encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"no column 'places'.*'place'"):
+        subgroups_into(run, ["places"])
+    with pytest.raises(ConfigError, match="tells no groups apart"):
+        subgroups_into(run, ["words"])
 
 
 def test_projection_is_principal_components():

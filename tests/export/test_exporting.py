@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -51,7 +52,7 @@ def run(tmp_path_factory):
 @pytest.fixture(scope="module")
 def out(run, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("exported") / "out"
-    return run.export(out, batch_sizes=(1, 4), data=FRAME, license="CC-BY-4.0")
+    return run.export(out, batch_sizes=(1, 4), data=FRAME, license="CC-BY-4.0", by=["place"])
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +73,9 @@ def test_the_folder_says_what_it_is(out, program, run):
     assert f"| accuracy | {metrics['accuracy']:.4f} |" in card
     for told in ("CC-BY-4.0", "cpu, cuda, tpu", "may, no, yes", "largest difference"):
         assert told in card
+    groups = re.findall(r"\| (land|sea) \| 6 \| (\S+) \|", card.partition("## Subgroups")[2])
+    assert sum(float(one) for _, one in groups) / 2 == pytest.approx(metrics["accuracy"], abs=1e-3)
+    assert "Gap in accuracy by place" in card
     assert program.metadata["metrics"]["accuracy"] == pytest.approx(metrics["accuracy"])
     assert program.labels == ("may", "no", "yes")
     assert program.buckets == ((8,), (12,))

@@ -25,6 +25,12 @@ def _png():
     return stream.getvalue()
 
 
+def _compared(*means, chance):
+    groups = [{"name": n, "rows": 12, "mean": m, "interval": (m - 0.1, m + 0.1)} for n, m in means]
+    gap = means[0][1] - means[-1][1]
+    return {"groups": groups, "gap": gap, "interval": (0.1, 0.5), "chance": chance}
+
+
 @pytest.fixture(scope="module")
 def page():
     rng = np.random.default_rng(0)
@@ -40,6 +46,19 @@ def page():
             Slice("place", "land", 50, 0.9, (0.85, 0.95)),
             Slice("size", "small", 9, 0.5),
         ],
+        subgroups={
+            "split": "test",
+            "rows": 30,
+            "metric": "accuracy",
+            "columns": {
+                "place": {
+                    "left_out": 3,
+                    "accuracy": _compared(("<land>", 0.9), ("sea", 0.6), chance=0.012),
+                    "overconfidence": _compared(("sea", 0.2), ("<land>", -0.05), chance=0.3),
+                    "ece": {"sea": 0.21, "<land>": 0.07},
+                }
+            },
+        },
         metric_intervals={"fused": {"macro_f1": (0.111, 0.999)}},
         precision_recall={"a&b": (np.array([0.5, 1.0]), np.array([1.0, 0.75]))},
         maps=[EmbeddingMap("A <map>", rng.normal(size=(6, 2)), dots, colours, "how")],
@@ -83,6 +102,20 @@ def test_slices_whose_interval_leaves_out_the_whole_are_marked(page):
     assert shown[land + 4] == "better"
     small = shown.index("small")
     assert shown[small : small + 4] == ["small", "9", "0.500", "-"]
+
+
+def test_groups_stand_beside_their_gaps(page):
+    shown = page[0].section("subgroups")
+    land, sea = shown.index("<land>"), shown.index("sea")
+    assert shown[land + 1 : sea] == [
+        *("12", "0.900", "0.800 to 1.000", "-0.050", "-0.150 to +0.050", "0.070")
+    ]
+    lines = [one for one in shown if one.startswith("Gap in ")]
+    assert lines == [
+        "Gap in accuracy by place: 0.300 (0.100 to 0.500), <land> to sea, chance 0.012.",
+        "Gap in overconfidence by place: 0.250 (0.100 to 0.500), sea to <land>, chance 0.300.",
+    ]
+    assert any("3 rows have no value" in one for one in shown)
 
 
 def test_errors_are_sorted_by_loss_and_have_sounds_and_explanations(page):
