@@ -56,7 +56,8 @@ class Site:
     path: str
     """As "encoders_text/transformer/stack/layers/attention/query"."""
     inputs: tuple[int, ...]
-    """The axes that a dense layer contracts; of other modules the width of what they are given."""
+    """The axes that a layer contracts, or those of its table of vectors; of other modules the width
+    of what they are given."""
     outputs: tuple[int, ...]
     input_names: Names
     """Logical names of `inputs`."""
@@ -66,6 +67,8 @@ class Site:
     stacked: tuple[int, ...] = ()
     """The layers of a scanned stack, before all axes of its parameters."""
     stacked_names: Names = ()
+    layer: str | None = None
+    """Its `layers.Layer`, if it is one."""
 
 
 class Strategy:

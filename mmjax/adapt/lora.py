@@ -1,4 +1,4 @@
-"""Low-rank adapters of dense layers: LoRA, rsLoRA, DoRA."""
+"""Low-rank adapters of dense layers, convolutions and embeddings: LoRA, rsLoRA, DoRA."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from mmjax.adapt.base import Adapter, Site, Values, boxed, compute, dropped, is_dense
+from mmjax.adapt.base import Adapter, Site, Values, boxed, compute, dropped
+from mmjax.adapt.layers import Layer, layer_of, weight_of, with_weight
 from mmjax.core.errors import ConfigError
 from mmjax.core.typing import Array
 
 
 @dataclasses.dataclass(frozen=True)
 class LoRA(Adapter):
-    """LoRA: dense layers with a product of two matrices of `rank` columns added; rsLoRA, DoRA.
+    """LoRA: layers with a product of two matrices of `rank` columns added; rsLoRA, DoRA.
 
     y = W x + scale * B A x (Hu et al. 2021). `scale` is `alpha / rank`, with `rank_stabilized`
     `alpha / sqrt(rank)` (rsLoRA, Kalajdzievski 2023). With `dora`, the directions of W + scale B A
@@ -26,8 +27,11 @@ class LoRA(Adapter):
     (DoRA, Liu et al. 2024). B begins at 0, so that a fresh adapter changes nothing. Agrees with
     PEFT's `LoraConfig`.
 
-    `targets` are patterns of paths of dense layers: "^encoders_" is all of them. Raises ConfigError
-    for a rank below 1, or a dropout that is no share.
+    `targets` are patterns of paths of `layers`: "^encoders_" is all of these kinds. Of a
+    convolution, which must not be in groups, A is one with its strides and borders, and B one of
+    size 1. Of an embedding A is a table, at 0 in the beginning in place of B, and has no dropout; a
+    head that shares the embedding's table goes by it without the adapter until it is merged. Raises
+    ConfigError for a rank below 1, or a dropout that is no share.
     """
 
     mergeable: ClassVar[bool] = True
@@ -39,6 +43,7 @@ class LoRA(Adapter):
     targets: tuple[str, ...] = (r"^encoders_.*/(query|value)$",)
     rank_stabilized: bool = False
     dora: bool = False
+    layers: tuple[Layer, ...] = ("dense",)
 
     def __post_init__(self) -> None:
         require_rank(self.rank)
@@ -49,7 +54,7 @@ class LoRA(Adapter):
         return self.alpha / (math.sqrt(self.rank) if self.rank_stabilized else self.rank)
 
     def fits(self, module: nn.Module) -> bool:
-        return is_dense(module)
+        return layer_of(module) in self.layers
 
     def create(self, site: Site, key: Array) -> dict[str, Any]:
         # As nn.Linear of torch begins, which is what PEFT leaves A at.
@@ -57,6 +62,8 @@ class LoRA(Adapter):
         shape = (*site.stacked, *site.inputs, self.rank)
         first = jax.random.uniform(key, shape, jnp.float32, -bound, bound)
         last = jnp.zeros((*site.stacked, self.rank, *site.outputs))
+        if site.layer == "embedding":
+            first, last = jnp.zeros(shape), jax.random.normal(key, last.shape)
         found = {
             "a": boxed(first, (*site.stacked_names, *site.input_names, None)),
             "b": boxed(last, (*site.stacked_names, None, *site.output_names)),
@@ -72,11 +79,13 @@ class LoRA(Adapter):
         (given,) = args
         output = call(given, **kwargs)
         a, b = compute(module, values["a"], values["b"])
-        seen = dropped(module, given, self.dropout)
-        added = self.scale * low_rank(seen, a, b)
+        inputs = a.ndim - 1
+        table = layer_of(module) == "embedding"
+        seen = given if table else dropped(module, given, self.dropout)
+        added = self.scale * jnp.tensordot(with_weight(module, seen, a, inputs), b, 1)
         if not self.dora:
             return output + added.astype(output.dtype)
-        own: Array | None = module.get_variable("params", "kernel")
+        own: Array | None = module.get_variable("params", "embedding" if table else "kernel")
         if own is None:
             raise ConfigError(
                 109,
@@ -87,11 +96,11 @@ class LoRA(Adapter):
         lengths = self._lengths(own, values["a"], values["b"])
         share = (values["scale"] / jax.lax.stop_gradient(lengths)).astype(output.dtype)
         if seen is given:
-            bias = module.get_variable("params", "bias") if module.use_bias else None
+            bias = module.get_variable("params", "bias")
             straight = output if bias is None else output - bias.astype(output.dtype)
         else:
             (kernel,) = compute(module, own)
-            straight = jnp.tensordot(seen, kernel, a.ndim - 1)
+            straight = with_weight(module, seen, kernel, inputs)
         return output + (share - 1) * straight + share * added.astype(output.dtype)
 
     def delta(self, kernel: Array, values: Values) -> Array:
@@ -109,14 +118,16 @@ class LoRA(Adapter):
         return self.dora
 
     def settle(self, base: Mapping[str, Array], values: Values) -> Values:
-        lengths = self._lengths(base["kernel"], values["a"], values["b"])
+        lengths = self._lengths(base[weight_of(base)], values["a"], values["b"])
         return {**values, "scale": lengths.astype(values["scale"].dtype)}
 
     def merged(self, path: str, base: Mapping[str, Array], values: Values) -> dict[str, Array]:
-        kernel = jnp.asarray(base["kernel"], jnp.float32) + self.delta(base["kernel"], values)
+        name = weight_of(base)
+        own = base[name]
+        whole = jnp.asarray(own, jnp.float32) + self.delta(own, values)
         if self.dora:
-            kernel *= self._shares(base["kernel"], values)
-        return {**base, "kernel": kernel.astype(base["kernel"].dtype)}
+            whole *= self._shares(own, values)
+        return {**base, name: whole.astype(own.dtype)}
 
     def unmerged(self, path: str, base: Mapping[str, Array], values: Values) -> dict[str, Array]:
         if self.dora:
@@ -126,9 +137,10 @@ class LoRA(Adapter):
                 where=path,
                 fix="keep the weights from before",
             )
-        kernel = base["kernel"]
-        whole = jnp.asarray(kernel, jnp.float32) - self.delta(kernel, values)
-        return {**base, "kernel": whole.astype(kernel.dtype)}
+        name = weight_of(base)
+        own = base[name]
+        whole = jnp.asarray(own, jnp.float32) - self.delta(own, values)
+        return {**base, name: whole.astype(own.dtype)}
 
     def _shares(self, kernel: Array, values: Values) -> Array:
         """The learned over the found lengths, to be multiplied with the kernel."""

@@ -14,7 +14,8 @@ from flax import linen as nn
 from flax import traverse_util
 
 from mmjax.adapt import KEY
-from mmjax.adapt.base import Adapter, Names, Site, Strategy, hooked, is_dense
+from mmjax.adapt.base import Adapter, Names, Site, Strategy, hooked
+from mmjax.adapt.layers import inputs_of, layer_of, weight_of
 from mmjax.core import rng
 from mmjax.core.errors import ConfigError, nearest
 from mmjax.core.typing import Array
@@ -203,15 +204,17 @@ def _axes(module: nn.Module) -> dict[str, int]:
 
 
 def _site(module: nn.Module, path: str, given: Array, output: Array) -> Site:
-    if not is_dense(module):
+    layer = layer_of(module)
+    if layer is None:
         wide = (given.shape[-1],), (output.shape[-1],)
         return Site(path, *wide, ("embed",), ("embed",), heads=getattr(module, "heads", None))
-    kernel: Any = module.variables["params"]["kernel"]
-    names: Names = kernel.names if is_boxed(kernel) else (None,) * kernel.ndim
-    axis = getattr(module, "axis", -1)
-    count = len(axis) if isinstance(axis, tuple) else 1
-    shape = unbox(kernel).shape
-    return Site(path, shape[:count], shape[count:], names[:count], names[count:])
+    own = module.variables["params"]
+    weight: Any = own[weight_of(own)]
+    names: Names = weight.names if is_boxed(weight) else (None,) * weight.ndim
+    shape = unbox(weight).shape
+    count = inputs_of(module, shape)
+    axes = shape[:count], shape[count:], names[:count], names[count:]
+    return Site(path, *axes, layer=layer)
 
 
 def _create(

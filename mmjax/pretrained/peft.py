@@ -5,13 +5,15 @@
     peft.save(encoder, "out")                            # what PEFT's `from_pretrained` loads
 
 Names and shapes come from the family's table of weights, read the other way round, so that every
-family of dense layers has them.
+family has them: of dense layers, of embeddings, and of convolutions, also those that are one matrix
+here.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -22,6 +24,7 @@ import numpy as np
 from flax import traverse_util
 
 from mmjax.adapt import KEY
+from mmjax.adapt.layers import Layer
 from mmjax.adapt.lora import LoRA
 from mmjax.adapt.wrapping import adapted, path_of_site, site_key, without_adapters
 from mmjax.core.errors import WeightsError
@@ -37,7 +40,13 @@ log = logging.getLogger(__name__)
 SETTINGS = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
 _PREFIX = "base_model.model."
-_PARTS = {"lora_A.weight": "a", "lora_B.weight": "b", "lora_magnitude_vector": "scale"}
+_PARTS = {
+    "lora_A.weight": "a",
+    "lora_B.weight": "b",
+    "lora_embedding_A": "a",
+    "lora_embedding_B": "b",
+    "lora_magnitude_vector": "scale",
+}
 _NAME = re.compile(re.escape(_PREFIX) + "(.+)[.](" + "|".join(map(re.escape, _PARTS)) + ")")
 
 Sites = dict[str, dict[str, np.ndarray]]
@@ -46,21 +55,26 @@ Sites = dict[str, dict[str, np.ndarray]]
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """A dense layer of theirs that is one of ours, or a part of one."""
+    """A layer of theirs that is one of ours, or a part of one."""
 
     path: str
     layer: int | None
     """Which of our stacked layers it is."""
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
-    """The axes of our kernel."""
+    """The axes of our weight."""
     of_input: np.ndarray
-    """Where each of our inputs stands among theirs."""
+    """Where each of our inputs stands among theirs, of a convolution channels and places."""
     of_output: np.ndarray
     theirs: tuple[int, int]
     """How many inputs and outputs theirs has."""
     turned: bool
     """Whether theirs is stored [in out], as GPT-2's are."""
+    layer_here: Layer
+    window: tuple[int, ...] | None = None
+    """Of a convolution of theirs, its channels and sizes."""
+    table: bool = False
+    """Whether theirs is an embedding."""
 
 
 def is_peft(folder: str | os.PathLike) -> bool:
@@ -105,6 +119,7 @@ def read(
     weights = _weights(folder / WEIGHTS)
     places = _places(family, config, shapes)
     found: dict[str, dict[int | None, dict[str, np.ndarray]]] = {}
+    kinds: dict[str, Layer] = {}
     unknown = []
     for name, parts in weights.items():
         known = name if name in places else name.removeprefix(family.prefix)
@@ -112,7 +127,17 @@ def read(
             unknown.append(name)
             continue
         for place in places[known]:
+            sizes = (math.prod(parts["a"].shape[1:]), len(parts["b"]))
+            if sizes != place.theirs:
+                raise WeightsError(
+                    655,
+                    f"'{name}' is adapted from {sizes[0]} to {sizes[1]} numbers, and has "
+                    f"{place.theirs[0]} and {place.theirs[1]} here",
+                    where=str(folder),
+                    fix="load it onto its own model; convolutions in groups have no LoRA here",
+                )
             found.setdefault(place.path, {})[place.layer] = _ours(place, parts)
+            kinds[place.path] = place.layer_here
     if unknown or not found:
         raise WeightsError(
             655,
@@ -130,6 +155,7 @@ def read(
         targets=tuple(f"^{prefix}{path}$" for path in same),
         rank_stabilized=bool(settings.get("use_rslora")),
         dora=bool(settings.get("use_dora")),
+        layers=tuple(sorted({kinds[path] for path in sites})),
     )
     return adapter, sites
 
@@ -172,7 +198,7 @@ def write(
     lost = sorted(set(sites) - written)
     if lost:
         raise WeightsError(
-            656, f"no layer of {family.saved_as} is '{lost[0]}'", fix="adapt dense layers alone"
+            656, f"no layer of {family.saved_as} is '{lost[0]}'", fix="leave it out of the targets"
         )
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_path(folder / WEIGHTS) as temporary:
@@ -254,11 +280,11 @@ def _weights(path: Path) -> dict[str, dict[str, np.ndarray]]:
 
 
 def _places(family: Family, config: Any, shapes: Shapes) -> dict[str, list[Place]]:
-    """Their dense layers by name, and where they are here."""
+    """Their layers by name, and where they are here."""
     leaves = [
         leaf
         for leaf in family.table(config)
-        if leaf.ours.endswith("/kernel") and leaf.theirs.endswith(".weight")
+        if leaf.ours.endswith(("/kernel", "/embedding")) and leaf.theirs.endswith(".weight")
     ]
     ends: dict[str, int] = {}
     for leaf in leaves:
@@ -279,30 +305,42 @@ def _places(family: Family, config: Any, shapes: Shapes) -> dict[str, list[Place
 def _geometry(
     leaf: Leaf, path: str, layer: int | None, shape: tuple[int, ...], end: int | None
 ) -> Iterator[Place]:
-    """What of theirs each number of our kernel is, where it is a matrix with its axes turned."""
+    """What of theirs each number of our weight is, where both are matrices, turned or not.
+
+    A convolution of theirs is the matrix [out in*places].
+    """
     theirs = list(leaf.shape_of_theirs(shape))
     if end is not None:
         theirs[leaf.axis] = end
-    if len(theirs) != 2:
+    if len(theirs) < 2 or len(shape) < 2:
         return
-    numbers = leaf.take(np.arange(theirs[0] * theirs[1]).reshape(theirs))
-    rows, columns = numbers // theirs[1], numbers % theirs[1]
-    for turned, given, made in ((False, columns, rows), (True, rows, columns)):
+    where, _, kind = path.removeprefix("params/").rpartition("/")
+    table, window = kind == "embedding", tuple(theirs[1:]) if len(theirs) > 2 else None
+    width = math.prod(theirs[1:])
+    numbers = leaf.take(np.arange(theirs[0] * width).reshape(theirs))
+    rows, columns = numbers // width, numbers % width
+    ways = ((False, columns, rows), (True, rows, columns))
+    for turned, given, made in ways[1:] if table else ways[:1] if window else ways:
         for count in range(1, len(shape)):
             inputs, outputs = shape[:count], shape[count:]
             size = int(np.prod(inputs))
             i, o = given.reshape(size, -1), made.reshape(size, -1)
             if (i == i[:, :1]).all() and (o == o[:1]).all():
-                sizes = (theirs[0], theirs[1]) if turned else (theirs[1], theirs[0])
-                where = path.removeprefix("params/").removesuffix("/kernel")
-                yield Place(where, layer, inputs, outputs, i[:, 0], o[0], sizes, turned)
+                sizes = (theirs[0], width) if turned else (width, theirs[0])
+                here: Layer = "embedding" if table else "dense"
+                if window is not None and len(shape) == len(theirs):
+                    here = "convolution"
+                axes = inputs, outputs, i[:, 0], o[0]
+                turned = turned and not table
+                yield Place(where, layer, *axes, sizes, turned, here, window, table)
 
 
 def _ours(place: Place, parts: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     rank = len(parts["a"])
+    first, last = parts["a"].reshape(rank, -1), parts["b"].reshape(-1, rank)
     found = {
-        "a": parts["a"][:, place.of_input].T.reshape(*place.inputs, rank),
-        "b": parts["b"][place.of_output].T.reshape(rank, *place.outputs),
+        "a": first[:, place.of_input].T.reshape(*place.inputs, rank),
+        "b": last[place.of_output].T.reshape(rank, *place.outputs),
     }
     if "scale" in parts:
         found["scale"] = parts["scale"].reshape(-1)[place.of_output].reshape(place.outputs)
@@ -314,7 +352,8 @@ def _stacked(
 ) -> dict[str, np.ndarray]:
     if None in layers:
         return layers[None]
-    count = shapes[f"params/{path}/kernel"][0]
+    weight = f"params/{path}/kernel"
+    count = shapes[weight if weight in shapes else f"params/{path}/embedding"][0]
     if len(layers) < count:
         raise WeightsError(
             655,
@@ -352,5 +391,15 @@ def _theirs(
         last[place.of_output] = own["b"].reshape(rank, -1).T
         if adapter.dora:
             lengths[place.of_output] = own["scale"].reshape(-1)
-    found = {"lora_A.weight": first, "lora_B.weight": last}
+    place = mine[0][0]
+    names = (
+        ("lora_embedding_A", "lora_embedding_B")
+        if place.table
+        else ("lora_A.weight", "lora_B.weight")
+    )
+    if place.window is not None:
+        ones = (1,) * (len(place.window) - 1)
+        first = first.reshape(rank, *place.window)
+        last, lengths = last.reshape(made, rank, *ones), lengths.reshape(1, made, *ones)
+    found = dict(zip(names, (first, last), strict=True))
     return {**found, "lora_magnitude_vector": lengths} if adapter.dora else found

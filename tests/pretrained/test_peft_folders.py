@@ -54,6 +54,28 @@ def test_a_folder_of_peft_is_read_and_written(bert, golden, name, tmp_path):
         peft.save(found, tmp_path / "out")
 
 
+@pytest.mark.parametrize("name", ["embeddings", "patches", "patches_dora"])
+def test_embeddings_and_convolutions_of_peft(name, tmp_path):
+    with np.load(GOLDEN / "peft_more_folders.npz") as file:
+        golden = dict(file)
+    folder = GOLDEN / f"peft_lora_{name}"
+    if name == "embeddings":
+        encoder = load(GOLDEN / "peft_bert")
+        tokens = golden["tokens"].astype(np.int32)
+        fields = {"input_ids": tokens, "attention_mask": np.ones(tokens.shape, bool)}
+    else:
+        encoder = load(GOLDEN / "peft_vit")
+        fields = {"pixel_values": np.moveaxis(golden["pixels"], 1, -1)}
+    found = peft.load(encoder, folder)
+    run = jax.jit(lambda variables: found.module.apply(variables, **fields, train=False).values)
+    np.testing.assert_allclose(run(found.variables), golden[f"{name}/hidden"], atol=1e-5)
+    written = peft.save(found, tmp_path / "out")
+    theirs, ours = (load_file(f / peft.WEIGHTS) for f in (folder, written))
+    assert theirs.keys() == ours.keys()
+    for key, value in theirs.items():
+        np.testing.assert_array_equal(ours[key], value, err_msg=key)
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [
