@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -9,6 +10,10 @@ import jax.numpy as jnp
 
 from mmjax.core.typing import Array, Bool, Float
 from mmjax.tasks.base import OutputKind
+
+SUMS = "gradient_balance/"
+"""Before the names of what `sums_of` adds to a model's sums."""
+_TIMES = f"{SUMS}times"
 
 
 @jax.custom_vjp
@@ -55,3 +60,20 @@ def right_share(
     else:
         right = jnp.sum(probabilities * truth, axis=-1)
     return jnp.sum(jnp.where(rows, right, 0.0)) / jnp.maximum(rows.sum(), 1)
+
+
+def sums_of(shares: Mapping[str, Float[Array, ""]]) -> dict[str, Array]:
+    """The shares of modalities as sums over batches, with how many there were."""
+    one = jnp.ones((), jnp.float32)
+    return {**{SUMS + name: share for name, share in shares.items()}, _TIMES: one}
+
+
+def parted(sums: Mapping[str, Array]) -> tuple[dict[str, Array], dict[str, Array]]:
+    """The task's own sums, and the mean share of each modality, `gradient_balance/text`."""
+    own = {name: one for name, one in sums.items() if not name.startswith(SUMS)}
+    shares = {
+        name: one / sums[_TIMES]
+        for name, one in sums.items()
+        if name.startswith(SUMS) and name != _TIMES
+    }
+    return own, shares

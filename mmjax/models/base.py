@@ -16,7 +16,7 @@ from mmjax.core.types import Batch, Fused, TaskOutput, Tokens
 from mmjax.core.typing import Array, ArrayLike, Bool, Float
 from mmjax.encoders.fields import select
 from mmjax.fusion.base import present
-from mmjax.models.balancing import modulation, right_share, scaled_gradient
+from mmjax.models.balancing import modulation, right_share, scaled_gradient, sums_of
 from mmjax.models.encoding import drop, encode_views, hide, keep_modalities
 from mmjax.models.missing import StandIn
 from mmjax.models.regularizing import (
@@ -116,19 +116,22 @@ class Assembly(nn.Module, abc.ABC, kw_only=True):
         return {"fused": self.summary(tokens), **own}
 
     def __call__(self, batch: Batch, *, train: bool) -> TaskOutput:
-        tokens = self.encode(batch, train=train)
+        tokens, told = self.encode(batch, train=train), {}
         if train:
-            tokens = self.balanced(tokens, batch)
-        output = self.answer(tokens, batch, train=train)
+            tokens, told = self.balanced(tokens, batch)
+        output = with_sums(self.answer(tokens, batch, train=train), told)
         if not train or len(tokens) == 1:
             return output
         return self.with_losses_alone(output, tokens, batch)
 
-    def balanced(self, tokens: Mapping[str, Tokens], batch: Batch) -> dict[str, Tokens]:
-        """The tokens, with what flows back of those of strong modalities made smaller."""
+    def balanced(
+        self, tokens: Mapping[str, Tokens], batch: Batch
+    ) -> tuple[dict[str, Tokens], dict[str, Array]]:
+        """The tokens, with what flows back of those of strong modalities made smaller; and how much
+        smaller, as sums."""
         truth = self.task.truth(batch) if self.gradient_balance else None
         if truth is None or len(tokens) == 1:
-            return dict(tokens)
+            return dict(tokens), {}
         scores = []
         for name, one in tokens.items():
             rows = rows_of(batch, present(one))
@@ -136,10 +139,9 @@ class Assembly(nn.Module, abc.ABC, kw_only=True):
             told, counts = alone.predictions["probabilities"], jnp.asarray(rows.row_mask)
             scores.append(right_share(told, truth, counts, self.task.outputs_are))
         shares = modulation(jax.lax.stop_gradient(jnp.stack(scores)), self.gradient_balance)
-        return {
-            name: scaled_gradient(one, shares[index])
-            for index, (name, one) in enumerate(tokens.items())
-        }
+        each = dict(zip(tokens, shares, strict=True))
+        made = {name: scaled_gradient(one, each[name]) for name, one in tokens.items()}
+        return made, sums_of(each)
 
     def with_losses_alone(
         self, output: TaskOutput, tokens: Mapping[str, Tokens], batch: Batch
@@ -208,7 +210,7 @@ class Fusing(Assembly, kw_only=True):
             mix = draw_mix(self.make_rng("dropout"), counts, self.mixup)
         if self.r_drop:
             keep, wide, mix = twice(keep), twice(batch), mix and mix_twice(mix)
-        made = self.balanced(self.encode(wide, keep, train=True), wide)
+        made, told = self.balanced(self.encode(wide, keep, train=True), wide)
         outputs = self._outputs(made, mix)
         whole = self._judged(outputs, wide, mix)
         loss, weight, first = whole.loss, whole.weight, whole
@@ -227,7 +229,7 @@ class Fusing(Assembly, kw_only=True):
             total = jnp.sum(jnp.where(counts, apart, 0.0))
             loss = loss + self.r_drop * total / jnp.maximum(weight, 1e-9)
             first = self.task.output(outputs[::2], batch)
-        return dataclasses.replace(first, loss=loss, weight=weight)
+        return with_sums(dataclasses.replace(first, loss=loss, weight=weight), told)
 
     def _outputs(self, tokens: Mapping[str, Tokens], mix: Mix | None) -> Array:
         given = tokens if mix is None else mix_tokens(tokens, mix)
@@ -251,6 +253,11 @@ class Fusing(Assembly, kw_only=True):
 def rows_of(batch: Batch, here: Bool[Array, "b"]) -> Batch:
     """The batch with only these of its rows counted."""
     return dataclasses.replace(batch, row_mask=jnp.asarray(batch.row_mask) & here)
+
+
+def with_sums(output: TaskOutput, more: Mapping[str, Array]) -> TaskOutput:
+    """The output with sums of the model itself beside those of the task."""
+    return dataclasses.replace(output, metrics={**output.metrics, **more}) if more else output
 
 
 def relative_loss(parts: Sequence[TaskOutput], whole: TaskOutput) -> Float[Array, ""]:

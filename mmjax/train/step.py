@@ -15,6 +15,7 @@ from jax.sharding import Mesh
 
 from mmjax.core import rng
 from mmjax.core.types import Batch, TaskOutput
+from mmjax.models.balancing import parted
 from mmjax.parallel.mesh import traced_on
 from mmjax.parallel.sharding import batch_sharding, replicated
 from mmjax.train.accumulate import make_gradients
@@ -48,7 +49,8 @@ def make_step(
     """`step(state, batch) -> (state, values)`: loss, gradients, clipping, update, average.
 
     Compiled once per batch shape; the state is donated. `values` are the loss and gradient norm,
-    whether the step was skipped, the task's sums, and what `watch` reads of the optimiser's state.
+    whether the step was skipped, the task's sums, and what is watched: what `watch` reads of the
+    optimiser's state, and how much of its gradient each balanced modality was given.
     A step whose loss or gradients are not finite leaves parameters, optimiser and average as they
     were, bit for bit, and is counted.
 
@@ -85,7 +87,8 @@ def make_step(
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Any]]:
         key = jax.random.wrap_key_data(state.key, impl=rng.IMPLEMENTATION)
         placed = trained(shardings.params, frozen)
-        grads, loss, sums, collections = gradients(state, batch, key)
+        grads, loss, every, collections = gradients(state, batch, key)
+        sums, shares = parted(every)
         grads = jax.lax.with_sharding_constraint(grads, placed)
         moving = trained(state.params, frozen)
         norm = global_norm(grads)
@@ -126,7 +129,7 @@ def make_step(
             "learning_rate": jnp.asarray(schedule(state.step - state.skipped), jnp.float32),
             "skipped_in_a_row": new.skipped_in_a_row,
             "sums": sums,
-            "watched": watch(opt_state),
+            "watched": {**watch(opt_state), **shares},
         }
         return new, values
 

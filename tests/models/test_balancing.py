@@ -11,7 +11,7 @@ from rows_and_tokens import LABELS, NAMES, PRESENT, ROW_MASK, make_batch, make_m
 
 from mmjax.core.errors import ConfigError
 from mmjax.core.registry import Spec
-from mmjax.models.balancing import modulation, right_share, scaled_gradient
+from mmjax.models.balancing import modulation, parted, right_share, scaled_gradient
 
 BATCH = make_batch()
 STRENGTH = 0.4
@@ -62,12 +62,16 @@ def test_encoders_get_the_share_of_their_gradient_and_heads_all(fusion):
         def loss(params, values):
             inputs = {n: {**BATCH.inputs[n], "values": values[n]} for n in NAMES}
             batch = dataclasses.replace(BATCH, inputs=inputs)
-            return module.apply({**variables, "params": params}, batch, train=True).loss
+            found = module.apply({**variables, "params": params}, batch, train=True)
+            return found.loss, found.metrics
 
         values = {name: BATCH.inputs[name]["values"] for name in NAMES}
-        return jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))(variables["params"], values)
+        grad = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)
+        return jax.jit(grad)(variables["params"], values)
 
-    (plain, (heads, encoders)), (loss, (heads_too, balanced)) = map(gradients, modules)
+    one, other = map(gradients, modules)
+    (plain, sums), (heads, encoders) = one
+    (loss, more), (heads_too, balanced) = other
     np.testing.assert_allclose(loss, plain, rtol=1e-6)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), heads, heads_too)
     scores, tell = {}, jax.jit(lambda batch: modules[0].apply(variables, batch, train=False))
@@ -83,6 +87,12 @@ def test_encoders_get_the_share_of_their_gradient_and_heads_all(fusion):
     np.testing.assert_allclose(balanced[strong], share * encoders[strong], rtol=1e-4, atol=1e-7)
     np.testing.assert_allclose(balanced[weak], encoders[weak], rtol=1e-5, atol=1e-7)
     assert np.abs(encoders[strong]).max() > 0.01
+    # What the log is told: the shares, apart from the task's own sums.
+    own, shares = parted(jax.tree.map(lambda one: 2 * one, more))
+    assert own.keys() == sums.keys() == parted(sums)[0].keys()
+    wanted = {f"gradient_balance/{strong}": share, f"gradient_balance/{weak}": 1.0}
+    assert shares == pytest.approx(wanted, rel=1e-4)
+    assert not parted(sums)[1]
 
 
 def test_tasks_of_numbers_are_refused():

@@ -84,6 +84,11 @@ def test_gradients_that_are_changed_leave_a_run_that_resumes(tmp_path, monkeypat
         half = fit(config, tmp_path / "half", resume=True).path
     ends = [load_arrays(folder, 4, prefixes=("params", "ema")) for folder in (whole, half)]
     jax.tree.map(np.testing.assert_array_equal, *ends)
+    lines = [one for one in read_records(whole / "metrics.jsonl") if "train/loss" in one]
+    shares = [[one[f"gradient_balance/{name}"] for name in ("text", "image")] for one in lines]
+    assert len(shares) == 4
+    # Of two, the one that knows less is never held back.
+    assert all(max(pair) == 1 and 0 < min(pair) <= 1 for pair in shares)
     start = load_arrays(whole, 2, prefixes=("params", "ema"))
     # Until it begins, the average is what it will be of: the parameters of now.
     jax.tree.map(np.testing.assert_array_equal, start["params"], start["ema"])
