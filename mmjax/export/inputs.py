@@ -131,11 +131,21 @@ class Inputs:
         if missing or all(one is None for one in arrays.values()):
             wanted = f"'{missing[0]}'" if missing else f"any of {', '.join(arrays)}"
             raise DataError(218, f"the item has not {wanted}", where="item", fix="give it")
+        real = {
+            name: self._length(name, arrays[name], place) for name in (*self.lengths, *self._fixed)
+        }
         bucket = tuple(
-            self._length(name, arrays[name], place, choices)
+            next((one for one in choices if one >= real[name]), choices[-1])
             for name, choices in self.lengths.items()
         )
-        return Prepared(arrays, bucket, self._texts(columns), size=sum(bucket))
+        padded = {**self._fixed, **dict(zip(self.lengths, bucket, strict=True))}
+        return Prepared(
+            arrays,
+            bucket,
+            self._texts(columns),
+            size=sum(min(real[name], most) for name, most in padded.items()),
+            padded=sum(padded.values()),
+        )
 
     def _table(self, example: Example, columns: Mapping[str, Any]) -> Table:
         """The item as a row, below the utterances before it where there is a dialogue."""
@@ -158,15 +168,22 @@ class Inputs:
                 rows[settings.turn] = list(range(longest + 1))
         return Table(rows, "item", "", places=["item"] * (longest + 1))
 
-    def _length(self, name: str, example: Any, place: Place, choices: Sequence[int]) -> int:
+    @functools.cached_property
+    def _fixed(self) -> dict[str, int]:
+        """The length of each modality that has one alone."""
+        return {
+            name: int(processor.facts["max_length"])
+            for name, processor in self.processors.items()
+            if name not in self.lengths and "max_length" in processor.facts
+        }
+
+    def _length(self, name: str, example: Any, place: Place) -> int:
+        """How long an example is before it is padded or cut; 0 of one that is missing."""
         if example is None:
-            return choices[0]
+            return 0
         if "input_ids" in example:
-            longest = len(example["input_ids"])
-        else:
-            row = np.array([place.row])
-            longest = int(self.processors[name].lengths(place.table, row)[0])
-        return next((one for one in choices if one >= longest), choices[-1])
+            return len(example["input_ids"])
+        return int(self.processors[name].lengths(place.table, np.array([place.row]))[0])
 
     def _texts(self, columns: Mapping[str, Any]) -> dict[str, Any]:
         found = {}

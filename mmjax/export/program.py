@@ -59,6 +59,8 @@ class Prepared:
     """The raw texts, for answers that are parts of them."""
     size: int = 0
     """Tokens or frames that are real, of all modalities padded to a length; for padding waste."""
+    padded: int = 0
+    """As many as they become in a batch."""
 
     @property
     def missing(self) -> tuple[str, ...]:

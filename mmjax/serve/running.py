@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -50,11 +50,4 @@ def padding(program: Program, items: Sequence[Prepared]) -> tuple[int, int, int,
     """Rows, rows after padding, tokens, tokens after padding of one batch."""
     rows = len(items)
     padded = next((size for size in program.batch_sizes if size >= rows), rows)
-    return rows, padded, sum(item.size for item in items), padded * _length(items[0].bucket)
-
-
-def _length(bucket: Hashable) -> int:
-    """The tokens of one row of a bucket: the sum of the lengths that it names."""
-    if isinstance(bucket, int) and not isinstance(bucket, bool):
-        return bucket
-    return sum(map(_length, bucket)) if isinstance(bucket, tuple) else 0
+    return rows, padded, sum(item.size for item in items), padded * items[0].padded

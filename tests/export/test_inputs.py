@@ -49,6 +49,9 @@ def test_what_was_said_before_is_given_with_an_utterance(tmp_path):
         np.testing.assert_array_equal(one.arrays[name]["input_ids"], expected["input_ids"])
     alone = inputs.prepare({"text": "old stone"})
     assert alone.missing == ("before",)
+    real = [len(one.arrays[name]["input_ids"]) for name in ("text", "before")]
+    assert (one.size, one.padded) == (sum(real), 6 + 8)
+    assert (alone.size, alone.padded) == (real[0], 6 + 8)
     fields = inputs.collate([one, alone], one.bucket, 4)
     assert fields["present"]["before"].tolist() == [True, False, False, False]
     assert fields["row_mask"].tolist() == [True, True, False, False]

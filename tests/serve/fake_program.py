@@ -76,7 +76,7 @@ class FakeProgram:
         text = text if text is None else text[:32]
         length = next(size for size in BUCKETS if size >= len(text or ""))
         arrays = {"text": text, "image": image, "audio": example.get("audio"), "table": table}
-        return Prepared(arrays, length, {"text": text}, size=len(text or ""))
+        return Prepared(arrays, length, {"text": text}, size=len(text or ""), padded=length)
 
     def run(self, prepared: Sequence[Prepared]) -> list[Result]:
         texts = [one.arrays["text"] or "" for one in prepared]
