@@ -116,7 +116,8 @@ class Assembly(nn.Module, abc.ABC, kw_only=True):
         return {"fused": self.summary(tokens), **own}
 
     def __call__(self, batch: Batch, *, train: bool) -> TaskOutput:
-        tokens, told = self.encode(batch, train=train), {}
+        tokens = self.encode(batch, train=train)
+        told: dict[str, Array] = {}
         if train:
             tokens, told = self.balanced(tokens, batch)
         output = with_sums(self.answer(tokens, batch, train=train), told)
