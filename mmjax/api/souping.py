@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,7 +20,9 @@ from mmjax.core import config as config_lib
 from mmjax.core.errors import CheckpointError, ConfigError, nearest
 from mmjax.core.files import write_json
 from mmjax.data.dataset import Dataset
+from mmjax.train import batch_statistics
 from mmjax.train.selection import mode_of
+from mmjax.train.trainer import load
 
 Method = Literal["uniform", "greedy"]
 
@@ -50,7 +53,8 @@ def soup(
     the worst by a validation metric (`train.best_metric` of the first if None), each one that does
     not make the mean worse (their recipe 1). For runs of one model and one data set that began from
     the same weights, such as one pretrained run tuned with several learning rates; runs that began
-    from different random ones do not lie in one valley, and their mean is worse than any.
+    from different random ones do not lie in one valley, and their mean is worse than any. Batch
+    statistics are those of the mean on the first run's training rows (`batch_statistics`).
 
     It is evaluated and reported as a trained run is; `soup.json` says what it was made of. `frame`
     is the DataFrame of a `frame` source. Raises CheckpointError for runs of other models, data or
@@ -70,6 +74,7 @@ def soup(
     _require_shapes(several, weights)
     name = metric or several[0].config.train.best_metric
     taken, values = list(range(len(several))), []
+    fit_statistics = _statistics(several[0], dataset, weights[0][1])
     if len(dataset.splits.get(_VALIDATION, ())):
         measure = _measure(several[0], dataset, name)
         values = [measure(one) for one in weights]
@@ -77,11 +82,11 @@ def soup(
             sign = -1.0 if mode_of(name) == "min" else 1.0
             taken = greedy(
                 [sign * value for value in values],
-                lambda some: sign * measure(mean([weights[i] for i in some])),
+                lambda some: sign * measure(fit_statistics(mean([weights[i] for i in some]))),
             )
     elif method == "greedy":
         raise ConfigError(109, "a greedy soup without validation rows", fix="method='uniform'")
-    params, collections = mean([weights[i] for i in taken])
+    params, collections = fit_statistics(mean([weights[i] for i in taken]))
     made = Run(write_run(several[0], out, several[0].config, params, collections))
     offered = [
         Ingredient(str(one.folder.path), values[i] if values else None, i in taken)
@@ -115,6 +120,23 @@ def greedy(values: Sequence[float], of: Callable[[Sequence[int]], float]) -> lis
         if found >= best:
             taken, best = [*taken, i], found
     return sorted(taken)
+
+
+def _statistics(run: Run, dataset: Dataset, collections: Any) -> Callable[[Any], Any]:
+    """A function that gives weights, if the model has any, batch statistics of their own."""
+    if batch_statistics.KIND not in collections:
+        return lambda weights: weights
+    shardings = Run(run.folder.path, step=run.step)._ready(dataset)[1]
+    made = batch_statistics.Statistics(run.module, run.mesh, shardings, run.config.seed)
+
+    def fitting(weights: tuple[Any, Any]) -> tuple[Any, Any]:
+        params, collections = weights
+        placed = jax.device_put({"params": params, **collections}, shardings)
+        with load(dataset, "train", run.mesh, train=True, seed=run.config.seed) as batches:
+            new = made(placed, itertools.islice(batches, batch_statistics.batches_for(dataset)))
+        return params, {**collections, batch_statistics.KIND: jax.device_get(new)}
+
+    return fitting
 
 
 def _measure(run: Run, dataset: Dataset, metric: str) -> Callable[[Any], float]:

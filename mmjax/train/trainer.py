@@ -29,7 +29,7 @@ from mmjax.models.pretraining import Pretraining
 from mmjax.parallel.feeding import batch_part
 from mmjax.parallel.mesh import check_batch_size, make_mesh
 from mmjax.parallel.sharding import put_batch
-from mmjax.train import adapting, constants, features, from_run, job, warm_start
+from mmjax.train import adapting, batch_statistics, constants, features, from_run, job, warm_start
 from mmjax.train.config import Config
 from mmjax.train.evaluate import Evaluation, evaluate
 from mmjax.train.example import example_shapes
@@ -194,6 +194,7 @@ class Trainer:
                 for hook in hooks:
                     with pace.waiting(getattr(hook, "waits", False)):
                         hook(moment)
+                self.state = moment.state
                 watchdog.beat(step)
                 pace.step()
                 asked = signals.agreed(self.periods.due(self.periods.log or 1, step), pace)
@@ -390,7 +391,8 @@ def _train(
     # A run may have been stopped between its last checkpoint and the note that it is finished.
     stopped = parts["validate"].why_stop() if "validate" in parts else ""
     if not stopped:
-        stopped = trainer.run(loader, [*parts.values(), *hooks, save], save)
+        own = [*batch_statistics.hooks(trainer, load), *parts.values()]
+        stopped = trainer.run(loader, [*own, *hooks, save], save)
     if stopped:
         progress.note(f"stopped early: {stopped}")
     checkpoints.wait()
