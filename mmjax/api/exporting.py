@@ -277,7 +277,9 @@ def _agreement(program: Exported, measured: Measured, variant: str) -> str:
         except DataError:
             # A row that takes others of its table, such as an utterance its dialogue.
             return "not compared with the run row by row"
-        for name, value in found.items():
+        # A program tells the weights of modalities besides.
+        for name in found.keys() & evaluation.predictions.keys():
+            value = found[name]
             expected = np.asarray(evaluation.predictions[name][place], np.float64)
             if not np.issubdtype(value.dtype, np.floating) or value.shape != expected.shape:
                 continue
