@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from mmjax.api.handing_back import save_encoder
     from mmjax.api.hyperparameters import tune
     from mmjax.api.pipeline import pipeline
+    from mmjax.api.predicting import predict_rows
     from mmjax.api.pretrained import convert, load_pretrained, save_pretrained
     from mmjax.api.run import Run, load_run
     from mmjax.api.souping import soup
@@ -53,6 +54,7 @@ _PLACES = {
     "load_pretrained": "mmjax.api.pretrained",
     "load_run": "mmjax.api.run",
     "pipeline": "mmjax.api.pipeline",
+    "predict_rows": "mmjax.api.predicting",
     "save_encoder": "mmjax.api.handing_back",
     "save_pretrained": "mmjax.api.pretrained",
     "soup": "mmjax.api.souping",
@@ -83,6 +85,7 @@ __all__ = [
     "metrics",
     "objectives",
     "pipeline",
+    "predict_rows",
     "report",
     "save_encoder",
     "save_pretrained",

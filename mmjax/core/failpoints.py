@@ -17,6 +17,9 @@ NAMES = (
     "before-commit",
     "after-commit",
     "evaluation",
+    "part",
+    "after-part",
+    "after-merge",
 )
 
 _passed: dict[str, int] = {}

@@ -15,6 +15,9 @@ from mmjax.data.cells import clean_text
 from mmjax.data.sources.files import existing, fingerprint, guess_encoding, root_of, text_lines
 from mmjax.data.table import BadRow, Table
 
+MAX_FIELD = 131072
+"""Characters of the longest field, unless another limit is set."""
+
 _limit_lock = threading.Lock()
 
 
@@ -32,7 +35,7 @@ class Csv:
     root: str | None = None
     delimiter: str = ","
     encoding: str = "utf-8"
-    max_field: int = 131072
+    max_field: int = MAX_FIELD
 
     def read(self) -> Table:
         """The whole file as a table."""
@@ -48,19 +51,19 @@ class Csv:
                 106, f"delimiter = {self.delimiter!r}", fix="expected one character such as ',' ';'"
             )
         path = existing(self.path)
-        with _field_limit(self.max_field):
+        with field_limit(self.max_field):
             return self._table(path, ragged)
 
     def _table(self, path: Path, ragged: Literal["raise", "bad"]) -> Table:
         name = str(path)
         rows = self._rows(path)
-        header = _header(next(rows, (1, []))[1], path)
+        header = header_of(next(rows, (1, []))[1], path)
         cells: list[list[str | None]] = [[] for _ in header]
         lines: list[int] = []
         bad: list[BadRow] = []
         for line, row in rows:
             if len(row) != len(header):
-                wrong = _ragged(name, line, len(row), len(header))
+                wrong = ragged(name, line, len(row), len(header))
                 if ragged == "raise":
                     raise wrong.error()
                 bad.append(wrong)
@@ -108,7 +111,7 @@ class Csv:
 
 
 @contextlib.contextmanager
-def _field_limit(characters: int) -> Iterator[None]:
+def field_limit(characters: int = MAX_FIELD) -> Iterator[None]:
     """The limit is global to the csv module, so one file is read at a time."""
     with _limit_lock:
         before = csv.field_size_limit(characters)
@@ -118,14 +121,16 @@ def _field_limit(characters: int) -> Iterator[None]:
             csv.field_size_limit(before)
 
 
-def _ragged(name: str, line: int, fields: int, expected: int) -> BadRow:
+def ragged(name: str, line: int, fields: int, expected: int) -> BadRow:
+    """The row on a line that has other fields than the header."""
     many = fields > expected
     fix = "quote fields that hold the delimiter" if many else "write every field"
     what = f"a row has {fields} fields, expected {expected}"
     return BadRow(name, line, None, 202 if many else 203, what, fix)
 
 
-def _header(row: list[str], path: Path) -> list[str]:
+def header_of(row: list[str], path: Path) -> list[str]:
+    """The names of a first row. Raises DataError for a NUL, and a name that occurs twice."""
     header = [clean_text(cell) or f"column_{i}" for i, cell in enumerate(row, 1)]
     if any("\0" in cell for cell in header):
         raise DataError(

@@ -49,13 +49,17 @@ def read_lines(
     fingerprint: str,
     root: Path | None = None,
     strict: bool = True,
+    first: int = 1,
 ) -> Table:
-    """The table of an open JSON Lines file; `strict` raises where a line makes others doubtful."""
+    """The table of an open JSON Lines file; `strict` raises where a line makes others doubtful.
+
+    `first` is the number of its first line.
+    """
     rows: list[dict[str, Any]] = []
     lines: list[int] = []
     bad: list[BadRow] = []
     offset = 0
-    for line, raw in enumerate(byte_lines(file), 1):
+    for line, raw in enumerate(byte_lines(file), first):
         if raw.strip():
             parsed = _parsed(raw, name, line, offset, strict)
             if isinstance(parsed, BadRow):
