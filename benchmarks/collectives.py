@@ -25,13 +25,11 @@ others: one less over `tensor`, one more over `data`.
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
-import os
-from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).parent / "results"
+from benchmarks import ahead
+
 DEVICES, TOPOLOGY = 8, "v5e:2x4"
 LENGTHS = {"text": (64, 512), "image": (196, 768), "audio": (128, 640)}
 """Tokens and width of each modality."""
@@ -117,13 +115,14 @@ def measure(platform: str, data: int, tensor: int, modalities: int, depth: int) 
     """What the compiled program of one case has, and what it needs."""
     from mmjax.parallel.collectives import collectives, count, count_by_axis
     from mmjax.parallel.mesh import MeshConfig, make_mesh
+    from mmjax.parallel.program import Program
     from mmjax.parallel.topology import FAST, topology_mesh
 
     config = MeshConfig(data, 1, tensor)
     mesh = topology_mesh(TOPOLOGY, config) if platform == "tpu" else make_mesh(config)
     options = FAST if platform == "tpu" else {}
     compiled = lower(mesh, modalities, depth, platform).compile(compiler_options=options)
-    text = compiled.as_text()
+    sent = collectives(Program(compiled.as_text()))
     return {
         "compiled_for": f"TPU {TOPOLOGY}" if platform == "tpu" else f"{DEVICES} CPU devices",
         "mesh": {"data": data, "tensor": tensor},
@@ -131,13 +130,14 @@ def measure(platform: str, data: int, tensor: int, modalities: int, depth: int) 
         "depth": depth,
         "fewest": fewest(data, tensor, depth),
         "fewest_with_a_stream_each": fewest(data, tensor, depth, modalities),
-        "found": count(text),
-        "found_by_axis": count_by_axis(text, mesh.shape),
-        "numbers_reduced": sum(one.elements for one in collectives(text)),
+        "found": count(sent),
+        "found_by_axis": count_by_axis(sent, mesh.shape),
+        "bytes_reduced": sum(one.times * one.bytes for one in sent),
     }
 
 
-def to_markdown(measured: list[dict[str, Any]], date: str, versions: dict[str, str]) -> str:
+def to_markdown(found: dict[str, Any], taken: str) -> str:
+    measured = found["measured"]
     lines = [
         "| compiled for | data x tensor | modalities | depth | fewest | a stream each | found |",
         "|---|---|---|---|---|---|---|",
@@ -158,24 +158,15 @@ def to_markdown(measured: list[dict[str, Any]], date: str, versions: dict[str, s
             f"{sum(one['found'].values())}: {found}",
         ]
         lines.append("| " + " | ".join(map(str, cells)) + " |")
-    told = ", ".join(f"{name} {versions[name]}" for name in ("jax", "jaxlib") if name in versions)
-    how = f"Compiled {date} with {told}: `python -m benchmarks.collectives`."
+    how = f"Compiled {taken}: `python -m benchmarks.collectives`."
     return "\n".join([*lines, "", how])
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser = ahead.parser(__doc__)
     parser.add_argument("--platforms", nargs="+", choices=("cpu", "tpu"))
     arguments = parser.parse_args()
-    os.environ.setdefault("JAX_PLATFORMS", "cpu")
-    flag = f"--xla_force_host_platform_device_count={DEVICES}"
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()
-
-    from benchmarks.machine import about
-    from mmjax.core.files import atomic, write_json
+    ahead.on_cpu(DEVICES)
 
     there = ("cpu", "tpu") if importlib.util.find_spec("libtpu") else ("cpu",)
     measured = []
@@ -183,11 +174,7 @@ def main() -> None:
         for case in CASES:
             measured.append(measure(platform, *case))
             print(measured[-1], flush=True)
-    where = about()
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    write_json(arguments.out / "collectives.json", {**where, "measured": measured})
-    with atomic(arguments.out / "collectives.md") as file:
-        file.write(to_markdown(measured, where["date"], where["versions"]) + "\n")
+    ahead.write(arguments.out, "collectives", {"measured": measured}, to_markdown)
 
 
 if __name__ == "__main__":

@@ -10,13 +10,12 @@ already are kept unless `--again`.
 
 from __future__ import annotations
 
-import argparse
-import os
 from pathlib import Path
 from typing import Any
 
+from benchmarks import ahead
+
 HERE = Path(__file__).parent
-RESULTS = HERE / "results"
 ADVISED = ("as advised",)
 """Stands for the settings that the case before advises."""
 
@@ -68,7 +67,8 @@ def advised(measured: list[dict[str, Any]], name: str, topology: str) -> tuple[s
     return both[0]
 
 
-def to_markdown(measured: list[dict[str, Any]], date: str, versions: dict[str, str]) -> str:
+def to_markdown(found: dict[str, Any], taken: str) -> str:
+    measured = found["measured"]
     from mmjax.report.compiled import FORMULAS, seconds, size
 
     lines = [
@@ -114,27 +114,18 @@ def to_markdown(measured: list[dict[str, Any]], date: str, versions: dict[str, s
                 f"| {one['config']} | {one['topology']} | {sent['kind']} | {sent['axis']} | "
                 f"{sent['count']} | {size(sent['bytes'])} | {seconds(sent['seconds'])} |"
             )
-    told = ", ".join(f"{name} {versions[name]}" for name in ("jax", "jaxlib") if name in versions)
-    how = f"Compiled {date} with {told}, not run: `python -m benchmarks.compile`."
+    how = f"Compiled {taken}, not run: `python -m benchmarks.compile`."
     return "\n".join([*lines, "", FORMULAS, "", how])
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser = ahead.parser(__doc__)
     parser.add_argument("--again", action="store_true")
     parser.add_argument("--only", type=int, nargs="+", help="numbers of cases")
     arguments = parser.parse_args()
-    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    ahead.on_cpu()
 
-    from benchmarks.machine import about
-    from mmjax.core.files import atomic, read_json, write_json
-
-    path = arguments.out / "compile.json"
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    known = read_json(path)["measured"] if path.is_file() and not arguments.again else []
+    known = [] if arguments.again else ahead.known(arguments.out, "compile")
     measured: list[dict[str, Any]] = []
     for number, (name, topology, settings) in enumerate(CASES):
         told = advised(measured, name, topology) if settings == ADVISED else settings
@@ -144,10 +135,7 @@ def main() -> None:
             print(name, topology, told, found["fits"], found["needed"], flush=True)
         if found is not None:
             measured.append(found)
-        where = about()
-        write_json(path, {**where, "measured": measured})
-        with atomic(arguments.out / "compile.md") as file:
-            file.write(to_markdown(measured, where["date"], where["versions"]) + "\n")
+        ahead.write(arguments.out, "compile", {"measured": measured}, to_markdown)
 
 
 if __name__ == "__main__":

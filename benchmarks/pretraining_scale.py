@@ -10,16 +10,14 @@ and its largest array. Of the similarities `[B B]` a device holds `[B / devices,
 
 from __future__ import annotations
 
-import argparse
 import functools
 import math
-import os
 import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).parent / "results"
+from benchmarks import ahead
+
 DEVICES = (1, 8)
 ROWS = (4096, 16384, 32768)
 WIDTH, CHUNK, QUEUE = 256, 1024, 16384
@@ -83,7 +81,8 @@ def measure(name: str, devices: int, rows: int, chunk: int) -> dict[str, Any]:
     }
 
 
-def to_markdown(measured: list[dict[str, Any]], date: str, versions: dict[str, str]) -> str:
+def to_markdown(found: dict[str, Any], taken: str) -> str:
+    measured = found["measured"]
     lines = [
         "| loss | devices | B | temporary MiB, at once | in chunks | largest array / B, at once "
         "| in chunks |",
@@ -99,27 +98,17 @@ def to_markdown(measured: list[dict[str, Any]], date: str, versions: dict[str, s
             *(f"{one['largest_array'] / rows:,.0f}" for one in both),
         ]
         lines.append(f"| {name} | {devices} | {rows} | {' | '.join(cells)} |")
-    told = ", ".join(f"{name} {versions[name]}" for name in ("jax", "jaxlib") if name in versions)
     how = (
         f"Of each device, vectors of {WIDTH} numbers in float32, chunks of {CHUNK}, which a "
-        f"batch of more than 4096 rows gets unless told. Compiled for CPU {date} with {told}, not "
+        f"batch of more than 4096 rows gets unless told. Compiled for CPU {taken}, not "
         "run: `python -m benchmarks.pretraining_scale`."
     )
     return "\n".join([*lines, "", how])
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    arguments = parser.parse_args()
-    os.environ.setdefault("JAX_PLATFORMS", "cpu")
-    flag = f"--xla_force_host_platform_device_count={max(DEVICES)}"
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()
-
-    from benchmarks.machine import about
-    from mmjax.core.files import atomic, write_json
+    arguments = ahead.parser(__doc__).parse_args()
+    ahead.on_cpu(max(DEVICES))
 
     measured = [
         measure(name, devices, rows, chunk)
@@ -128,11 +117,7 @@ def main() -> None:
         for rows in ROWS
         for chunk in (rows, CHUNK)
     ]
-    where = about()
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    write_json(arguments.out / "pretraining_scale.json", {**where, "measured": measured})
-    with atomic(arguments.out / "pretraining_scale.md") as file:
-        file.write(to_markdown(measured, where["date"], where["versions"]) + "\n")
+    ahead.write(arguments.out, "pretraining_scale", {"measured": measured}, to_markdown)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ def checked() -> Iterator[dict[str, Any]]:
     from benchmarks import sharding
     from mmjax.api.compiling import prepared_ahead
     from mmjax.parallel.chips import seconds_on_wire
+    from mmjax.parallel.collectives import collectives
     from mmjax.parallel.layout import places
     from mmjax.parallel.mesh import MeshConfig
     from mmjax.parallel.program import Program
@@ -55,7 +56,7 @@ def checked() -> Iterator[dict[str, Any]]:
             compiled = step.lower(trainer.state, batch).compile()
             sent = sum(
                 one.times * seconds_on_wire(one.kind, one.group, one.bytes, 1.0)
-                for one in Program(compiled.as_text()).collectives()
+                for one in collectives(Program(compiled.as_text()))
             )
             _, values = compiled(trainer.state, batch)
             jax.block_until_ready(values)

@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mmjax.parallel.chips import Chip, seconds_on_wire
-from mmjax.parallel.mesh import BATCH_AXES
-from mmjax.parallel.program import Sent
+from mmjax.parallel.collectives import Sent, axes_by_size
 from mmjax.parallel.topology import Topology
 from mmjax.train.ahead import Ahead, local_bytes, state_bytes
 
@@ -136,23 +135,6 @@ def gathered(sent: list[Sent], mesh: Mapping[str, int], chip: Chip | None) -> li
             )
         )
     return sorted(found, key=lambda one: -one.bytes)
-
-
-def axes_by_size(mesh: Mapping[str, int]) -> dict[int, str]:
-    """The mesh axes, or several together, that have groups of each size."""
-    names: dict[int, list[str]] = collections.defaultdict(list)
-    for axis, size in mesh.items():
-        if size > 1:
-            names[size].append(axis)
-    rows = [axis for axis in BATCH_AXES if mesh.get(axis, 1) > 1]
-    if len(rows) > 1:
-        names[mesh[rows[0]] * mesh[rows[1]]].append(" x ".join(rows))
-    total = 1
-    for size in mesh.values():
-        total *= size
-    if total not in names and total > 1:
-        names[total].append("all")
-    return {size: " or ".join(dict.fromkeys(found)) for size, found in names.items()}
 
 
 def roofline(

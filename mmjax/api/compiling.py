@@ -15,6 +15,7 @@ from mmjax.data.dataset import Dataset
 from mmjax.data.outline import NeedsRows, outline
 from mmjax.data.pipeline import prepare
 from mmjax.parallel import flops
+from mmjax.parallel.collectives import collectives
 from mmjax.parallel.mesh import BATCH_AXES
 from mmjax.parallel.topology import Topology
 from mmjax.train.ahead import Ahead, compile_step, trace
@@ -123,7 +124,7 @@ def _compiled(
     if micro > 1 or any(one != "none" for one in remat.values()):
         plain = _model_flops(config, dataset, place, remat)
     memory = by_kind(ahead)
-    sent = gathered(ahead.program.collectives() if ahead.program else [], mesh, place.chip)
+    sent = gathered(collectives(ahead.program) if ahead.program else [], mesh, place.chip)
     limit = _limit(ahead, place)
     # A TPU's compiler has refused what does not fit; its temporary arrays need not live at once.
     fits = ahead.memory is not None and (place.chip is not None or ahead.needed <= limit)

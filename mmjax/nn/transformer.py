@@ -17,6 +17,7 @@ from mmjax.nn.attention import Attention, KeyMask
 from mmjax.nn.dense import ACTIVATIONS, Activation, dense, parameter
 from mmjax.nn.norms import UnitOffsetRMSNorm, layer_norm, rms_norm
 from mmjax.nn.stack import Remat, Stack
+from mmjax.parallel.sharding import spread
 
 Norm = Literal["pre", "post"]
 NormKind = Literal["layer", "layer_unbiased", "rms", "rms_unit_offset"]
@@ -192,7 +193,10 @@ class Block(BlockSettings, kw_only=True):
         self, values: Array, part, name: str, train: bool, drop_share: Array | None = None
     ) -> Array:
         norm = self.make_norm(f"{name}_norm")
-        output = checkpoint_name(part(norm(values) if self.norm == "pre" else values), name)
+        # A value of its own, so that what the part's projections give back to it is added before it
+        # joins the residual's gradient: over `tensor` one sum is sent, not one for each projection.
+        given = norm(values) if self.norm == "pre" else spread(values)
+        output = checkpoint_name(part(given), name)
         output = self._branch(output, name, train, drop_share)
         return values + output if self.norm == "pre" else norm(values + output)
 

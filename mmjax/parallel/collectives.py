@@ -1,4 +1,4 @@
-"""The collectives of a compiled program, read from its text."""
+"""The collectives of a compiled program."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import collections
 import dataclasses
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+
+from mmjax.parallel.mesh import BATCH_AXES
+from mmjax.parallel.program import Instruction, Program, arrays_of, size_of
 
 KINDS = (
     "all-reduce",
@@ -18,64 +21,82 @@ KINDS = (
     "collective-broadcast",
 )
 
-_CALL = re.compile(
-    r"^\s*(?:ROOT )?%?[\w.\-]+ = (?P<type>[^%\"]*?) "
-    rf"(?P<kind>{'|'.join(KINDS)})(?P<start>-start)?\("
-)
+_CHANNEL = re.compile(r"channel_id=(\d+)")
 _LISTED = re.compile(r"replica_groups=\{\{([\d,]*)\}")
 _IOTA = re.compile(r"replica_groups=\[\d+,(\d+)\]<=")
 _MESH = re.compile(r"replica_groups=mesh\[(.*?)\][^{]*\{(.*?)\}")
 _SIZE = re.compile(r"('\w+')=(\d+)")
-_ARRAY = re.compile(r"(pred|[a-z]+\d+)[a-z0-9]*\[([\d,]*)\]")
 
 
 @dataclasses.dataclass(frozen=True)
-class Collective:
-    """One operation among groups of `group` devices (0 where it has none) on `elements` numbers."""
+class Sent:
+    """A collective: `bytes` of one device's result, each of `times` times in a step."""
 
     kind: str
     group: int
-    elements: int
+    """The devices of one group; 0 where it has none."""
+    bytes: float
+    times: int
+    operation: str = dataclasses.field(default="", compare=False)
+    """What the model calls it, or the program."""
 
 
-def collectives(text: str) -> list[Collective]:
-    """Every collective of the HLO `text` of a compiled program (`compiled.as_text()`), in order.
+def collectives(program: Program) -> list[Sent]:
+    """Every collective, as often as it runs; one that is split into a start and an end once."""
+    found: dict[str, Sent] = {}
+    for name, times in program.runs.items():
+        here = program.computations.get(name, [])
+        for one in here:
+            kind = one.code.removesuffix("-start")
+            if kind not in KINDS:
+                continue
+            size = _of_start(one, kind) if one.code.endswith("-start") else one.bytes
+            channel = _CHANNEL.search(one.rest)
+            # The clones of one collective share its channel.
+            key = f"{kind} {channel[1]}" if channel else f"{kind} {name} {one.name}"
+            if "all-reduce-scatter" in name and kind == "all-reduce":
+                # A TPU's reduce-scatter is written as a fusion of an all-reduce and a slice. Some
+                # that were put together of several have a channel in common.
+                root = next((i for i in here if i.root), one)
+                kind, size = "reduce-scatter", root.bytes
+                key = f"{kind} {name}"
+            if key not in found or found[key].times < times:
+                told = one if "op_name" in one.rest else program.fusions.get(name, one)
+                found[key] = Sent(kind, group_of(one.rest), size, times, told.operation)
+    return list(found.values())
 
-    An asynchronous one counts once, by its start. The body of a loop is in the text once, and so
-    are its collectives, however often it runs.
-    """
-    found = []
-    for line in text.splitlines():
-        call = _CALL.search(line)
-        if call is None:
-            continue
-        arrays = [_size(dims) for _, dims in _ARRAY.findall(call["type"])]
-        if call["start"] and call["type"].startswith("(") and call["kind"] != "all-reduce":
-            # The type of a start holds the operands, then the results.
-            arrays = arrays[len(arrays) // 2 :]
-        found.append(Collective(call["kind"], group_of(line), sum(arrays)))
-    return found
 
-
-def count(text: str) -> dict[str, int]:
-    """How many collectives of each kind are in the HLO `text` of a compiled program."""
-    counted = collections.Counter(one.kind for one in collectives(text))
+def count(sent: Iterable[Sent]) -> dict[str, int]:
+    """How often collectives of each kind run."""
+    counted: collections.Counter[str] = collections.Counter()
+    for one in sent:
+        counted[one.kind] += one.times
     return {kind: counted[kind] for kind in KINDS if counted[kind]}
 
 
-def count_by_axis(text: str, mesh_shape: Mapping[str, int]) -> dict[str, dict[str, int]]:
-    """`count` for each mesh axis, told by the size of the group; "other" for what fits none.
+def count_by_axis(sent: Iterable[Sent], mesh: Mapping[str, int]) -> dict[str, dict[str, int]]:
+    """`count` for each mesh axis of `axes_by_size`; "other" for what fits none."""
+    names = axes_by_size(mesh)
+    parts: dict[str, list[Sent]] = collections.defaultdict(list)
+    for one in sent:
+        parts[names.get(one.group, "other")].append(one)
+    return {axis: count(several) for axis, several in parts.items()}
 
-    Axes of the same size cannot be told apart: they are counted under "a or b".
-    """
-    names = collections.defaultdict(list)
-    for axis, size in mesh_shape.items():
+
+def axes_by_size(mesh: Mapping[str, int]) -> dict[int, str]:
+    """The mesh axes, or several together, that have groups of each size: "a or b" where the size
+    does not tell."""
+    names: dict[int, list[str]] = collections.defaultdict(list)
+    for axis, size in mesh.items():
         if size > 1:
             names[size].append(axis)
-    found: dict[str, collections.Counter] = collections.defaultdict(collections.Counter)
-    for one in collectives(text):
-        found[" or ".join(names[one.group]) if one.group in names else "other"][one.kind] += 1
-    return {axis: dict(kinds) for axis, kinds in found.items()}
+    rows = [axis for axis in BATCH_AXES if mesh.get(axis, 1) > 1]
+    if len(rows) > 1:
+        names[mesh[rows[0]] * mesh[rows[1]]].append(" x ".join(rows))
+    total = math.prod(mesh.values())
+    if total not in names and total > 1:
+        names[total].append("all")
+    return {size: " or ".join(dict.fromkeys(found)) for size, found in names.items()}
 
 
 def group_of(line: str) -> int:
@@ -90,5 +111,10 @@ def group_of(line: str) -> int:
     return 0
 
 
-def _size(dims: str) -> int:
-    return math.prod(int(dim) for dim in dims.split(",") if dim)
+def _of_start(one: Instruction, kind: str) -> float:
+    """Bytes of what an asynchronous collective results in."""
+    if not one.type.startswith("(") or kind == "all-reduce":
+        return one.bytes
+    # The type of a start holds the operands, then the results, then flags of 4 bytes.
+    arrays = [array for array in arrays_of(one.type) if array not in ("u32[]", "s32[]")]
+    return sum(map(size_of, arrays[len(arrays) // 2 :]))

@@ -1,4 +1,4 @@
-"""A compiled program's text as computations: how often each runs, what it moves and sends."""
+"""A compiled program's text as computations: how often each runs, and what it moves."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import dataclasses
 import math
 import re
 from collections.abc import Mapping
-
-from mmjax.parallel.collectives import KINDS, group_of
 
 _HEADER = re.compile(r"^(?P<entry>ENTRY )?%?(?P<name>[\w.\-]+) \(.*\{$")
 _LINE = re.compile(
@@ -23,7 +21,6 @@ _BRANCHES = re.compile(r"(?:branch_computations|called_computations)=\{([^}]*)\}
 _TRIPS = re.compile(r'known_trip_count"?:\s*\{"?n"?:\s*"?(\d+)')
 _CONSTANT = re.compile(r"^\s*(?:ROOT )?%?([\w.\-]+) = [su]32\[\][^ ]* constant\((\d+)\)")
 _INDEX = re.compile(r"index=(\d+)")
-_CHANNEL = re.compile(r"channel_id=(\d+)")
 _OPERATION = re.compile(r'op_name="([^"]*)"')
 _ARRAY = re.compile(r"(pred|[a-z]+\d+[a-z0-9]*)\[([\d,]*)\](\{[^}]*\})?")
 _SOURCES = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "iota"}
@@ -33,6 +30,8 @@ _NOISE = re.compile(
     r"|rematted_computation|\w+\.\S+|\(?[A-Z]\w*|"
 )
 _LONGEST = 100
+_LAST = "last_iteration_noop"
+"""What XLA calls the branch of a loop's last turn that does not send on what nobody waits for."""
 _WIDTHS = {"pred": 1, "s4": 0.5, "u4": 0.5}
 
 
@@ -59,16 +58,6 @@ class Instruction:
         return readable(found[1]) if found else self.name
 
 
-@dataclasses.dataclass(frozen=True)
-class Sent:
-    """A collective: `bytes` of one device's result, each of `times` times in a step."""
-
-    kind: str
-    group: int
-    bytes: float
-    times: int
-
-
 def size_of(type_: str, *, outside: bool = False) -> float:
     """Bytes of an HLO type, a tuple's parts together; `outside` leaves out what a TPU keeps in its
     own fast memory."""
@@ -78,6 +67,11 @@ def size_of(type_: str, *, outside: bool = False) -> float:
             continue
         total += math.prod(int(dim) for dim in dims.split(",") if dim) * width_of(kind)
     return total
+
+
+def arrays_of(type_: str) -> list[str]:
+    """The arrays of an HLO type, without their layouts."""
+    return [f"{kind}[{dims}]" for kind, dims, _ in _ARRAY.findall(type_)]
 
 
 def width_of(kind: str) -> float:
@@ -102,7 +96,7 @@ class Program:
     """The computations of an HLO text, and how often a step runs each.
 
     Bodies of loops count as often as the loop turns, which XLA's own cost analysis does not do.
-    Both branches of a conditional count.
+    Both branches of a conditional count, but those that XLA spares a loop's last turn.
     """
 
     def __init__(self, text: str):
@@ -113,6 +107,8 @@ class Program:
         self.times: collections.Counter[str] = collections.Counter()
         """How often each computation that is not part of another's fusion runs."""
         self._fused: collections.Counter[str] = collections.Counter()
+        self.fusions: dict[str, Instruction] = {}
+        """The instruction whose fusion each computation is."""
         if self.entry:
             self._visit(self.entry, 1)
 
@@ -145,13 +141,16 @@ class Program:
                     )
                 )
 
-    def _visit(self, name: str, times: int, fused: bool = False) -> None:
+    def _visit(self, name: str, times: int, fused: bool = False, turns: int = 1) -> None:
+        """`turns` are those of the loop that the computation is the body of."""
         (self._fused if fused else self.times)[name] += times
         for one in self.computations.get(name, ()):
             called = dict(_CALLED.findall(one.rest))
             if one.code == "while":
-                self._visit(called["body"], times * self._trips(one, called), fused)
+                each = self._trips(one, called)
+                self._visit(called["body"], times * each, fused, each)
             elif one.code == "fusion":
+                self.fusions[called["calls"]] = one
                 self._visit(called["calls"], times, True)
             elif one.code in ("call", "async-start", "custom-call"):
                 for key in ("to_apply", "calls"):
@@ -160,8 +159,10 @@ class Program:
             elif one.code == "conditional":
                 found = _BRANCHES.search(one.rest)
                 branches = _NAMES.findall(found[1]) if found else [*called.values()]
+                last = any(branch.startswith(_LAST) for branch in branches)
                 for branch in branches:
-                    self._visit(branch, times, fused)
+                    spared = times // turns if last and not branch.startswith(_LAST) else 0
+                    self._visit(branch, times - spared, fused)
 
     def _trips(self, one: Instruction, called: Mapping[str, str]) -> int:
         """How often a loop turns: as XLA says, or until what its condition compares with."""
@@ -190,28 +191,10 @@ class Program:
         steps = [self._constants[body].get(name) for name in moved.operands]
         return next((step for step in steps if step), 1)
 
-    def collectives(self) -> list[Sent]:
-        """Every collective, as often as it runs; one that is split into a start and an end once."""
-        found: dict[str, Sent] = {}
-        runs = self.times + self._fused
-        for name, times in runs.items():
-            for one in self.computations.get(name, ()):
-                kind = one.code.removesuffix("-start")
-                if kind not in KINDS:
-                    continue
-                size = one.bytes
-                if one.code.endswith("-start") and one.type.startswith("("):
-                    size = _of_start(one, kind)
-                elif "all-reduce-scatter" in name and kind == "all-reduce":
-                    # A TPU's reduce-scatter is written as a fusion of an all-reduce and a slice.
-                    root = next((i for i in self.computations[name] if i.root), one)
-                    kind, size = "reduce-scatter", root.bytes
-                channel = _CHANNEL.search(one.rest)
-                key = f"{kind} {channel[1]}" if channel else f"{kind} {name} {one.name}"
-                # The clones of one collective share its channel.
-                if key not in found or found[key].times < times:
-                    found[key] = Sent(kind, group_of(one.rest), size, times)
-        return list(found.values())
+    @property
+    def runs(self) -> collections.Counter[str]:
+        """How often each computation runs, whether part of a fusion or not."""
+        return self.times + self._fused
 
     def bytes_moved(self) -> float:
         """Bytes that one device reads from and writes to its memory in a step.
@@ -255,15 +238,6 @@ class Program:
                     found[key] = max(found.get(key, 0.0), size)
         ranked = sorted(found.items(), key=lambda item: -item[1])[:count]
         return [(size, shape, operation) for (shape, operation), size in ranked]
-
-
-def _of_start(one: Instruction, kind: str) -> float:
-    arrays = [f"{k}[{dims}]" for k, dims, _ in _ARRAY.findall(one.type)]
-    # The type of a start holds the operands, then the results, then flags of 4 bytes.
-    arrays = [array for array in arrays if array not in ("u32[]", "s32[]")]
-    if kind == "all-reduce":
-        return sum(map(size_of, arrays))
-    return sum(map(size_of, arrays[len(arrays) // 2 :]))
 
 
 def _of_fusion(inner: list[Instruction], given: list[float], made: float) -> float:

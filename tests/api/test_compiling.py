@@ -15,7 +15,6 @@ from tiny_pairs import pairs
 import mmjax
 from mmjax.api import compiling
 from mmjax.api.candidates import Guess, candidates, remat_settings
-from mmjax.api.compiled import axes_by_size
 from mmjax.cli import main
 from mmjax.core import config as config_lib
 from mmjax.core.errors import ConfigError
@@ -185,15 +184,6 @@ def test_advice_is_what_is_guessed_to_fit(step, monkeypatch):
     assert found[1].settings == ("train.gradient_accumulation_steps=2",)
     none = compiling._advice(config, ahead, memory, state // 8, Topology.parse("v5e:2x4"))
     assert [one.settings for one in none] == [(), ("model.dtype=bfloat16",)]
-
-
-def test_axes_are_told_by_the_size_of_their_groups():
-    assert axes_by_size({"data": 2, "fsdp": 4, "tensor": 1}) == {
-        2: "data",
-        4: "fsdp",
-        8: "data x fsdp",
-    }
-    assert axes_by_size({"data": 2, "fsdp": 1, "tensor": 2}) == {2: "data or tensor", 4: "all"}
 
 
 def test_what_a_compiler_lacks_is_read():

@@ -32,6 +32,6 @@ def test_table(script):
         }
         for chunk in (4096, script.CHUNK)
     ]
-    table = script.to_markdown(measured, "today", {"jax": "1"})
+    table = script.to_markdown({"measured": measured}, "today with jax 1")
     assert "| clip | 8 | 4096 | 4,096 | 1,024 | 4,096 | 1,024 |" in table
     assert "CPU today with jax 1, not run" in table

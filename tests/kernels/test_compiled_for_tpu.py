@@ -7,8 +7,9 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from mmjax.kernels.attention import attention
-from mmjax.parallel.collectives import count
+from mmjax.parallel.collectives import collectives
 from mmjax.parallel.mesh import MeshConfig, traced_on
+from mmjax.parallel.program import Program
 
 pytestmark = pytest.mark.slow
 pytest.importorskip("libtpu", reason="pip install 'mmjax[tpu-aot]'")
@@ -65,4 +66,4 @@ def test_on_one_chip(queries, lengths, head_dim, dtype):
 def test_on_eight_chips_without_a_collective():
     program = compiled("v5e:2x4", MeshConfig(2, 1, 4), 8, 4, 512, (50, 197), 64, jnp.bfloat16)
     assert "tpu_custom_call" in program.as_text()
-    assert count(program.as_text()) == {}
+    assert collectives(Program(program.as_text())) == []

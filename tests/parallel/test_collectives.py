@@ -6,10 +6,12 @@ import pytest
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from mmjax.parallel.collectives import Collective, collectives, count, count_by_axis
+from mmjax.parallel.collectives import Sent, axes_by_size, collectives, count, count_by_axis
 from mmjax.parallel.mesh import MeshConfig, make_mesh
+from mmjax.parallel.program import Program
 
 TEXT = """
+ENTRY %main (p: f32[4]) -> f32[2] {
   %p = f32[4]{0} parameter(0), metadata={op_name="x = all-reduce(y)"}
   %all-reduce.1 = f32[8,196]{1,0:T(8,128)} all-reduce(%a), channel_id=1, replica_groups=[2,4]<=[8], to_apply=%add
   %ar = (f32[256]{0}, /*index=1*/f32[]) all-reduce(%b, %c), replica_groups=mesh['axis_0'=2,'axis_1'=1,'axis_3'=4] {'axis_0','axis_1'}, to_apply=%add
@@ -18,29 +20,40 @@ TEXT = """
   ROOT %rs = f32[2]{0} reduce-scatter(%d), replica_groups=mesh['axis_0'=4,'axis_1'=2], device_ids=([2,4]T(1,0)) {'axis_1'}, dimensions={0}
   %cp = f32[5]{0} collective-permute(%e), source_target_pairs={{0,1},{1,0}}
   %fusion.all-reduce = f32[5]{0} fusion(%all-reduce.1), kind=kLoop, calls=%all-reduce-fusion
+}
 """  # noqa: E501
 
 
 def test_what_xla_writes_is_read():
-    assert collectives(TEXT) == [
-        Collective("all-reduce", 4, 8 * 196),
-        Collective("all-reduce", 2, 257),
-        Collective("all-gather", 4, 24),
-        Collective("reduce-scatter", 2, 2),
-        Collective("collective-permute", 0, 5),
+    sent = collectives(Program(TEXT))
+    assert sent == [
+        Sent("all-reduce", 4, 8 * 196 * 4, 1),
+        Sent("all-reduce", 2, 257 * 4, 1),
+        Sent("all-gather", 4, 24 * 2, 1),
+        Sent("reduce-scatter", 2, 2 * 4, 1),
+        Sent("collective-permute", 0, 5 * 4, 1),
     ]
-    assert count(TEXT) == {
+    assert count(sent) == {
         "all-reduce": 2,
         "all-gather": 1,
         "reduce-scatter": 1,
         "collective-permute": 1,
     }
-    assert count_by_axis(TEXT, {"data": 2, "fsdp": 1, "tensor": 4}) == {
+    assert count_by_axis(sent, {"data": 2, "fsdp": 1, "tensor": 4}) == {
         "tensor": {"all-reduce": 1, "all-gather": 1},
         "data": {"all-reduce": 1, "reduce-scatter": 1},
         "other": {"collective-permute": 1},
     }
-    assert set(count_by_axis(TEXT, {"data": 4, "tensor": 4})) == {"data or tensor", "other"}
+    assert set(count_by_axis(sent, {"data": 4, "tensor": 4})) == {"data or tensor", "other"}
+
+
+def test_axes_are_told_by_the_size_of_their_groups():
+    assert axes_by_size({"data": 2, "fsdp": 4, "tensor": 1}) == {
+        2: "data",
+        4: "fsdp",
+        8: "data x fsdp",
+    }
+    assert axes_by_size({"data": 2, "fsdp": 1, "tensor": 2}) == {2: "data or tensor", 4: "all"}
 
 
 @pytest.mark.parametrize(
@@ -61,4 +74,5 @@ def test_of_a_matrix_product(left, right, out, expected):
         for spec in (left, right)
     ]
     compiled = jax.jit(jnp.matmul, out_shardings=NamedSharding(mesh, out)).lower(*arrays).compile()
-    assert count_by_axis(compiled.as_text(), {**mesh.shape, "all": 8}) == expected
+    sent = collectives(Program(compiled.as_text()))
+    assert count_by_axis(sent, mesh.shape) == expected

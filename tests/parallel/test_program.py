@@ -8,8 +8,9 @@ from jax.sharding import PartitionSpec as P
 
 from mmjax.parallel import flops
 from mmjax.parallel.chips import CHIPS, seconds_on_wire
+from mmjax.parallel.collectives import Sent, collectives
 from mmjax.parallel.mesh import MeshConfig, make_mesh
-from mmjax.parallel.program import Program, Sent, readable, size_of
+from mmjax.parallel.program import Program, readable, size_of
 
 TEXT = """
 %sum (a: f32[], b: f32[]) -> f32[] {
@@ -65,7 +66,7 @@ ENTRY %main (w: f32[12,8,4], g: bf16[16,4]) -> f32[8,4] {
 
 def test_loops_count_as_often_as_they_turn():
     program = Program(TEXT)
-    assert sorted(program.collectives(), key=lambda one: one.kind) == [
+    assert sorted(collectives(program), key=lambda one: one.kind) == [
         Sent("all-reduce", 4, 8 * 4 * 4, 12),
         Sent("reduce-scatter", 4, 4 * 4 * 2, 1),
     ]
@@ -77,14 +78,44 @@ def test_loops_count_as_often_as_they_turn():
     assert program.largest(1)[0][:2] == (128.0, "f32[8,4]")
 
 
+def test_what_a_loop_spares_its_last_turn_is_not_counted():
+    spared = """%sends (q: f32[8,4]) -> f32[8,4] {
+  %q = f32[8,4]{1,0} parameter(0)
+  ROOT %sent = f32[8,4]{1,0} collective-permute(%q), channel_id=3, source_target_pairs={{0,1}}
+}
+
+%last_iteration_noop.1 (q: f32[8,4]) -> f32[8,4] {
+  ROOT %q = f32[8,4]{1,0} parameter(0)
+}
+
+%body ("""
+    text = TEXT.replace("%body (", spared, 1).replace(
+        "  ROOT %out",
+        "  %c = f32[8,4]{1,0} conditional(%p, %ar, %ar), true_computation=%sends, "
+        "false_computation=%last_iteration_noop.1\n  ROOT %out",
+        1,
+    )
+    found = {one.kind: one.times for one in collectives(Program(text))}
+    assert found == {"all-reduce": 12, "collective-permute": 11, "reduce-scatter": 1}
+
+
+def test_reduce_scatters_of_one_channel_are_several():
+    """As the TPU's compiler writes those that it has put together."""
+    start, end = TEXT.index("%all-reduce-scatter (p"), TEXT.index("ENTRY")
+    other = TEXT[start:end].replace("%all-reduce-scatter", "%all-reduce-scatter.2")
+    call = "  %rs2 = bf16[4,4]{1,0} fusion(%g), kind=kCustom, calls=%all-reduce-scatter.2\n"
+    text = TEXT[:end] + other + TEXT[end:].replace("  %rs =", call + "  %rs =")
+    assert [one.kind for one in collectives(Program(text))].count("reduce-scatter") == 2
+
+
 def test_loops_may_move_by_more_than_one():
     """A loop that the compiler unrolled counts its turns, of numbers without a sign."""
     moved = "%next = u32[] add(%i, %two)\n  %two = u32[] constant(2)\n  ROOT %out"
     text = TEXT.replace("%n = s32[]", "%n = u32[]").replace("ROOT %out", moved, 1)
     text = text.replace("tuple(%i, %all", "tuple(%next, %all")
-    assert sorted(one.times for one in Program(text).collectives()) == [1, 6]
+    assert sorted(one.times for one in collectives(Program(text))) == [1, 6]
     told = TEXT.replace("body=%body", 'body=%body, backend_config={"known_trip_count":{"n":"5"}}')
-    assert sorted(one.times for one in Program(told).collectives()) == [1, 5]
+    assert sorted(one.times for one in collectives(Program(told))) == [1, 5]
 
 
 def test_sizes_of_types():
@@ -142,7 +173,7 @@ def test_a_compiled_scan_over_split_layers():
         (5, 16, 16), jnp.float32, sharding=NamedSharding(mesh, P(None, "fsdp"))
     )
     compiled = jax.jit(forward, out_shardings=NamedSharding(mesh, P("fsdp"))).lower(x, w).compile()
-    sent = Program(compiled.as_text()).collectives()
+    sent = collectives(Program(compiled.as_text()))
     assert {one.kind for one in sent} == {"all-gather"}
     assert sum(one.times * one.bytes for one in sent) == 5 * 16 * 16 * 4
 

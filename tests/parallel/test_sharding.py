@@ -10,6 +10,8 @@ from mmjax.core.types import Batch
 from mmjax.nn.convolution import conv
 from mmjax.nn.dense import dense
 from mmjax.nn.stack import Stack
+from mmjax.nn.transformer import Block
+from mmjax.parallel.collectives import collectives
 from mmjax.parallel.mesh import AXES, BATCH_AXES, MeshConfig, make_mesh, traced_on
 from mmjax.parallel.program import Program
 from mmjax.parallel.sharding import (
@@ -22,6 +24,7 @@ from mmjax.parallel.sharding import (
     unbox,
     variable_shardings,
 )
+from mmjax.parallel.topology import FAST, topology_mesh
 
 
 @pytest.fixture(scope="module")
@@ -195,6 +198,30 @@ def test_weights_are_gathered_and_no_activations_sent():
         .lower(unbox(boxed), values)
         .compile()
     )
-    sent = Program(compiled.as_text()).collectives()
+    sent = collectives(Program(compiled.as_text()))
     # The largest is of a layer's kernel and bias; rows would be 64 x 32 x 16.
     assert max(one.bytes for one in sent) <= (16 + 1) * 16 * 4, sent
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("norm", ["pre", "post"])
+def test_on_tpu_a_layer_over_tensor_sends_its_activations_four_times(norm):
+    """Also where norms come after sums: the gradients by queries, keys and values are added first.
+    (Megatron-LM, Shoeybi et al. 2019.)"""
+    pytest.importorskip("libtpu", reason="pip install 'mmjax[tpu-aot]'")
+    mesh = topology_mesh("v5e:2x2", MeshConfig(1, 1, 4))
+    block = Block(heads=4, mlp_dim=1024, norm=norm)
+    values = jax.ShapeDtypeStruct((8, 64, 256), jnp.float32)
+    boxed = jax.eval_shape(lambda x: block.init(jax.random.key(0), x, train=False), values)
+    placed = (batch_sharding(mesh), variable_shardings(boxed, mesh))
+
+    def loss(x, variables):
+        return (spread(block.apply(variables, spread(x), train=False)) ** 2).sum()
+
+    step = jax.jit(
+        traced_on(mesh, jax.grad(loss, argnums=(0, 1))), in_shardings=placed, out_shardings=placed
+    )
+    lowered = step.trace(values, unbox(boxed)).lower(lowering_platforms=("tpu",))
+    sent = collectives(Program(lowered.compile(compiler_options=FAST).as_text()))
+    assert {one.kind for one in sent} == {"all-reduce"}
+    assert sum(one.times * one.bytes for one in sent) == 4 * 8 * 64 * 256 * 4
