@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from mmjax.core.errors import ConfigError
 from mmjax.core.types import Fused, ObjectiveOutput, Tokens
 from mmjax.core.typing import Array, Bool, Float, Int
 from mmjax.nn.dense import dense
@@ -26,12 +27,14 @@ def hard_negatives(
     key: Array | None = None,
     *,
     rows: Int[Array, "b"] | None = None,
+    among: int | None = None,
     chunk: int | None = None,
 ) -> Int[Array, "b"]:
     """For each row i a column j that is no true pair, with probability ~ exp(scale a_i . b_j).
 
     The hard negatives of ALBEF (Li et al. 2021, section 3.2). Never i itself, a column where
-    `valid` is False, or one that is the same example (equal in `rows`); -1 where none is left.
+    `valid` is False, one that is the same example (equal in `rows`), or with `among` one outside
+    the row's own block of so many; -1 where none is left.
     Without a key, the most similar one. Drawn by the largest of Gumbel-perturbed logits, each row
     with a key of its own: neither mesh nor `chunk` (as in `chunk_of`) changes what is drawn, and
     no more than `chunk` rows of the similarities exist at a time. No gradient flows.
@@ -40,6 +43,8 @@ def hard_negatives(
 
     def of_rows(index: Array, own: Array, example: Array) -> Array:
         others = valid[None, :] & (index[:, None] != jnp.arange(len(valid)))
+        if among is not None:
+            others &= index[:, None] // among == jnp.arange(len(valid)) // among
         if rows is not None:
             others &= example[:, None] != rows[None, :]
         logits = jnp.where(others, logit_scale * cosines(own, b), MASKED)
@@ -90,6 +95,12 @@ class Matching(Objective, kw_only=True):
     hard_negatives: bool = True
     temperature: float = 0.07
     reads: Literal["pooled", "product"] = "pooled"
+    among: int | None = None
+    """Rows of the batch, in their order, among which each has its wrong partners; None is all.
+
+    Tokens of wrong partners are gathered: of all the batch on every device, which at some number of
+    devices none has room for (benchmarks/scaling.py). Of blocks that lie on one device each,
+    nothing is sent. ALBEF and BLIP take the rows of a device, 64 and more."""
     chunk: int | None = None
     """Rows of the similarities that exist at a time; None is all of up to 4096, else 1024."""
 
@@ -109,6 +120,13 @@ class Matching(Objective, kw_only=True):
         require_modalities(self.pair, context.modalities, "objectives.pair")
         a, b = self.pair
         rows = context.rows(a, b)
+        if self.among is not None and (self.among < 2 or len(rows) % self.among):
+            raise ConfigError(
+                109,
+                f"blocks of {self.among} in a batch of {len(rows)} rows",
+                where="objectives.matching.among",
+                fix=f"a divisor: {', '.join(str(one) for one in _divisors(len(rows)))}",
+            )
         wrong_b, wrong_a = self._wrong(context, rows, train=train)
         own = jnp.arange(len(rows))
         # One fusion over three pairs of each row; a row's pairs stay together, on its device.
@@ -116,7 +134,7 @@ class Matching(Objective, kw_only=True):
         counts = rows[:, None] & (jnp.minimum(chosen[a], chosen[b]) >= 0)
         fused = context.fuse(
             {
-                name: _take(context.tokens(name), chosen[name])
+                name: _take(context.tokens(name), chosen[name], self.among or len(rows))
                 if name in chosen
                 else _absent(context.tokens(name), 3 * len(rows))
                 for name in context.modalities
@@ -145,7 +163,14 @@ class Matching(Objective, kw_only=True):
         def wrong(own: Array, others: Array, key: Array | None) -> Int[Array, "b"]:
             scale = 1.0 / self.temperature
             return hard_negatives(
-                own, others, scale, rows, key, rows=context.things, chunk=self.chunk
+                own,
+                others,
+                scale,
+                rows,
+                key,
+                rows=context.things,
+                among=self.among,
+                chunk=self.chunk,
             )
 
         return wrong(ours, theirs, keys[0]), wrong(theirs, ours, keys[1])
@@ -165,8 +190,22 @@ def _product(fused: Fused, pair: tuple[str, str]) -> Float[Array, "b d"]:
     return ours * theirs
 
 
-def _take(tokens: Tokens, chosen: Int[Array, "b k"]) -> Tokens:
-    return jax.tree.map(lambda x: x[jnp.maximum(chosen, 0).reshape(-1)], tokens)
+def _divisors(rows: int) -> list[int]:
+    return [one for one in range(2, rows + 1) if rows % one == 0]
+
+
+def _take(tokens: Tokens, chosen: Int[Array, "b k"], among: int) -> Tokens:
+    """The tokens of the chosen rows, each of which lies in its own row's block of `among`."""
+    if among == len(chosen):
+        return jax.tree.map(lambda x: x[jnp.maximum(chosen, 0).reshape(-1)], tokens)
+    index = einops.rearrange(jnp.maximum(chosen, 0) % among, "(g b) k -> g (b k)", b=among)
+
+    def of(x: Array) -> Array:
+        blocks = x.reshape(-1, among, *x.shape[1:])
+        taken = jax.vmap(lambda block, index: block[index])(blocks, index)
+        return taken.reshape(-1, *x.shape[1:])
+
+    return jax.tree.map(of, tokens)
 
 
 def _absent(tokens: Tokens, rows: int) -> Tokens:

@@ -13,9 +13,11 @@ from scipy import stats
 from mmjax import objectives
 from mmjax.core.errors import ConfigError
 from mmjax.core.types import Tokens
-from mmjax.objectives import hard_negatives, matching_loss
+from mmjax.objectives import hard_negatives, matching, matching_loss
 from mmjax.objectives.base import Encoded
+from mmjax.parallel.collectives import collectives
 from mmjax.parallel.mesh import MeshConfig, make_mesh
+from mmjax.parallel.program import Program
 from mmjax.parallel.sharding import batch_sharding
 
 SIMILARITY = np.random.default_rng(0).standard_normal((6, 6)).astype(np.float32)
@@ -23,6 +25,7 @@ EYE = np.eye(6, dtype=np.float32)
 VALID = np.array([1, 1, 1, 0, 1, 1], bool)
 EXAMPLES = np.array([4, 5, 6, -1, 8, 4], np.int32)
 """The first and the last row are the same example."""
+BLOCKS = slice(0, 3), slice(3, 6)
 
 
 def key(seed):
@@ -194,6 +197,37 @@ def test_rows_of_one_thing_are_no_wrong_partners():
     assert {text[row, 2] for row in (0, 3, 4, 6)} == {1}
     assert image[1, 1] in set(rows) - {1}
     assert float(output.metrics["count"]) == 15
+
+
+def test_among_blocks_each_is_drawn_as_a_batch_of_its_own():
+    found = hard_negatives(SIMILARITY, EYE, 1.0, VALID, among=3)
+    parts = [hard_negatives(SIMILARITY[p, p], EYE[:3, :3], 1.0, VALID[p]) for p in BLOCKS]
+    np.testing.assert_array_equal(found, np.concatenate([parts[0], parts[1] + 3]))
+    (text, image), output, _ = partners(objectives.build("matching", among=4), mask_key=key(5))
+    rows = np.array([0, 1, 3, 4, 6])
+    assert (text[rows] // 4 == rows[:, None] // 4).all()
+    assert (image[rows] // 4 == rows[:, None] // 4).all()
+    assert (image[rows, 1] != rows).all()
+    assert float(output.metrics["count"]) == 15
+    with pytest.raises(ConfigError, match=r"blocks of 3 in a batch of 8 rows.*2, 4, 8"):
+        partners(objectives.build("matching", among=3))
+
+
+def test_blocks_of_one_device_send_no_tokens():
+    mesh = make_mesh(MeshConfig(4, 2, 1))
+    tokens = jax.ShapeDtypeStruct((32, 6, 16), jnp.float32, sharding=batch_sharding(mesh))
+    chosen = jax.ShapeDtypeStruct((32, 3), jnp.int32, sharding=batch_sharding(mesh))
+
+    def sent(among):
+        def of(x, chosen):
+            whole = Tokens(x, jnp.ones(x.shape[:2], bool), x[:, 0])
+            return jnp.sum(matching._take(whole, chosen, among).values ** 2)
+
+        lowered = jax.jit(jax.grad(of)).lower(tokens, chosen)
+        return sum(one.bytes for one in collectives(Program(lowered.compile().as_text())))
+
+    assert sent(4) == 0
+    assert sent(32) >= 2 * 32 * 6 * 16 * 4
 
 
 def test_a_pair_that_the_model_lacks_is_refused():
