@@ -1,9 +1,7 @@
 """Why a model said what it said of a row: what each modality adds, and which words.
 
-python launch/examples/explain_row.py [--quick]
+python launch/examples/explain_row.py
 """
-
-import sys
 
 import pandas as pd
 
@@ -14,8 +12,6 @@ frame = pd.DataFrame(
     for i in range(30)
     for word, kind in (("feathered", "bird"), ("scaly", "fish"))
 )
-quick = "--quick" in sys.argv
-steps = "1 epochs" if quick else "10 epochs"
-run = mmjax.fit(frame, "kind", "runs/explained", settings=[f"train.duration={steps}"])
-found = run.explain(frame, methods=["shapley", "occlusion"], rows=2, check=not quick)
+run = mmjax.fit(frame, "kind", "runs/explained", settings=["train.duration=10 epochs"])
+found = run.explain(frame, methods=["shapley", "occlusion"], rows=2)
 print(found.save("runs/explained/explanations"))

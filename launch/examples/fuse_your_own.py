@@ -1,12 +1,10 @@
 """Two encoders of your own, fused by a method of the library, trained by Optax in a plain loop.
 
-python launch/examples/fuse_your_own.py [--quick]
+python launch/examples/fuse_your_own.py
 
 Nothing of the trainer, of configs or of run folders is needed: an encoder is any Linen module that
 returns `Tokens`, a fusion is a Linen module that takes them.
 """
-
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -68,7 +66,7 @@ def step(params, state):
 
 
 first = None
-for _ in range(30 if "--quick" in sys.argv else 300):
+for _ in range(300):
     params, state, value = step(params, state)
     first = value if first is None else first
 print(f"loss {first:.3f} at first, {value:.3f} at last")

@@ -1,13 +1,12 @@
 """A fused model is trained, then goes on to another label with its text encoder under a LoRA.
 
-python launch/examples/lora.py [--quick]
+python launch/examples/lora.py
 
 The encoders of the first run are taken by `init.run`; the text tower stays frozen but for adapters
 of rank 4, which are saved alone at the end.
 """
 
 import dataclasses
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +30,6 @@ frame = pd.DataFrame(
 frame["animal"] = np.where(frame.text.str.count("wing|beak") > 1, "bird", "fish")
 frame["large"] = np.where(frame["size"] + frame.text.str.count("old") > 0.5, "yes", "no")
 
-steps = "4 steps" if "--quick" in sys.argv else "200 steps"
 first = Config(
     data=DataConfig(
         source=Spec("frame"),
@@ -51,7 +49,7 @@ first = Config(
     ),
     task=Spec("classification"),
     optimizer=OptimizerConfig(learning_rate=3e-3),
-    train=TrainConfig(duration=steps),
+    train=TrainConfig(duration="200 steps"),
 )
 mmjax.train(first, "runs/animals", frame=frame)
 

@@ -1,9 +1,7 @@
 """Names and drawings of emoji brought into one space by contrast, and searched by words.
 
-python launch/examples/pretrain.py [--quick]
+python launch/examples/pretrain.py
 """
-
-import sys
 
 import mmjax
 from mmjax.core.registry import Spec
@@ -31,9 +29,7 @@ config = Config(
     ),
     objectives={"clip": Spec("contrastive")},
     optimizer=OptimizerConfig(learning_rate=2e-3),
-    train=TrainConfig(
-        duration="4 steps" if "--quick" in sys.argv else "30 epochs", best_metric="recall@10"
-    ),
+    train=TrainConfig(duration="10 epochs", best_metric="recall@10"),
 )
 run = mmjax.train(config, "runs/pretrain")
 found = run.evaluate(split="test")

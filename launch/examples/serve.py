@@ -1,11 +1,12 @@
-"""A run exported to a folder that needs none of its code, and asked over HTTP.
+"""A run exported to a folder that needs none of its code, loaded as a program, and asked over HTTP.
 
-python launch/examples/serve.py [--quick]
-
-The folder is loaded here as a program; `mmjax serve FOLDER` puts the same behind HTTP.
+python launch/examples/serve.py
 """
 
+import json
+import subprocess
 import sys
+import urllib.request
 
 import pandas as pd
 
@@ -16,9 +17,18 @@ frame = pd.DataFrame(
     for i in range(30)
     for word, kind in (("feathered", "bird"), ("scaly", "fish"))
 )
-steps = "1 epochs" if "--quick" in sys.argv else "10 epochs"
-run = mmjax.fit(frame, "kind", "runs/served", settings=[f"train.duration={steps}"])
+run = mmjax.fit(frame, "kind", "runs/served", settings=["train.duration=10 epochs"])
 mmjax.export(run, "runs/exported", platforms=("cpu",))
-program = mmjax.export.load("runs/exported")
-print(program.predict({"text": "a feathered thing"}))
-print("mmjax serve runs/exported --port 8080")
+print(mmjax.export.load("runs/exported").predict({"text": "a feathered thing"}))
+
+with subprocess.Popen(
+    [sys.executable, "-m", "mmjax", "serve", "runs/exported", "--port", "0"],
+    stdout=subprocess.PIPE,
+    text=True,
+) as server:
+    url = server.stdout.readline().split()[2]  # "serving runs/exported  http://..."
+    body = json.dumps({"inputs": {"text": "a scaly thing"}}).encode()
+    asked = urllib.request.Request(f"{url}/v1/predict", body, {"content-type": "application/json"})
+    with urllib.request.urlopen(asked) as answer:
+        print(json.load(answer)["prediction"]["answer"])
+    server.terminate()

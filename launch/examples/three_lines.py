@@ -1,15 +1,12 @@
 """Three lines from a DataFrame to a model that predicts.
 
-python launch/examples/three_lines.py [--quick]
+python launch/examples/three_lines.py
 """
-
-import sys
 
 import pandas as pd
 
 import mmjax
 
-quick = "--quick" in sys.argv
 words = {"fruit": "red apple, green pear, ripe plum", "vehicle": "red car, green bus, old tram"}
 frame = pd.DataFrame(
     {"text": f"a {one} {i}", "weight": weight + i, "kind": kind}
@@ -22,6 +19,6 @@ run = mmjax.fit(
     frame,
     label="kind",
     workdir="runs/three_lines",
-    settings=["train.duration=1 epochs" if quick else "train.duration=10 epochs"],
+    settings=["train.duration=10 epochs"],
 )
 print(run.predict_one(text="a green plum", weight=0.3))

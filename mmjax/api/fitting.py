@@ -72,6 +72,7 @@ def fit(
     for line in reasons:
         tell(line)
     config = config_lib.override(config, settings)
+    tell(f"training: {config.train.duration}, the best on validation rows is kept")
     frame = data if config.data.source.name == "frame" else None
     if seeds > 1:
         return train_seeds(config, workdir, seeds=seeds, resume=resume, frame=frame)[0]
@@ -109,7 +110,6 @@ def propose(
     else:
         answer = choosing.answer(table, target, task)
     reasons.append(f"task: {answer.reason}")
-    reasons.append(f"training: {epochs} epochs, the best on validation rows is kept")
     config = Config(
         data=DataConfig(
             source=source,

@@ -208,7 +208,6 @@ def _items(table: Table, label: str, source: Spec, kinds: dict[str, str], said: 
     ]
     choices = Spec("interactions", source=source, user=user, item=label, time=time)
     epochs = int(np.clip(round(_STEPS * 256 / max(len(table), 1)), 5, 40))
-    told.append(f"training: {epochs} epochs, the best on validation rows is kept")
     config = Config(
         data=DataConfig(
             source=choices,
@@ -281,7 +280,6 @@ def _proposal(
         *reasons,
         "encoder of texts: a small transformer from scratch; weights that were pretrained do much "
         "better (model.pretrained)",
-        f"training: {epochs} epochs, the best on validation rows is kept",
     ]
     return Proposal(config, told)
 

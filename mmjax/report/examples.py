@@ -57,7 +57,9 @@ def _badness(example: Example) -> float:
 
 def _card(example: Example) -> str:
     state = {True: "right", False: "wrong", None: "unknown"}[example.correct]
-    images = "".join(picture(name, image) for name, image in example.images.items())
+    images = "".join(
+        picture(f"{name} of row {example.row}", image) for name, image in example.images.items()
+    )
     fields = "".join(
         f'<p class="field" dir="auto"><span>{escape(name)}</span> {escape(shortened(value))}</p>'
         for name, value in example.fields.items()
@@ -75,7 +77,8 @@ def _card(example: Example) -> str:
     truth = ""
     if example.label is not None and not example.correct:
         truth = f'<p class="truth"><span>true</span> {escape(shortened(example.label))}</p>'
-    identifier = f" · {escape(shortened(example.id))}" if example.id else ""
+    named = example.id and str(example.id) != str(example.row)
+    identifier = f" · {escape(shortened(example.id))}" if named else ""
     loss = "" if example.loss is None else f" · loss {example.loss:.2f}"
     sounds = "".join(
         f'<audio controls preload="none" src="{wav_uri(data)}" aria-label="{escape(name)} of row '

@@ -1,40 +1,31 @@
-"""The site in `.docs`: what it links to is there, its commands are understood, its Python runs."""
+"""The site in `.docs`: what it links to is there, its commands are understood, and a page that is
+followed word for word prints what it shows (`doc_pages`)."""
 
 from __future__ import annotations
 
 import importlib
 import re
-import runpy
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import doc_pages
 import pytest
+from doc_pages import PAGES, SNIPPET, name_of
 from package_files import ROOT
 
 from mmjax import cli
 
 DOCS = ROOT / ".docs"
-PAGES = sorted((DOCS / "pages").rglob("*.md"))
-WHOLE = ("start.md",)
-"""Pages whose commands are run as well, in their order among the blocks of Python."""
-_BLOCK = re.compile(r"(?:<!-- not run: (.*?) -->\s*)?^```(\w*)\n(.*?)^```", re.M | re.S)
-_SNIPPET = re.compile(r'--8<-- "(.*?)"')
-
-
-def name_of(page: Path) -> str:
-    return str(page.relative_to(DOCS / "pages"))
-
-
-def blocks(page: Path) -> list[tuple[str, str, str]]:
-    """Why it is not run, the language, and the text of each block."""
-    return _BLOCK.findall(page.read_text(encoding="utf-8"))
 
 
 def commands(text: str) -> list[list[str]]:
+    """Those of `mmjax`, without variables before them and what the shell does behind."""
     lines = [line.strip() for line in text.replace("\\\n", " ").splitlines()]
-    return [shlex.split(line, comments=True) for line in lines if line.startswith("mmjax ")]
+    called = [re.sub(r"^(\w+=\S+ )+| [>|&] .*$| &$", "", line) for line in lines]
+    return [shlex.split(line, comments=True) for line in called if line.startswith("mmjax ")]
 
 
 def anchor(title: str) -> str:
@@ -46,16 +37,21 @@ def test_every_page_is_in_the_contents():
     assert sorted(listed) == [name_of(page) for page in PAGES]
 
 
+def titles(page: Path) -> list[str]:
+    text = page.read_text(encoding="utf-8")
+    included = [(ROOT / name).read_text(encoding="utf-8") for name in SNIPPET.findall(text)]
+    return re.findall(r"^#+ (.*)$", "\n".join([text, *included]), re.M)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_links_and_snippets_lead_somewhere(page):
-    text = _BLOCK.sub("", page.read_text(encoding="utf-8"))
+    text = doc_pages.prose(page)
     for target in re.findall(r"\]\(([^)]+)\)", text):
         path, _, part = target.partition("#")
         other = (page.parent / path).resolve() if path else page
         assert other.is_file(), target
-        titles = re.findall(r"^#+ (.*)$", other.read_text(encoding="utf-8"), re.M)
-        assert not part or part in map(anchor, titles), target
-    for snippet in _SNIPPET.findall(page.read_text(encoding="utf-8")):
+        assert not part or part in map(anchor, titles(other)), target
+    for snippet in SNIPPET.findall(page.read_text(encoding="utf-8")):
         assert (ROOT / snippet).is_file(), snippet
     for named in re.findall(r"`((?:configs|launch|benchmarks|tests|mmjax)/[\w./-]*\w)`", text):
         assert (ROOT / named).exists(), named
@@ -63,11 +59,12 @@ def test_links_and_snippets_lead_somewhere(page):
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_blocks_are_what_they_say(page, monkeypatch):
-    for _, language, text in blocks(page):
-        assert language in ("python", "bash"), "a block of no language"
-        if language == "python" and not _SNIPPET.search(text):
-            compile(text, page.name, "exec")
-        for arguments in commands(text) if language == "bash" else ():
+    for block in doc_pages.blocks(page):
+        assert block.language in ("python", "bash"), "a block of no language"
+        assert block.reason or "pip install" not in block.text, "it would change who tests"
+        if block.language == "python" and not SNIPPET.search(block.text):
+            compile(block.text, page.name, "exec")
+        for arguments in commands(block.text) if block.language == "bash" else ():
             if "--help" in arguments:
                 assert arguments[1] in cli.COMMANDS
                 continue
@@ -75,38 +72,89 @@ def test_blocks_are_what_they_say(page, monkeypatch):
             asked = []
             monkeypatch.setattr(command, "run", asked.append)
             assert cli.main(arguments[1:]) == 0, arguments
-            assert len(asked) == 1
+            assert [one.command for one in asked] == arguments[1:2]
             for part in arguments:
                 if re.fullmatch(r"configs/\w+\.py", part):
                     assert (ROOT / part).is_file(), part
 
 
-def run_page(page: Path) -> None:
-    """Every block of a page, as one program, in this process and folder."""
-    namespace: dict[str, object] = {"__name__": "__main__"}
-    for reason, language, text in blocks(page):
-        if reason or _SNIPPET.search(text):
-            continue
-        if language == "bash" and name_of(page) in WHOLE:
-            for arguments in commands(text):
-                assert cli.main(arguments[1:]) == 0, arguments
-        elif language == "python" and text.startswith("# file: "):
-            Path(text.partition("\n")[0].removeprefix("# file: ")).write_text(text)
-        elif language == "python":
-            exec(compile(text, str(page), "exec"), namespace)
+def test_every_command_is_told():
+    told = (DOCS / "pages" / "reference" / "commands.md").read_text(encoding="utf-8")
+    for command in cli.COMMANDS:
+        assert f"\nmmjax {command} " in told, command
+
+
+SHOWN = """
+run    accuracy   loss
+──────────────────────
+a         0.78    1.2e-3
+...
+folder  runs/...
+"""
+
+
+@pytest.mark.parametrize(
+    ("printed", "same"),
+    [
+        ("run accuracy loss\n\na 0.785 0.0012\nfolder runs/a", True),
+        ("run accuracy loss\na 0.78 1.2e-3\nb 0.5 7\n\nc\nfolder  runs/a/b", True),
+        ("run accuracy loss\na 0.80 0.0012\nfolder runs/a", False),
+        ("run accuracy loss\na 0.78 0.0112\nfolder runs/a", False),
+        ("run accuracy loss\na 0.78 0.0012\nanother runs/a", False),
+        ("first\nrun accuracy loss\na 0.78 0.0012\nfolder runs/a", False),
+    ],
+)
+def test_printed_is_compared_with_shown(printed, same):
+    assert (doc_pages.difference(printed, SHOWN) == "") == same
+
+
+def test_a_tolerance_is_of_the_numbers():
+    assert not doc_pages.difference("a 0.9 of 12", "a 0.78 of 12", within=0.2)
+    assert doc_pages.difference("a 0.9 of 12", "a 0.78 of 12", within=0.1)
+    assert doc_pages.difference("a 0.78 of 13", "a 0.78 of 12", within=9.0)
+
+
+def test_a_page_is_followed(tmp_path, monkeypatch):
+    page = tmp_path / "page.md"
+    page.write_text(
+        "```python\nx = 2\nx / 3\n```\n\n```text\n0.667\n```\n\n"
+        "<!-- not run: no -->\n```bash\nfalse\n```\n\n"
+        "```bash\necho one; echo $((1 + 1)) >&2\n```\n\n```text\none\n2\n```\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(doc_pages, "PAGES_FOLDER", tmp_path)
+    doc_pages.follow(page)
+    page.write_text(page.read_text().replace("0.667", "0.666"))
+    doc_pages.follow(page)
+    page.write_text(page.read_text().replace("0.666", "0.766"))
+    with pytest.raises(AssertionError, match=r"0\.766 is shown"):
+        doc_pages.follow(page)
+
+
+@pytest.fixture(scope="session")
+def followed(tmp_path_factory):
+    """The folder that a page leaves: a fresh copy of the repository, followed once."""
+    folders: dict[Path, Path] = {}
+
+    def follow(page: Path) -> Path:
+        if page not in folders:
+            folder = tmp_path_factory.mktemp("followed") / "mmjax"
+            before = doc_pages.after(page)
+            if before:
+                shutil.copytree(follow(before), folder)
+            else:
+                doc_pages.copy_repository(folder)
+            doc_pages.follow_apart(page, folder)
+            folders[page] = folder
+        return folders[page]
+
+    return follow
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_a_page_runs(page, tmp_path):
-    """In a process of its own: what a page registers is its own."""
-    code = (
-        "import os, sys; sys.path[:0] = [os.getcwd(), sys.argv[2]]\n"
-        "import pathlib, test_docs; test_docs.run_page(pathlib.Path(sys.argv[1]))"
-    )
-    command = [sys.executable, "-c", code, str(page), str(Path(__file__).parent)]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+def test_a_page_prints_what_it_shows(page, followed):
+    followed(page)
 
 
 @pytest.mark.slow
@@ -126,21 +174,8 @@ def test_the_site_is_built_without_a_warning(tmp_path):
     assert "--8&lt;--" not in fusion
 
 
-EXAMPLES = sorted((ROOT / "launch" / "examples").glob("*.py"))
-
-
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
-def test_an_example_says_what_it_shows(path):
-    text = path.read_text(encoding="utf-8")
-    module = compile(text, str(path), "exec")
-    first = module.co_consts[0]
-    assert isinstance(first, str)
-    assert f"python launch/examples/{path.name}" in first
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
-def test_an_example_runs(path, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", [str(path), "--quick"])
-    runpy.run_path(str(path), run_name="__main__")
+def test_every_example_is_on_its_page():
+    page = (DOCS / "pages" / "examples.md").read_text(encoding="utf-8")
+    for path in sorted((ROOT / "launch" / "examples").glob("*.py")):
+        assert f"--8<--\nlaunch/examples/{path.name}\n--8<--" in page, path.name
+        assert f"\npython launch/examples/{path.name}\n" in page, path.name
