@@ -2,7 +2,7 @@
 
 mmjax serve OUT
 mmjax serve OUT --port 8080 --max-batch 16 --max-delay-ms 2
-mmjax serve OUT --host 0.0.0.0 --token-file token.txt
+mmjax serve OUT --host 0.0.0.0 --token-file token.txt --certificate cert.pem --key key.pem
 
 The Open Inference Protocol v2 is at /v2, a plain way to ask at /v1/predict, a page for people at /,
 the paths at /docs, and metrics at /metrics. Nothing but this machine may ask, unless there are
@@ -22,11 +22,14 @@ _SETTINGS: dict[str, tuple[str, type, str]] = {
     "max_delay_ms": ("engine", float, "how long an item waits for others"),
     "max_queue": ("engine", int, "items that may wait; more are refused at once"),
     "deadline_s": ("engine", float, "how long a request may take in all"),
+    "filter": ("engine", str, "module:function that may change or withhold an answer"),
     "prepare_threads": ("engine", int, "threads that read pictures, sounds and texts"),
     "max_body_bytes": ("limits", int, "bytes of a request after decompression"),
     "max_rows": ("limits", int, "items of a request"),
     "header_s": ("limits", float, "how long a client may take for its headers, or idle"),
     "body_s": ("limits", float, "how long a client may take for its body"),
+    "certificate": ("", str, "a certificate as PEM; with its key the server speaks TLS"),
+    "key": ("", str, "the certificate's private key as PEM"),
     "grace_s": ("", float, "how long accepted requests may take after SIGTERM"),
     "linger_s": ("", float, "how long requests are still taken after SIGTERM"),
     "log_lines_s": ("", float, "lines of log a second"),

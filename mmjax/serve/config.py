@@ -33,6 +33,8 @@ class EngineConfig:
     """Threads that read pictures and sounds and tokenise texts."""
     max_streams: int = 4
     """Texts that are written piece by piece at the same time."""
+    filter: str | None = None
+    """A function that may change or withhold an answer, as `filtering.py` says."""
 
     def __post_init__(self) -> None:
         for name, least in (
@@ -83,6 +85,14 @@ class ServeConfig:
     hosts: tuple[str, ...] = ()
     """Host names that requests may come under beside this machine's own, where no token is asked
     for: a page of another site cannot read a server on loopback through a name of its own."""
+    certificate: str | None = None
+    """A file of PEM, the server's own certificate first: it speaks TLS 1.2 and later alone.
+
+    Clients that begin no handshake are not closed, as those are that send no headers: where
+    strangers come, put a proxy in front.
+    """
+    key: str | None = None
+    """The file of PEM that holds the certificate's private key."""
     open_metrics: bool = False
     """Whether `/metrics` needs no token."""
     page: bool = True
@@ -102,6 +112,9 @@ class ServeConfig:
             raise ConfigError(187, f"port {self.port}", fix="give 0 to 65535")
         for name in ("linger_s", "grace_s", "log_lines_s"):
             _at_least(name, getattr(self, name), 0)
+        if (self.certificate is None) != (self.key is None):
+            what = "a certificate without its key" if self.key is None else "a key alone"
+            raise ConfigError(190, what, fix="--certificate FILE --key FILE")
         if not self.tokens and not is_loopback(self.host):
             raise ConfigError(
                 188,

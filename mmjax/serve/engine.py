@@ -11,7 +11,7 @@ import contextlib
 import functools
 import logging
 import math
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ from mmjax.export.program import Example, Prepared, Program, Result
 from mmjax.serve.batcher import Batcher, Ticket
 from mmjax.serve.config import EngineConfig
 from mmjax.serve.errors import ServeError, retry
+from mmjax.serve.filtering import filtered, named
 from mmjax.serve.lane import Lane
 from mmjax.serve.running import padding, run_batch
 from mmjax.serve.watching import Watcher
@@ -49,6 +50,7 @@ class Engine:
     ):
         self.config = config or EngineConfig()
         self.watcher = watcher or Watcher()
+        self._filter = named(self.config.filter) if self.config.filter else None
         self._load = load
         self._program: Program | None = None
         self._state: State = "loading"
@@ -168,6 +170,9 @@ class Engine:
             async with self._before(self._deadline(deadline_s)):
                 prepared = await loop.run_in_executor(self._prepare, self.program.prepare, example)
                 pieces = await loop.run_in_executor(self._model, self.program.stream, prepared)
+            if self._filter is not None:
+                yield await self._whole(example, pieces, self._deadline(deadline_s))
+                return
             while True:
                 async with self._before(self._deadline(deadline_s)):
                     piece = await loop.run_in_executor(self._model, next, pieces, _END)
@@ -239,6 +244,8 @@ class Engine:
                 self._batcher.add(ticket)
                 self._pump()
                 answer = await ticket.answer
+                if isinstance(answer, Result):
+                    answer = await self._filtered(example, answer)
         except MMJaxError as error:
             answer = error
         except asyncio.CancelledError:
@@ -253,6 +260,28 @@ class Engine:
         if isinstance(answer, MMJaxError):
             self.watcher.failed(answer.code)
         return answer
+
+    async def _filtered(self, example: Example, result: Result) -> Result | MMJaxError:
+        if self._filter is None:
+            return result
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._prepare, filtered, self._filter, example, result)
+
+    async def _whole(self, example: Example, pieces: Iterator[str], deadline: float) -> str:
+        """A text at once: a filter sees none of it before all of it is there."""
+        loop = asyncio.get_running_loop()
+        async with self._before(deadline):
+            # Piece by piece, so that batches go through the model in between.
+            text = ""
+            while True:
+                piece = await loop.run_in_executor(self._model, next, pieces, _END)
+                if piece is _END:
+                    break
+                text += piece
+            answer = await self._filtered(example, Result({}, {"text": text}))
+        if isinstance(answer, MMJaxError):
+            raise answer
+        return str(answer.answer["text"])
 
     def _pump(self) -> None:
         """Sends the next batch off if the model is free and one is due."""

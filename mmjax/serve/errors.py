@@ -22,6 +22,8 @@ STATUS = {
     814: 500,  # the model raised
     815: 500,  # the model gave values that are not finite
     816: 500,  # anything else
+    817: 403,  # an answer that the filter withholds
+    818: 500,  # the filter failed
 }
 
 _TOO_LARGE = frozenset({402, 309, 428})

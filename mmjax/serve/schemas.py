@@ -148,7 +148,7 @@ _WORDS = {
     200: "the answer",
     400: "a body or tensor that is not what it says",
     401: "no token, or a wrong one",
-    403: "another site's page",
+    403: "another site's page, or an answer that is withheld",
     404: "no such model, version or path",
     405: "no such method",
     408: "the body came too slowly",

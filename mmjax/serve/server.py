@@ -11,10 +11,13 @@ import contextlib
 import logging
 import os
 import signal
+import ssl
 import warnings
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
-from granian.constants import HTTPModes, Interfaces
+from granian.constants import HTTPModes, Interfaces, SSLProtocols
 from granian.http import HTTP1Settings
 from granian.server.embed import Server
 
@@ -71,7 +74,8 @@ class _Process:
     async def run(self) -> int:
         service, config = self._service, self._service.config
         port = free_port(config.host, config.port)
-        url = f"http://{f'[{config.host}]' if ':' in config.host else config.host}:{port}"
+        scheme = "http" if config.certificate is None else "https"
+        url = f"{scheme}://{f'[{config.host}]' if ':' in config.host else config.host}:{port}"
         listener = Server(
             make_app(service),
             address=config.host,
@@ -86,6 +90,7 @@ class _Process:
             backlog=1024,
             backpressure=_CONNECTIONS,
             log_enabled=False,
+            **_tls(config),
         )
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -139,6 +144,31 @@ class _Process:
         if now - self._first > _SAME_SIGNAL_S:
             self._service.lines.write("stopped at once", urgent=True)
             os._exit(143)
+
+
+def _tls(config: ServeConfig) -> dict[str, Any]:
+    """What the listener is told of TLS; raises ConfigError for files that do not go together."""
+    if config.certificate is None or config.key is None:
+        return {}
+    certificate, key = Path(config.certificate), Path(config.key)
+    try:
+        # A key with a password would be asked for at the terminal.
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(
+            certificate, key, password=""
+        )
+    except OSError as error:
+        said = error.strerror or str(error)
+        raise ConfigError(
+            190,
+            f"TLS cannot begin: {said}",
+            where=f"{certificate}, {key}",
+            fix="a certificate and its key as PEM, the key without a password",
+        ) from error
+    return {
+        "ssl_cert": certificate,
+        "ssl_key": key,
+        "ssl_protocol_min": SSLProtocols.tls12,
+    }
 
 
 async def _listens(host: str, port: int, serving: asyncio.Task) -> None:

@@ -52,12 +52,16 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=0.0)
     parser.add_argument("--warm-up", type=float, default=0.0)
     parser.add_argument("--log-lines", type=float, default=50.0)
+    parser.add_argument("--certificate")
+    parser.add_argument("--key")
     args = parser.parse_args()
     return serve(
         lambda: FakeProgram(seconds=args.seconds, warm_up_s=args.warm_up),
         ServeConfig(
             port=0,
             log_lines_s=args.log_lines,
+            certificate=args.certificate,
+            key=args.key,
             engine=EngineConfig(max_queue=64),
             limits=Limits(header_s=0.5, body_s=0.5),
         ),
