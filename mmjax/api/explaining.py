@@ -24,6 +24,7 @@ from mmjax.data.modalities.text import Text, TextProcessor
 from mmjax.explain import methods as registry
 from mmjax.explain.base import Method
 from mmjax.explain.explaining import Cells, Told, explain_batches, refusals
+from mmjax.explain.neighbours import joined
 from mmjax.explain.subject import Donors, Subject, Words
 from mmjax.explain.writing import Explanations
 
@@ -36,7 +37,7 @@ DEFAULT = (
     "shapley",
     "weights",
     "integrated_gradients",
-    "grad_cam",
+    "hires_cam",
     "attention_gradients",
     "occlusion",
     "alignment",
@@ -70,18 +71,19 @@ def explain(
     test rows, of other data all.
 
     `methods` are names of `mmjax.explain.methods` (with settings as `Spec`s), or "all". What is
-    explained is what the model says of each row, or `of`, a class by name, in all of them. With
-    `check`, methods that say where are judged by deletion and insertion curves, and by random
-    weights. Raises ConfigError for a run of objectives, a name that is no method, and a method
-    asked for by name that the model has nothing for.
+    explained is what the model says of each row, a number that `mmjax.explain.scores` lists by
+    task, or `of`, a class (label, item, task, ...) by name, in all of them. With `check`, methods
+    that say where are judged by deletion and insertion curves, and by random weights. Raises
+    ConfigError for a run of objectives without a joint space of several modalities, a name that is
+    no method, and a method asked for by name that the model has nothing for.
     """
     named = _methods(methods)
-    if run.config.objectives:
+    if run.config.objectives and len(run.module.task.modalities) < 2:
         raise ConfigError(
             109,
-            f"'{run.folder.path}' is a run of pretraining objectives",
+            f"'{run.folder.path}' is a run of objectives without a joint space of modalities",
             where="mmjax explain",
-            fix="explain a run of a task",
+            fix="a run of a task, or of a contrastive objective; `mmjax nearest` fits any run",
         )
     dataset = run.dataset(data, root=root, batch_size=_AT_ONCE)
     split = split or ("test" if data is None else ALL)
@@ -178,9 +180,10 @@ def _cells(run: Run, dataset: Dataset, batch: Batch, predictions: Mapping[str, A
         ids[place] = one
     own = {name: np.asarray(values)[kept] for name, values in predictions.items()}
     answers: list[dict[str, Any]] = [{} for _ in rows]
-    decoded = run.module.task.decode(own, dataset.texts(rows[kept]))
-    for place, one in zip(kept, decoded, strict=True):
-        answers[place] = one
+    if own:
+        decoded = run.module.task.decode(own, dataset.texts(rows[kept]))
+        for place, one in zip(kept, decoded, strict=True):
+            answers[place] = one
     words = {
         name: _words(dataset, batch, name)
         for name in run.module.encoders
@@ -254,9 +257,9 @@ def _donors(run: Run, data: Any, dataset: Dataset) -> Callable[[], Donors] | Non
         names, target = getattr(task, "label_names", ()), getattr(task, "target", "")
         ids = embedded["ids"].tolist()
         answers = [""] * len(ids)
-        if task.outputs_are == "classes" and names and target in batch.targets:
+        if getattr(task, "outputs_are", None) == "classes" and names and target in batch.targets:
             labels = [b.targets[target][np.asarray(b.row_mask)] for b in (batch, *batches)]
             answers = [names[int(one)] for one in np.concatenate(labels)]
-        return Donors(embedded["fused"], ids, answers, batch)
+        return Donors(joined(embedded, run.module.encoders), ids, answers, batch)
 
     return made if rows() is not None else None

@@ -15,6 +15,9 @@ import argparse
 
 from mmjax.cli import one_example
 
+THAN = ("", "_random", "_moved")
+"""What an area is held against: nothing, a random order, the same map moved elsewhere."""
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_folder", metavar="RUN")
@@ -23,7 +26,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", help="train, validation, test (the default) or all")
     parser.add_argument("--rows", type=int, default=16, help="how many rows; 16 unless given")
     parser.add_argument("--out", help="the folder to write; RUN/explanations if left out")
-    parser.add_argument("--of", metavar="CLASS", help="explain this class, whatever is predicted")
+    parser.add_argument(
+        "--of",
+        metavar="CLASS",
+        help="explain this class, whatever is said; of several tasks, TASK or TASK=CLASS",
+    )
     parser.add_argument(
         "--method",
         action="append",
@@ -66,13 +73,15 @@ def run(args: argparse.Namespace) -> int:
             told=lambda done, total: progress.update(100 * done // total),
         )
     names = list(found.module.encoders)
+    say(f"explained {explained.results.about}")
     over = explained.results.over
     shown = [[m, *(one["modalities"].get(n) for n in names)] for m, one in over.items()]
     shown = [row for row in shown if any(value is not None for value in row[1:])]
     if shown:
         title = f"{found.folder.path.name}, {explained.rows} rows, mean sizes"
         table(shown, ["method", *names], title)
-    keys = ("deletion", "deletion_random", "insertion", "insertion_random", "randomised")
+    curves = [f"{one}{than}" for one in ("deletion", "insertion") for than in THAN]
+    keys = (*curves, "randomised")
     checked = [[m, *(o["checks"].get(k) for k in keys)] for m, o in over.items() if o["checks"]]
     if checked:
         table(checked, ["method", *(key.replace("_", " ") for key in keys)], "how true they are")

@@ -14,7 +14,7 @@ from mmjax.core.typing import Array
 from mmjax.explain import maps as maps_lib
 from mmjax.explain import probes
 from mmjax.explain.base import Found, Method
-from mmjax.explain.score import Choice
+from mmjax.explain.scores import Choice
 from mmjax.explain.subject import Subject
 from mmjax.fusion.alignment.sinkhorn import align_tokens
 

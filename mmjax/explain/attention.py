@@ -13,7 +13,7 @@ from mmjax.explain import maps as maps_lib
 from mmjax.explain.base import Found, PartMethod
 from mmjax.explain.features import Parts
 from mmjax.explain.maps import Maps
-from mmjax.explain.score import Choice
+from mmjax.explain.scores import Choice
 from mmjax.explain.subject import Subject
 
 
@@ -21,8 +21,9 @@ from mmjax.explain.subject import Subject
 class AttentionMaps(PartMethod):
     """The attention that each place gets, the mean over layers, heads and who asks.
 
-    Of a fusion with attention that among modalities, whose pairs are told too; else that of the
-    last layer of each encoder, as its summary asks.
+    Of a task that looks at tokens itself (the decoder of a text, the queries of boxes) what it
+    looks at for what is explained; else of a fusion with attention that among modalities, whose
+    pairs are told too; else that of the last layer of each encoder, as its summary asks.
     """
 
     about: ClassVar[str] = (
@@ -37,7 +38,9 @@ class AttentionMaps(PartMethod):
         return self._seen(subject, maps_lib.maps_of(subject, variables, batch, choice), batch)
 
     def _seen(self, subject: Subject, maps: Maps, batch: Batch) -> Parts:
-        tokens: dict[str, list[Array]] = {}
+        tokens: dict[str, list[Array]] = {n: [one.mean(axis=0)] for n, one in maps.task.items()}
+        if tokens:
+            return maps_lib.placed(subject, batch, {n: one[0] for n, one in tokens.items()})
         for pair, weights in maps.fusion.items():
             asking, _, asked = pair.partition("<-")
             if asked not in subject.modalities or asked == asking:
@@ -50,12 +53,16 @@ class AttentionMaps(PartMethod):
         for name, weights in maps.encoders.items():
             if name not in joined:
                 encoder = subject.module.encoders[name]
-                joined[name] = maps_lib.from_encoder(encoder, weights[-1], maps.masks.get(name))
+                mask, pool = maps.masks.get(name), maps.pools.get(name)
+                # Of its last layer where tokens are read as they are, else of who pools them.
+                joined[name] = (
+                    maps_lib.from_encoder(encoder, weights[-1], mask) if pool is None else pool
+                )
         return maps_lib.placed(subject, batch, joined)
 
     def __call__(self, subject: Subject, batch: Batch, choice: Choice) -> Found:
-        def traced(variables: Any, batch: Batch) -> Any:
-            maps = maps_lib.maps_of(subject, variables, batch, None)
+        def traced(variables: Any, batch: Batch, choice: Choice) -> Any:
+            maps = maps_lib.maps_of(subject, variables, batch, choice)
             pairs = {
                 pair: weights.mean(axis=0)
                 for pair, weights in maps.fusion.items()
@@ -64,5 +71,5 @@ class AttentionMaps(PartMethod):
             }
             return self._seen(subject, maps, batch), pairs
 
-        parts, pairs = subject.call(("maps", self), traced, batch)
+        parts, pairs = subject.call(("maps", self), traced, batch, choice)
         return Found({}, {name: np.asarray(one) for name, one in parts.items()}, pairs)

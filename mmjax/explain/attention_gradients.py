@@ -13,7 +13,7 @@ from mmjax.explain import maps as maps_lib
 from mmjax.explain.base import PartMethod
 from mmjax.explain.features import Parts
 from mmjax.explain.rollout import through
-from mmjax.explain.score import Choice
+from mmjax.explain.scores import Choice
 from mmjax.explain.subject import Subject
 
 

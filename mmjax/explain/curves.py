@@ -13,7 +13,7 @@ import numpy as np
 from mmjax.core.types import Batch
 from mmjax.core.typing import Array, Float
 from mmjax.explain import features as feature_lib
-from mmjax.explain.score import Choice
+from mmjax.explain.scores import Choice
 from mmjax.explain.subject import Subject
 
 SHARES = tuple(float(one) for one in np.linspace(0.0, 1.0, 11))
@@ -26,21 +26,28 @@ class Curves:
     (`deletion`) or alone shown (`insertion`).
 
     Of a score that is no probability its share of what all places add to it: 1 with all, 0 with
-    none; NaN where they add nothing. `random` are the same by random orders, the mean of several.
+    none; NaN where they add nothing. `random` are the same by random orders, the mean of several;
+    `moved` by the explanation itself, its places turned round by random distances. A coarse map
+    hides and shows whole regions, and single places that are strewn all over an input tell more
+    than one region of as many: the moved map is as coarse, and knows as little as a random order.
     """
 
     deletion: Float[np.ndarray, "b shares"]
     insertion: Float[np.ndarray, "b shares"]
     random_deletion: Float[np.ndarray, "b shares"]
     random_insertion: Float[np.ndarray, "b shares"]
+    moved_deletion: Float[np.ndarray, "b shares"]
+    moved_insertion: Float[np.ndarray, "b shares"]
 
     def areas(self) -> dict[str, Float[np.ndarray, "b"]]:
         """The areas under them by the trapezoidal rule, by the names of `Explanation.checks`."""
         return {
             "deletion": area(self.deletion),
             "deletion_random": area(self.random_deletion),
+            "deletion_moved": area(self.moved_deletion),
             "insertion": area(self.insertion),
             "insertion_random": area(self.random_insertion),
+            "insertion_moved": area(self.moved_insertion),
         }
 
 
@@ -67,13 +74,29 @@ def places_in_order(
     return found
 
 
+def moved(
+    values: Float[np.ndarray, "b ..."], valid: np.ndarray, rng: np.random.Generator
+) -> Float[np.ndarray, "b ..."]:
+    """The numbers of each row turned round along every axis; along the first one within what it
+    has, since padding stands behind.
+    """
+    found = np.array(values)
+    for row, here in enumerate(valid):
+        count = int(here.reshape(len(here), -1).any(axis=1).sum())
+        if count:
+            own = values[row, :count]
+            steps = [int(rng.integers(size)) for size in own.shape]
+            found[row, :count] = np.roll(own, steps, axis=tuple(range(own.ndim)))
+    return found
+
+
 def curves(
     subject: Subject,
     batch: Batch,
     choice: Choice,
     parts: Mapping[str, Float[np.ndarray, "b ..."]],
     *,
-    draws: int = 3,
+    draws: int = 2,
     seed: int = 0,
 ) -> Curves:
     """The curves of a batch (Petsiuk et al. 2018, deletion and insertion; Samek et al. 2017).
@@ -91,7 +114,7 @@ def curves(
         ranks = {n: places_in_order(v, valid[n], rng) for n, v in values.items()}
         found = subject.call(("curves", tuple(parts)), _curve(subject), batch, choice, ranks)
         deletion, insertion = (np.asarray(one, np.float64).T for one in found)
-        if subject.module.task.outputs_are in ("classes", "labels"):
+        if subject.score.has_probability:
             return deletion, insertion
         whole, nothing = deletion[:, :1], deletion[:, -1:]
         span = whole - nothing
@@ -99,9 +122,15 @@ def curves(
         return (deletion - nothing) / span, (insertion - nothing) / span
 
     own = asked(parts)
-    others = [asked({n: np.zeros_like(v) for n, v in parts.items()}) for _ in range(draws)]
-    random = [np.mean([one[side] for one in others], axis=0) for side in range(2)]
-    return Curves(*own, *random)
+    orders = (
+        lambda: {n: np.zeros_like(v) for n, v in parts.items()},
+        lambda: {n: moved(v, valid[n], rng) for n, v in parts.items()},
+    )
+    means = []
+    for order in orders:
+        found = [asked(order()) for _ in range(draws)]
+        means += [np.mean([one[side] for one in found], axis=0) for side in range(2)]
+    return Curves(*own, *means)
 
 
 def _curve(subject: Subject) -> Any:

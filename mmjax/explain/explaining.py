@@ -10,13 +10,12 @@ import numpy as np
 
 from mmjax.core.types import Batch
 from mmjax.explain import picturing
-from mmjax.explain import score as score_lib
 from mmjax.explain.base import Found, Method, PartMethod
 from mmjax.explain.curves import curves
 from mmjax.explain.explanation import Explanation, plain
 from mmjax.explain.occlusion import Occlusion
 from mmjax.explain.randomised import agreement
-from mmjax.explain.score import Choice
+from mmjax.explain.scores import Choice
 from mmjax.explain.subject import Subject, Words
 from mmjax.parallel.sharding import put_batch
 
@@ -47,6 +46,8 @@ class Results:
     """Methods that the model has nothing for, and why."""
     answers: dict[int, dict[str, Any]]
     """What the model says of each row."""
+    about: str = ""
+    """What number of a row is explained."""
 
 
 def refusals(subject: Subject, batch: Batch, methods: Mapping[str, Method]) -> dict[str, str]:
@@ -80,8 +81,8 @@ def explain_batches(
         choice, predictions = subject.chosen(device)
         scores = subject.scored(device, choice)
         own = cells(batch, predictions)
-        written = {i: str(one.get("text", "")) for i, one in enumerate(own.answers)}
-        names = score_lib.told(subject.module.task, choice, written, len(scores))
+        answers_of_part = [subject.answer_of(one) for one in own.answers]
+        names = subject.score.told(subject.task, choice, answers_of_part)
         rows = np.flatnonzero(np.asarray(batch.row_mask)).tolist()
         for row in rows:
             answers[int(batch.row[row])] = dict(own.answers[row])
@@ -104,7 +105,7 @@ def explain_batches(
             done += 1
             if told is not None:
                 told(done, len(methods) * len(batches))
-    target = getattr(subject.module.task, "target", None)
+    target = getattr(subject.task, "target", None)
     labelled = all(target in batch.targets for batch in batches)
     over = {}
     for name, method in methods.items():
@@ -114,7 +115,8 @@ def explain_batches(
     order = {name: index for index, name in enumerate(methods)}
     places = {int(row): index for index, row in enumerate(answers)}
     found.sort(key=lambda one: (places[one.row], order[one.method]))
-    return Results([one for one in found if _says(one)], over, refused, answers)
+    kept = [one for one in found if _says(one)]
+    return Results(kept, over, refused, answers, subject.score.about)
 
 
 def _says(one: Explanation) -> bool:

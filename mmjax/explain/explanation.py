@@ -62,8 +62,8 @@ class Explanation:
     `parts` where; `pairs` what of one modality goes with what of another, by "text<-image" [n m].
     `facts` is what else the method found, as JSON. `checks` says how true it is, where that was
     asked: `deletion` and `insertion` (areas under curves of the probability as what matters goes or
-    comes, each beside that of a random order), `randomised` (rank correlation with what random
-    weights give).
+    comes, each beside that of a random order and of the same map moved elsewhere), `randomised`
+    (rank correlation with what random weights give).
     """
 
     row: int

@@ -60,8 +60,12 @@ def run_with(
     def embed(
         next_fun: Callable[..., Any], args: tuple, kwargs: dict[str, Any], context: Any
     ) -> Any:
-        output = next_fun(*args, **kwargs)
         module = context.module
+        if context.method_name == "__call__" and kwargs.get("item_vectors") is not None:
+            (name,) = (n for n in own if module.path == (f"encoders_{n}",))
+            kwargs, own[name]["item_ids"] = _with_items(kwargs, (given or {}).get(name, {}))
+            return next_fun(*args, **kwargs)
+        output = next_fun(*args, **kwargs)
         if context.method_name != "__call__" or not isinstance(module, nn.Embed) or not args:
             return output
         for name, fields in wanted.items():
@@ -77,6 +81,21 @@ def run_with(
     with nn.intercept_methods(embed):
         made = apply(batch if given is None else with_features(batch, given))
     return made, own
+
+
+def _with_items(kwargs: dict[str, Any], given: Mapping[str, Array]) -> tuple[dict[str, Any], Array]:
+    """What an encoder of a catalogue's items is called with, and the vectors of its items.
+
+    Given others, each place is an item of its own.
+    """
+    ids = jnp.asarray(kwargs["item_ids"])
+    vectors = kwargs["item_vectors"][jnp.maximum(ids - 1, 0)]
+    other = given.get("item_ids")
+    if other is not None:
+        flat = other.reshape(-1, other.shape[-1]).astype(vectors.dtype)
+        places = 1 + jnp.arange(ids.size, dtype=ids.dtype).reshape(ids.shape)
+        kwargs = {**kwargs, "item_vectors": flat, "item_ids": places}
+    return kwargs, vectors
 
 
 def with_features(batch: Batch, given: Features) -> Batch:

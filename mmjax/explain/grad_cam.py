@@ -15,7 +15,7 @@ from mmjax.core.typing import Array, Float
 from mmjax.explain import probes
 from mmjax.explain.base import PartMethod
 from mmjax.explain.features import Parts, valid
-from mmjax.explain.score import Choice
+from mmjax.explain.scores import Choice
 from mmjax.explain.subject import Subject
 from mmjax.explain.tokens import shape_of
 
@@ -53,7 +53,9 @@ class GradCam(PartMethod):
     add_up: ClassVar[bool] = False
 
     def refuses(self, subject: Subject, batch: Batch) -> str | None:
-        return None if self._last(subject, subject.ready, batch) else "no convolutional encoder"
+        if self._last(subject, subject.ready, batch):
+            return None
+        return "no convolutional encoder: 'integrated_gradients' and 'occlusion' fit any model"
 
     def attribute(self, subject: Subject, variables: Any, batch: Batch, choice: Choice) -> Parts:
         last = self._last(subject, variables, batch)
@@ -64,10 +66,16 @@ class GradCam(PartMethod):
         maps, slopes, _ = probes.gradients(subject, variables, batch, choice, wanted)
         found = {}
         for name, path in last.items():
-            seen = grad_cam(maps[path], slopes[path])
+            seen = self.weighed(maps[path], slopes[path])
             spaced = _placed(seen, batch.row_mask.shape[0], shape_of(batch, name))
             found[name] = jnp.where(valid(batch, name, spaced), spaced, 0)
         return found
+
+    def weighed(
+        self, maps: Float[Array, "b ... c"], slopes: Float[Array, "b ... c"]
+    ) -> Float[Array, "b ..."]:
+        """One number a place of the map, of its channels and of the score's gradient there."""
+        return grad_cam(maps, slopes)
 
     def _last(self, subject: Subject, variables: Any, batch: Batch) -> dict[str, probes.Path]:
         """The path of the module whose output is looked at, by modality."""

@@ -12,7 +12,7 @@ from mmjax.core.types import Batch
 from mmjax.core.typing import Array
 from mmjax.explain.base import PartMethod
 from mmjax.explain.features import Features, Parts
-from mmjax.explain.score import Choice
+from mmjax.explain.scores import Choice
 from mmjax.explain.subject import Subject
 
 

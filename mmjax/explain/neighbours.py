@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from mmjax.core.types import Batch
 from mmjax.core.typing import Float
 from mmjax.explain.base import Found, Method
-from mmjax.explain.score import Choice
+from mmjax.explain.scores import Choice
 from mmjax.explain.subject import Subject
 
 
@@ -27,6 +28,15 @@ def closest(
     cosines = (unit(vectors) @ unit(others).T).astype(np.float32)
     order = np.argsort(-cosines, axis=1, kind="stable")[:, :top]
     return np.take_along_axis(cosines, order, 1), order
+
+
+def joined(
+    embedded: Mapping[str, Float[np.ndarray, "n _"]], modalities: Iterable[str]
+) -> Float[np.ndarray, "n d"]:
+    """The fused vectors; of a model that fuses nothing, those of its modalities side by side."""
+    if "fused" in embedded:
+        return embedded["fused"]
+    return np.concatenate([embedded[name] for name in modalities], axis=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +58,7 @@ class Neighbours(Method):
 
         assert subject.donors is not None
         donors = subject.donors()
-        own = subject.call("embed", embed, batch)["fused"]
+        own = joined(subject.call("embed", embed, batch), subject.modalities)
         cosines, order = closest(own, donors.vectors, self.top)
         facts = [
             {

@@ -13,7 +13,7 @@ import numpy as np
 from mmjax.core.types import Batch
 from mmjax.core.typing import Array, Float, Int
 from mmjax.explain.base import Found, Method, total
-from mmjax.explain.score import Choice
+from mmjax.explain.scores import Choice
 from mmjax.explain.subject import Subject
 from mmjax.explain.tokens import shape_of
 

@@ -29,8 +29,10 @@ font-size:.8rem}nav a{margin-right:.8rem}a{color:inherit}details{margin:.3rem 0}
 _CHECKS = {
     "deletion": "deletion",
     "deletion_random": "random order",
+    "deletion_moved": "moved",
     "insertion": "insertion",
     "insertion_random": "random order",
+    "insertion_moved": "moved",
     "randomised": "random weights",
 }
 
@@ -52,8 +54,8 @@ def render(
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{name}</title>'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<style>{_STYLE}</style></head><body><h1>{name}</h1>"
-        f'<p class="m">{summary["rows"]} rows of {escape(summary["split"])}. Orange speaks for '
-        "what is explained, blue against it.</p><main>"
+        f'<p class="m">{summary["rows"]} rows of {escape(summary["split"])}. Explained is '
+        f"{escape(summary['explained'])}. Orange speaks for it, blue against it.</p><main>"
         f'{_methods(summary)}<nav aria-label="rows">{links}</nav>{body}</main></body></html>\n'
     )
 
@@ -80,7 +82,8 @@ def _methods(summary: Mapping[str, Any]) -> str:
             '</table></div><p class="m">Areas under curves of the probability as the places that '
             "matter most are hidden (deletion: lower is better) or alone shown (insertion: higher "
             "is better), "
-            "each beside that of a random order. Random weights: how much the explanation is like "
+            "each beside that of a random order, and of the same map moved elsewhere, which is as "
+            "coarse. Random weights: how much the explanation is like "
             "that of a model that learnt nothing; near 0 is as it should be.</p>"
         )
     for name, method in summary["methods"].items():

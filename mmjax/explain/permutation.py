@@ -11,7 +11,7 @@ import numpy as np
 from mmjax.core.types import Batch
 from mmjax.core.typing import Float
 from mmjax.explain.base import Found, Method
-from mmjax.explain.score import Choice
+from mmjax.explain.scores import Choice
 from mmjax.explain.subject import Subject
 
 
@@ -74,8 +74,9 @@ class Permutation(Method):
             for batch, choice in zip(batches, choices, strict=True)
         ]
         found = {"score": float(np.concatenate(scores).mean())}
+        # The metrics are of the whole, the score of what is explained.
         task = subject.module.task
-        headline = tuple(task.headline)
+        headline = tuple(getattr(task, "headline", ()))
         if labelled and headline:
             sums: dict[str, np.ndarray] = {}
             for batch in batches:
@@ -89,7 +90,8 @@ class Permutation(Method):
 
 def _sums_of(subject: Subject) -> Any:
     def sums(variables: Any, batch: Batch) -> Any:
-        return subject.look(variables, batch).whole.metrics
+        whole = subject.look(variables, batch).whole
+        return {} if whole is None else whole.metrics
 
     return sums
 

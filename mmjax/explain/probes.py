@@ -17,12 +17,11 @@ from flax import traverse_util
 
 from mmjax.core.types import Batch, Fused
 from mmjax.core.typing import Array
-from mmjax.explain import score as score_lib
-from mmjax.explain.score import Choice, Seen
+from mmjax.explain.looking import of_text
+from mmjax.explain.scores import Choice, Seen
 from mmjax.explain.subject import Subject
 from mmjax.nn.attention import Attention
 from mmjax.parallel.sharding import unbox
-from mmjax.tasks.generation import Generation
 
 KEY = "explained"
 """The name of what is sown, and of what is added."""
@@ -94,9 +93,16 @@ def run(
         sown.append(found.get("intermediates", {}))
         return whole
 
-    seen = score_lib.look(apply, subject.module.task)
+    seen = subject.seen(apply, batch)
     flat = traverse_util.flatten_dict(unbox(dict(sown[0])))
     return Inside(seen, flat, fused[0] if fused else None)
+
+
+def asked(subject: Subject, batch: Batch, choice: Choice) -> Batch:
+    """The batch as the model is asked about it: of texts, with what was chosen as the target."""
+    if not subject.score.row_by_row:
+        return batch
+    return of_text(batch, choice, subject.task.target)
 
 
 def gradients(
@@ -105,7 +111,8 @@ def gradients(
     """What was sown where a module ran once, the score's gradient there, and the run; by the path
     of the module. Traced.
     """
-    shapes = jax.eval_shape(lambda: dict(run(subject, variables, batch, wanted).sown))
+    told = asked(subject, batch, choice)
+    shapes = jax.eval_shape(lambda: dict(run(subject, variables, told, wanted).sown))
     zeros = {
         path[:-1]: jnp.zeros(found[0].shape, found[0].dtype)
         for path, found in shapes.items()
@@ -113,15 +120,9 @@ def gradients(
     }
 
     def summed(added: Mapping[Path, Array]) -> tuple[Array, Any]:
-        asked = batch
-        task = subject.module.task
-        if isinstance(task, Generation):
-            asked = score_lib.of_text(batch, choice, task.target)
-        inside = run(subject, variables, asked, wanted, added)
-        if isinstance(task, Generation):
-            total = -inside.seen.whole.loss * inside.seen.whole.weight
-        else:
-            total = score_lib.score(inside.seen, choice).sum()
+        # Rows do not see each other, so that the gradient of the sum is that of each.
+        inside = run(subject, variables, told, wanted, added)
+        total = subject.score.score(inside.seen, choice, "score").sum()
         kept = (inside.sown, inside.fused)
         return total.astype(jnp.float32), kept
 

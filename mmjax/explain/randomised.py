@@ -14,7 +14,7 @@ from mmjax.core.types import Batch
 from mmjax.core.typing import Float
 from mmjax.explain import features as feature_lib
 from mmjax.explain.base import PartMethod
-from mmjax.explain.score import Choice
+from mmjax.explain.scores import Choice
 from mmjax.explain.subject import Subject
 from mmjax.metrics.regression import regression
 

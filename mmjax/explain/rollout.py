@@ -14,7 +14,7 @@ from mmjax.explain import maps as maps_lib
 from mmjax.explain.base import PartMethod
 from mmjax.explain.features import Parts
 from mmjax.explain.maps import Maps
-from mmjax.explain.score import Choice
+from mmjax.explain.scores import Choice
 from mmjax.explain.subject import Subject
 
 
@@ -55,7 +55,8 @@ def through(
             found[name] = after[name]
         elif own is not None:
             encoder = subject.module.encoders[name]
-            found[name] = maps_lib.from_encoder(encoder, own, maps.masks.get(name))
+            mask, pool = maps.masks.get(name), maps.pools.get(name)
+            found[name] = maps_lib.from_encoder(encoder, own, mask, pool)
     return found
 
 

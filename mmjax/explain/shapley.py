@@ -11,7 +11,7 @@ import numpy as np
 from mmjax.core.types import Batch
 from mmjax.core.typing import Array, Bool, Float
 from mmjax.explain.base import Found, Method
-from mmjax.explain.score import Choice
+from mmjax.explain.scores import Choice
 from mmjax.explain.subject import Subject
 from mmjax.metrics.shapley import shapley_values, subsets
 

@@ -15,7 +15,7 @@ from mmjax.core.typing import Array, Float
 from mmjax.explain.base import PartMethod
 from mmjax.explain.features import Features, Parts
 from mmjax.explain.gradients import sizes
-from mmjax.explain.score import Choice
+from mmjax.explain.scores import Choice
 from mmjax.explain.subject import Subject
 
 

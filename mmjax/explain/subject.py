@@ -12,15 +12,17 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from mmjax.core.types import Batch, TaskOutput
+from mmjax.core.types import Batch
 from mmjax.core.typing import Array, Bool, Float
 from mmjax.explain import features as feature_lib
-from mmjax.explain import score as score_lib
+from mmjax.explain import scores as scores_lib
 from mmjax.explain.features import Features, Parts
-from mmjax.explain.score import Choice, Scale, Seen
+from mmjax.explain.looking import look, of_text
+from mmjax.explain.scores import Choice, Score, Seen
+from mmjax.explain.scores.base import Scale
 from mmjax.models.base import Assembly
+from mmjax.models.pretraining import Pretraining
 from mmjax.parallel.mesh import traced_on
-from mmjax.tasks.generation import Generation
 from mmjax.train.step import Prepares
 
 Words = Sequence[tuple[str, tuple[int, ...]]]
@@ -41,13 +43,14 @@ class Donors:
 @dataclasses.dataclass(frozen=True, eq=False)
 class Subject:
     """What is explained. `kinds` and `facts` are those of the data's modalities, `of` the class
-    that is asked about in every row, None for what the model says of each.
+    (or what else has a name, see `scores`) that is asked about in every row, None for what the
+    model says of each.
 
     `words` gives the places of each word of rows' texts by modality, `donors` other rows; both are
     asked when a method needs them. `columns` names a table's places.
     """
 
-    module: Assembly
+    module: Assembly | Pretraining
     variables: Any
     mesh: Mesh
     kinds: Mapping[str, str]
@@ -66,6 +69,25 @@ class Subject:
         return tuple(self.module.encoders)
 
     @functools.cached_property
+    def _asked(self) -> tuple[str | None, Any, str | int | None]:
+        return scores_lib.part_of(self.module.task, self.of)
+
+    @property
+    def task(self) -> Any:
+        """The task that is explained: of several one of them."""
+        return self._asked[1]
+
+    def answer_of(self, answer: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What that task says, of what is decoded of a row."""
+        part = self._asked[0]
+        return answer if part is None else answer.get(part, {})
+
+    @functools.cached_property
+    def score(self) -> Score:
+        """What number of a row is explained. Raises ConfigError where there is none."""
+        return scores_lib.of(self.task)
+
+    @functools.cached_property
     def ready(self) -> Any:
         """The variables, with what an evaluation makes of them once."""
         if isinstance(self.module, Prepares):
@@ -73,17 +95,27 @@ class Subject:
         return self.variables
 
     def apply(self, variables: Any, batch: Batch, **options: Any) -> Any:
-        """The model in evaluation, traced."""
+        """The model in evaluation, traced; of one without a task, its vectors."""
+        if isinstance(self.module, Pretraining):
+            return self.module.apply(variables, batch, method=Pretraining.embed, **options)
         return self.module.apply(variables, batch, train=False, **options)
 
     def look(self, variables: Any, batch: Batch, *, write: bool = False) -> Seen:
         """What the model makes of a batch, traced."""
-        return score_lib.look(lambda: self.apply(variables, batch), self.module.task, write=write)
+        return self.seen(lambda: self.apply(variables, batch), batch, write=write)
+
+    def seen(self, apply: Callable[[], Any], batch: Batch, *, write: bool = False) -> Seen:
+        """What `apply` makes of a batch, traced."""
+        if isinstance(self.module, Pretraining):
+            made = apply()
+            return Seen(self.task, {n: made[n] for n in self.task.modalities}, made, batch)
+        return look(apply, self.task, batch, part=self._asked[0], write=write)
 
     def choose(self, variables: Any, batch: Batch) -> tuple[Choice, Mapping[str, Array]]:
-        """What is explained of each row, and the predictions, traced."""
+        """What is explained of each row, and all predictions, traced."""
         seen = self.look(variables, batch, write=True)
-        return score_lib.choose(seen, self.of), seen.whole.predictions
+        predictions = {} if seen.whole is None else seen.whole.predictions
+        return self.score.choose(seen, self._asked[2]), predictions
 
     def scores(
         self,
@@ -105,26 +137,26 @@ class Subject:
         scale: Scale = "score",
     ) -> tuple[Float[Array, "b"], Features]:
         """As `scores`, with the features of the batch itself."""
-        if isinstance(self.module.task, Generation):
+        if self.score.row_by_row:
             return self._row_by_row(variables, batch, choice, given)
         seen, own = feature_lib.run_with(
             lambda changed: self.look(variables, changed), batch, given
         )
-        return score_lib.score(seen, choice, scale), self._kept(own)
+        return self.score.score(seen, choice, scale), self._kept(own)
 
     def _row_by_row(
         self, variables: Any, batch: Batch, ids: Choice, given: Features | None
     ) -> tuple[Float[Array, "b"], Features]:
         """Log-probabilities of texts: minus the summed loss of each row alone."""
-        asked = score_lib.of_text(batch, ids, self.module.task.target)
+        asked = of_text(batch, ids, self.task.target)
 
         def one(row: Batch, features: Features | None) -> tuple[Array, Features]:
             alone, more = jax.tree.map(lambda leaf: leaf[None], (row, features))
             seen, own = feature_lib.run_with(
                 lambda changed: self.look(variables, changed), alone, more
             )
-            loss: TaskOutput = seen.whole
-            return -loss.loss * loss.weight, jax.tree.map(lambda leaf: leaf[0], self._kept(own))
+            told = self.score.score(seen, ids, "score")[0]
+            return told, jax.tree.map(lambda leaf: leaf[0], self._kept(own))
 
         return jax.vmap(one)(jax.tree.map(jnp.asarray, asked), given)
 

@@ -11,9 +11,9 @@ import numpy as np
 
 from mmjax.core.types import Batch
 from mmjax.core.typing import Array
-from mmjax.explain import score as score_lib
 from mmjax.explain.base import Found, Method
-from mmjax.explain.score import Choice
+from mmjax.explain.scores import Choice
+from mmjax.explain.scores.base import rows_of
 from mmjax.explain.subject import Subject
 
 
@@ -43,6 +43,7 @@ class Swaps(Method):
         assert known.batch is not None
         count = min(self.donors, int(np.asarray(known.batch.row_mask).sum()))
         before = subject.scored(batch, choice)
+        same = subject.call("said", self._said(subject), batch)
         found: dict[str, np.ndarray] = {}
         rows = len(before)
         facts: list[dict[str, Any]] = [{} for _ in range(rows)]
@@ -55,34 +56,33 @@ class Swaps(Method):
                 said.append(now)
             lost = before[None] - np.stack(scores)
             found[name] = lost.mean(axis=0)
-            same = np.asarray(jax.tree.leaves(choice)[0]).reshape(rows, -1)
-            others = np.stack([np.asarray(one).reshape(rows, -1) for one in said])
-            other = (others != same[None]).any(axis=2) if others.shape[2] == same.shape[1] else None
+            other = np.stack([(rows_of(one) != rows_of(same)).any(axis=1) for one in said])
             for row in range(rows):
                 worst = int(lost[:, row].argmax())
+                now = jax.tree.map(lambda leaf, row=row: leaf[row], said[worst])
                 facts[row][name] = {
                     "donor": known.ids[worst],
                     "loses": float(lost[worst, row]),
-                    "says": self._says(subject, others[worst, row]),
+                    "says": subject.score.says(subject.task, now),
+                    "changed": float(other[:, row].mean()),
                 }
-                if other is not None:
-                    facts[row][name]["changed"] = float(other[:, row].mean())
         return Found(found, facts=[{"swaps": one} for one in facts])
 
+    def _said(self, subject: Subject) -> Any:
+        """What the model itself says of each row, whatever is explained."""
+
+        def said(variables: Any, batch: Batch) -> Choice:
+            return subject.score.choose(subject.look(variables, batch, write=True), None)
+
+        return said
+
     def _traced(self, subject: Subject) -> Any:
-        def swapped(variables: Any, batch: Batch, choice: Choice) -> tuple[Array, Array]:
-            after = subject.scores(variables, batch, choice)
-            return after, jax.tree.leaves(subject.choose(variables, batch)[0])[0]
+        said = self._said(subject)
+
+        def swapped(variables: Any, batch: Batch, choice: Choice) -> tuple[Array, Choice]:
+            return subject.scores(variables, batch, choice), said(variables, batch)
 
         return swapped
-
-    def _says(self, subject: Subject, places: np.ndarray) -> str | None:
-        """The name of what is said now, where it has one."""
-        names = score_lib.names_of(subject.module.task)
-        kind = subject.module.task.outputs_are
-        if kind in ("classes", "labels") and names and places.size == 1:
-            return names[int(places[0])]
-        return None
 
 
 def _with(batch: Batch, other: Batch, name: str, donor: int) -> Batch:

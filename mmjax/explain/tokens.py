@@ -33,6 +33,13 @@ def shape_of(batch: Batch, modality: str) -> tuple[int, ...]:
     )
 
 
+def tells_apart(count: int, shape: tuple[int, ...], kind: str) -> bool:
+    """Whether so many tokens can be told to be of places: of words, columns and points not fewer
+    than there are.
+    """
+    return kind not in _ONE_EACH or count >= math.prod(shape)
+
+
 def spread(
     values: Float[Array, "b n"], shape: tuple[int, ...], kind: str, encoder: Any = None
 ) -> Float[Array, "b ..."]:
@@ -44,12 +51,7 @@ def spread(
     """
     rows, count = values.shape
     if kind in _ONE_EACH:
-        here = math.prod(shape)
-        if count < here:
-            return jnp.broadcast_to(
-                values.mean(axis=1).reshape(rows, *[1] * len(shape)), (rows, *shape)
-            )
-        return values[:, count - here :].reshape(rows, *shape)
+        return values[:, count - math.prod(shape) :].reshape(rows, *shape)
     if kind == "image" and len(shape) == 3:
         each = values.reshape(rows * shape[0], count // shape[0])
         return spread(each, shape[1:], kind, encoder).reshape(rows, *shape)

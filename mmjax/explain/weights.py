@@ -11,7 +11,7 @@ from mmjax.core.types import Batch
 from mmjax.core.typing import Array, Float
 from mmjax.explain import probes
 from mmjax.explain.base import Found, Method
-from mmjax.explain.score import Choice
+from mmjax.explain.scores import Choice
 from mmjax.explain.subject import Subject
 
 
@@ -37,8 +37,9 @@ class Weights(Method):
 
 def _weights(subject: Subject, variables: Any, batch: Batch) -> Float[Array, "b modality"] | None:
     inside = probes.run(subject, variables, batch, lambda module: None)
-    if "modality_weights" in inside.seen.whole.predictions:
-        return inside.seen.whole.predictions["modality_weights"]
+    whole = inside.seen.whole
+    if whole is not None and "modality_weights" in whole.predictions:
+        return whole.predictions["modality_weights"]
     fused = inside.fused
     if fused is None or fused.modality_weights is None:
         return None

@@ -46,6 +46,7 @@ class Explanations(Sequence[Explanation]):
         return {
             "split": self.split,
             "rows": self.rows,
+            "explained": self.results.about,
             "methods": self.results.over,
             "refused": self.results.refused,
             "answers": {str(row): plain(one) for row, one in self.results.answers.items()},

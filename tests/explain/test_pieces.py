@@ -12,7 +12,10 @@ import PIL.Image
 import pytest
 
 from mmjax.explain.attention_gradients import relevance
+from mmjax.explain.curves import moved
 from mmjax.explain.explanation import Explanation, Part, smaller
+from mmjax.explain.grad_cam import GradCam
+from mmjax.explain.hires_cam import HiResCam
 from mmjax.explain.maps import Maps, joint, read_from
 from mmjax.explain.neighbours import closest
 from mmjax.explain.rollout import rollout
@@ -110,6 +113,37 @@ def test_the_closest_rows_are_those_of_the_largest_cosines():
         expected = sorted(range(7), key=lambda j: (-round(whole[row, j], 12), j))[:4]
         assert order[row].tolist() == expected
         np.testing.assert_allclose(cosines[row], whole[row, expected])
+
+
+def test_a_moved_map_has_the_same_numbers_elsewhere():
+    rng = np.random.default_rng(6)
+    values = rng.random((4, 9, 6))
+    valid = np.ones(values.shape, bool)
+    valid[1, 5:] = False
+    values[~valid] = 0
+    found = moved(values, valid, rng)
+    assert not np.array_equal(found, values)
+    for row in range(4):
+        np.testing.assert_array_equal(np.sort(found[row], None), np.sort(values[row], None))
+    assert not found[1, 5:].any()
+    # As coarse: neighbours stay neighbours.
+    apart = np.abs(np.diff(values[0], axis=0, append=values[0][:1])).sum()
+    assert np.abs(np.diff(found[0], axis=0, append=found[0][:1])).sum() == pytest.approx(apart)
+
+
+def test_each_place_times_its_own_gradient_is_grad_cam_where_the_mean_is_pooled():
+    rng = np.random.default_rng(7)
+    maps = rng.normal(size=(2, 3, 4, 5)).astype(np.float32)
+    mean = np.broadcast_to(rng.normal(size=(2, 1, 1, 5)), maps.shape).astype(np.float32)
+    np.testing.assert_allclose(
+        HiResCam().weighed(maps, mean), GradCam().weighed(maps, mean), atol=1e-5
+    )
+    # Where only one place is looked at, it is found, and nothing else.
+    one = np.zeros_like(maps)
+    one[:, 1, 2] = maps[:, 1, 2]
+    seen = np.asarray(HiResCam().weighed(maps, one))
+    np.testing.assert_allclose(seen[:, 1, 2], (maps[:, 1, 2] ** 2).sum(axis=-1), rtol=1e-5)
+    assert np.count_nonzero(seen) == 2
 
 
 def explanation() -> Explanation:

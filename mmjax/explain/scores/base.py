@@ -1,0 +1,108 @@
+"""What a score is, and what all of them do with numbers of alternatives."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
+
+import jax.numpy as jnp
+import numpy as np
+
+from mmjax.core.errors import ConfigError, nearest
+from mmjax.core.types import Batch, TaskOutput
+from mmjax.core.typing import Array, Float, Int
+
+Scale = Literal["score", "probability"]
+"""The score itself, or the probability that it stands for, where there is one."""
+
+Choice = Any
+"""What of each row is explained, held while its inputs change: arrays of integers, rows first."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Seen:
+    """What a model made of a batch: the outputs of a task and its predictions, and the whole.
+
+    `batch` is the one that the task was told of, `whole` None where no task was asked.
+    """
+
+    task: Any
+    outputs: Any
+    predictions: Mapping[str, Array]
+    batch: Batch
+    whole: TaskOutput | None = None
+
+
+class Score(abc.ABC):
+    """A kind of score: which tasks it `fits`, what it chooses, and the number of that."""
+
+    about: ClassVar[str]
+    """What is explained, for people."""
+    has_probability: ClassVar[bool] = False
+    """Whether the scale "probability" is one."""
+    row_by_row: ClassVar[bool] = False
+    """Whether it is minus the loss of what was chosen, which is asked of each row alone."""
+
+    @abc.abstractmethod
+    def fits(self, task: Any) -> bool:
+        """Whether it is the score of a task."""
+
+    def names(self, task: Any) -> tuple[str, ...]:
+        """What can be asked for by name."""
+        return ()
+
+    @abc.abstractmethod
+    def choose(self, seen: Seen, of: str | int | None) -> Choice:
+        """What the model itself says of each row, or `of` in all of them; traced."""
+
+    @abc.abstractmethod
+    def score(self, seen: Seen, choice: Choice, scale: Scale) -> Float[Array, "b"]:
+        """The number of what was chosen; traced."""
+
+    @abc.abstractmethod
+    def told(self, task: Any, choice: Choice, answers: Sequence[Mapping[str, Any]]) -> list[str]:
+        """What is explained of each row, in words; `answers` are decoded predictions."""
+
+    def says(self, task: Any, choice: Choice) -> str | None:
+        """The name of what was chosen of one row, where it has one."""
+        return None
+
+    def place(self, task: Any, of: str | int) -> int:
+        """The number of a name. Raises ConfigError for one that the task does not have."""
+        names = self.names(task)
+        if isinstance(of, str) and of in names:
+            return names.index(of)
+        if isinstance(of, int) and (not names or 0 <= of < len(names)):
+            return of
+        raise ConfigError(
+            109,
+            f"nothing called '{of}' to explain",
+            where="of",
+            fix=nearest(str(of), names) if names else "leave it out: the task has no names",
+        )
+
+
+def named(names: Sequence[str], place: int, kind: str) -> str:
+    """A name by its number; without names the kind and the number."""
+    return str(names[place]) if 0 <= place < len(names) else f"{kind} {place}"
+
+
+def centred(logits: Float[Array, "*s v"]) -> Float[Array, "*s v"]:
+    """Logits less their mean: a softmax is the same whatever is added to all of them (Shrikumar et
+    al. 2017, section 3.6).
+    """
+    logits = jnp.asarray(logits, jnp.float32)
+    return logits - logits.mean(axis=-1, keepdims=True)
+
+
+def taken(values: Float[Array, "b *s v"], places: Int[Array, "b *s"]) -> Float[Array, "b *s"]:
+    """The value at one place of the last axis each."""
+    return jnp.take_along_axis(values, places[..., None], axis=-1)[..., 0]
+
+
+def rows_of(choice: Choice) -> np.ndarray:
+    """A choice on the host as one array, a line a row."""
+    leaves = choice.values() if isinstance(choice, Mapping) else (choice,)
+    return np.concatenate([np.asarray(one).reshape(len(one), -1) for one in leaves], axis=1)
