@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import fcntl
 import logging
 import os
 import shutil
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +34,13 @@ from mmjax.train.warm_start import with_encoders
 
 log = logging.getLogger(__name__)
 
+_HELD = "held_out.json"
+
 Told = Callable[[Record, Record | None], None]
 """Called with a trial that has ended, and the best so far."""
 
+_PAUSE = 0.2
+"""Seconds between two looks at what other processes are at."""
 _IN_A_ROW = 3
 """Failures of a search's first trials after which the last one is raised."""
 
@@ -144,7 +151,9 @@ def _search(
     objective: Objective | None = None,
     splits: Splits | None = None,
     estimate: Mapping[str, Any] | None = None,
+    wait: bool = False,
 ) -> Search:
+    """With `wait`, other processes' trials have ended too when this returns."""
     metric = config.train.best_metric
     lower = mode_of(metric) == "min"
     study = Study(
@@ -157,7 +166,13 @@ def _search(
         storage=how.storage,
     )
     failed: list[BaseException] = []
-    while (trial := study.claim(how.trials)) is not None:
+    while True:
+        trial = study.claim(how.trials)
+        if trial is None and wait and any(one.state == "running" for one in study.records()):
+            time.sleep(_PAUSE)
+            continue
+        if trial is None:
+            break
         if objective is None:
             training = Training(folds=how.folds, splits=splits, frame=how.frame)
             try:
@@ -246,25 +261,43 @@ def _remove_checkpoints(folder: Path, records: list[Record], best: Record | None
 
 
 def _nested(config: Config, folder: Path, count: int, how: _How) -> dict[str, Any]:
-    """What the search finds in each outer fold, measured on the rows that it was not told of."""
+    """What the search finds in each outer fold, measured on the rows that it was not told of.
+
+    Processes share the searches of all folds, and then the folds that are to be measured.
+    """
     whole = prepared(with_encoders(config), how.frame)
     named = with_all_names(config, whole)
-    results: list[dict[str, float]] = []
-    for fold, splits in enumerate(fold_splits(whole, count)):
+    inside = dataclasses.replace(how, storage=None)
+    folds = list(enumerate(fold_splits(whole, count)))
+
+    def search(fold: int, splits: Splits, *, wait: bool) -> Search:
+        plan = {"outer fold": f"{fold + 1} of {count}"}
+        inner = {name: rows for name, rows in splits.items() if name != "test"}
+        return _search(named, folder / f"outer_{fold}", inside, plan, splits=inner, wait=wait)
+
+    def measure(fold: int, splits: Splits) -> None:
         path = folder / f"outer_{fold}"
-        done = path / "held_out.json"
-        if not done.is_file():
-            plan = {"outer fold": f"{fold + 1} of {count}"}
-            inner = {name: rows for name, rows in splits.items() if name != "test"}
-            inside = dataclasses.replace(how, storage=None)
-            found = _search(named, path, inside, plan, splits=inner)
-            if found.config is None:
-                raise ConfigError(109, "no trial of an outer fold came to a result", fix="more")
-            measured = measure_fold(
-                with_encoders(found.config), path / "chosen", how.frame, splits, f"outer {fold + 1}"
-            )
-            write_json(done, strict(measured))
-        results.append(read_json(done))
+        chosen = search(fold, splits, wait=True).config
+        if chosen is None:
+            raise ConfigError(109, "no trial of an outer fold came to a result", fix="more")
+        measured = measure_fold(
+            with_encoders(chosen), path / "chosen", how.frame, splits, f"outer {fold + 1}"
+        )
+        write_json(path / _HELD, strict(measured))
+
+    def done(fold: int) -> bool:
+        return (folder / f"outer_{fold}" / _HELD).is_file()
+
+    for fold, splits in folds:
+        if not done(fold):
+            search(fold, splits, wait=False)
+    # What another process measures is waited for only when there is nothing else to do.
+    for patient in (False, True):
+        for fold, splits in folds:
+            with _alone(folder / f"outer_{fold}" / "measure.lock", patient=patient) as mine:
+                if mine and not done(fold):
+                    measure(fold, splits)
+    results = [read_json(folder / f"outer_{fold}" / _HELD) for fold, _ in folds]
     estimate = {}
     for name in results[0]:
         values = [one[name] for one in results if one.get(name) is not None]
@@ -273,6 +306,22 @@ def _nested(config: Config, folder: Path, count: int, how: _How) -> dict[str, An
             estimate[name] = {"mean": mean, "spread": spread, "values": values}
     write_json(folder / "nested.json", {"folds": count, "metrics": estimate})
     return estimate
+
+
+@contextlib.contextmanager
+def _alone(path: Path, *, patient: bool) -> Iterator[bool]:
+    """Whether no other process holds this lock; a patient one waits until none does."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX if patient else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        except OSError:
+            # As in a study: some network file systems know no such lock.
+            log.info("%s cannot be locked", path)
+        yield True
 
 
 def _page(found: Search, study: Study, plan: Mapping[str, Any], lower: bool) -> str:

@@ -274,16 +274,17 @@ def test_a_training_that_is_worse_on_the_way_ends_there(config, tmp_path, monkey
 
 
 def test_a_nested_search_is_measured_on_rows_that_it_was_not_told_of(config, tmp_path, monkeypatch):
-    seen = []
+    seen = {}
 
     def trained(self, config, folder, dataset, report, *, title):
-        seen.append({name: set(rows.tolist()) for name, rows in dataset.splits.items()})
+        rows = {name: set(rows.tolist()) for name, rows in dataset.splits.items()}
+        seen.setdefault(folder.parent.parent.name, []).append(rows)
         return config.optimizer.learning_rate
 
     def measured(config, path, frame, splits, title):
-        held = set(splits["test"].tolist())
-        assert not held & set.union(*(rows for one in seen[-4:] for rows in one.values()))
-        seen.clear()
+        held, told = set(splits["test"].tolist()), seen.pop(path.parent.name)
+        assert len(told) == 4
+        assert not held & set.union(*(rows for one in told for rows in one.values()))
         return {"accuracy": config.optimizer.learning_rate, "auroc": float("nan")}
 
     monkeypatch.setattr(Training, "_train", trained)
@@ -295,8 +296,49 @@ def test_a_nested_search_is_measured_on_rows_that_it_was_not_told_of(config, tmp
     assert "nested estimate 0.5000" in (tmp_path / "report.html").read_text()
     # The search for the config that is kept never saw the data's own test rows.
     test = set(prepared(config).rows("test").tolist())
-    assert len(seen) == 4
-    assert not test & set.union(*(rows for one in seen for rows in one.values()))
+    (told,) = seen.values()
+    assert len(told) == 4
+    assert not test & set.union(*(rows for one in told for rows in one.values()))
+
+
+@pytest.mark.slow
+def test_processes_share_a_nested_search_and_measure_each_fold_once(config, tmp_path, monkeypatch):
+    """Some seconds: the data is prepared several times."""
+    log = tmp_path / "log"
+    folder = tmp_path / "search"
+
+    def note(*words: object) -> None:
+        with log.open("a") as file:
+            file.write(" ".join(map(str, words)) + "\n")
+        time.sleep(0.02)
+
+    def trained(self, config, folder, dataset, report, *, title):
+        note("trial", folder.parent.name, config.optimizer.learning_rate)
+        return config.optimizer.learning_rate
+
+    def measured(config, path, frame, splits, title):
+        note("measured", path.parent.name, config.optimizer.learning_rate)
+        return {"accuracy": config.optimizer.learning_rate}
+
+    monkeypatch.setattr(Training, "_train", trained)
+    monkeypatch.setattr(hyperparameters, "measure_fold", measured)
+    monkeypatch.setattr(hyperparameters, "write_page", lambda *_: None)
+    space = {"optimizer.learning_rate": Choice(0.25, 0.5, 0.125)}
+    how = {"sampler": "grid", "nested": 2, "resume": True}
+
+    def work() -> None:
+        hyperparameters.tune(config, space, folder, **how)
+        os._exit(0)
+
+    both = [in_a_process(work) for _ in range(2)]
+    assert [os.waitstatus_to_exitcode(os.waitpid(one, 0)[1]) for one in both] == [0, 0]
+    lines = Counter(log.read_text().splitlines())
+    assert set(lines.values()) == {1}
+    held = [one for one in lines if one.startswith("measured")]
+    assert sorted(held) == ["measured outer_0 0.5", "measured outer_1 0.5"]
+    assert len(lines) == 2 + 3 * 3
+    estimate = read_json(folder / "nested.json")["metrics"]["accuracy"]
+    assert estimate == {"mean": 0.5, "spread": 0.0, "values": [0.5, 0.5]}
 
 
 def test_folds_are_each_a_training_on_rows_without_the_test_rows(config, tmp_path, monkeypatch):
