@@ -15,6 +15,7 @@ from mmjax.adapt import KEY
 from mmjax.api.probing import L2, fit_linear
 from mmjax.api.run import Run
 from mmjax.api.zero_shot import modality_of_kind, prompt_embeddings, zero_shot
+from mmjax.api.zero_shot_of_towers import of_names, tower_of
 from mmjax.core.errors import ConfigError, DataError, MMJaxError
 from mmjax.core.files import atomic, read_json, write_json
 from mmjax.core.typing import Float, Int
@@ -76,9 +77,10 @@ def measured(run: Run, dataset: Dataset, evaluation: Evaluation, split: str) -> 
     """Evaluations of what the run began from, on the rows of `evaluation`, by name.
 
     A linear probe of the pretrained encoders' summaries, side by side, trained on the run's own
-    training rows; and the class names as prompts, where the run began from one with a joint space
-    of text and pictures. Writes `before_after.json`: accuracies with bootstrap intervals, and how
-    much the tuned model adds, with a paired one. What cannot be measured is left out, and said.
+    training rows; and the class names as prompts, where the run began from a joint space of text
+    and pictures: that of a run, or of CLIP and the like, one of whose towers it has. Writes
+    `before_after.json`: accuracies with bootstrap intervals, and how much the tuned model adds,
+    with a paired one. What cannot be measured is left out, and said.
     """
     ways: dict[str, Callable[..., np.ndarray]] = {ZERO_SHOT: _zero_shot, PROBE: _probe}
     task: Any = run.module.task
@@ -115,6 +117,18 @@ def told(run: Run) -> dict[str, Any]:
     """What `before_after.json` says; nothing if there is none."""
     path = run.folder.path / f"{NAME}.json"
     return read_json(path) if path.is_file() else {}
+
+
+def lines(run: Run) -> list[str]:
+    """What `before_after.json` says in words: what tuning added, and what could not be measured."""
+    known = told(run)
+    found = []
+    for name, one in known.get("gained", {}).items():
+        interval = f"{one['low']:+.3f} to {one['high']:+.3f}"
+        found.append(f"tuned minus {name}: accuracy {one['value']:+.3f} (95 %: {interval})")
+    for name, why in known.get("left_out", {}).items():
+        found.append(f"not measured: {name}, since {why}")
+    return found
 
 
 def _evaluation(task: Any, like: Evaluation, chances: Float[np.ndarray, "n c"]) -> Evaluation:
@@ -238,7 +252,9 @@ def _zero_shot(run: Run, dataset: Dataset, evaluation: Evaluation, split: str) -
     """Probabilities by the class names as prompts, in the joint space that the run began from."""
     init = run.config.init
     if init is None:
-        raise ConfigError(109, "it began from encoders alone", where="init.run")
+        tower = tower_of(run)
+        begun = _as_it_began(run, dataset).embed_dataset(dataset, split)
+        return of_names(tower, begun[tower.modality], list(run.module.task.label_names))
     other = Run(init.run, step=init.step)
     module = other.module
     if not isinstance(module, Pretraining) or module.joint is None:

@@ -104,7 +104,7 @@ class ZeroShot(_OfFolder):
             ]
         prompts = tuple(template.replace("{}", label) for label in labels)
         if prompts not in self._known:
-            self._known[prompts] = self._prompts(prompts)
+            self._known[prompts] = self.vectors_of(prompts)
         found = self._embeddings(self.encoder.processor(images=_opened(image, "image")))
         vector = np.asarray(next(iter(found.values.values())), np.float64)[0]
         logits = float(found.logit_scale) * (self._known[prompts] @ vector)
@@ -116,7 +116,8 @@ class ZeroShot(_OfFolder):
         order = np.argsort(-scores, kind="stable")[: top_k or self.top_k]
         return [{"score": float(scores[i]), "label": labels[i]} for i in order]
 
-    def _prompts(self, prompts: Sequence[str]) -> Float[np.ndarray, "c e"]:
+    def vectors_of(self, prompts: Sequence[str]) -> Float[np.ndarray, "c e"]:
+        """What texts are in the joint space, as the model was trained to read them."""
         # SigLIP has no mask: it reads its prompts at the length that it was trained with.
         fixed = "siglip" in self.encoder.model_type
         options = {"padding": "max_length", "max_length": _LONGEST} if fixed else {}

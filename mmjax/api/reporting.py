@@ -10,7 +10,15 @@ from typing import Any
 
 import jax
 
-from mmjax.api import answers, costs_of_run, data_looks, example_media, retrieving, slicing
+from mmjax.api import (
+    answers,
+    before_after,
+    costs_of_run,
+    data_looks,
+    example_media,
+    retrieving,
+    slicing,
+)
 from mmjax.api.run import Run
 from mmjax.checkpoint.manifest import library_versions
 from mmjax.core import config as config_lib
@@ -91,6 +99,7 @@ def write_run_report(
         "model": title,
         "rows": len(evaluation.rows),
         "usage": usage(run),
+        "remarks": before_after.lines(run),
         "robustness": _written(folder, "robustness"),
         "modalities": _written(folder, "modalities"),
         "subgroups": _written(folder, "subgroups"),

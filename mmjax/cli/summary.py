@@ -75,9 +75,8 @@ def finished(run: Run) -> None:
         _objectives_used(run, split)
         return
     results(comparison(run), f"{run.folder.path.name}, {split} rows", run.module.task.headline)
-    for name, one in before_after.told(run).get("gained", {}).items():
-        interval = f"{one['low']:+.3f} to {one['high']:+.3f}"
-        say(f"tuned minus {name}: accuracy {one['value']:+.3f} (95 %: {interval})")
+    for line in before_after.lines(run):
+        say(line)
     say(f"run folder  {run.folder.path}")
     say(f"report      {run.folder.report}")
     say(f"plots       {run.folder.path / 'plots'}")

@@ -123,6 +123,8 @@ class ReportContents:
     maps: Sequence[EmbeddingMap] = ()
     costs: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """Throughput, memory, and what compiling took."""
+    remarks: Sequence[str] = ()
+    """Sentences below the models that are compared."""
     paired: str = ""
     """Markup of paired tests (`comparisons.section`)."""
     robustness: Mapping[str, Any] = dataclasses.field(default_factory=dict)

@@ -106,7 +106,8 @@ def comparison(contents: ReportContents) -> str:
     if contents.spread:
         note += " ± is the sample standard deviation over seeds."
     said = table(columns, rows, css="results", caption="Metrics of each model")
-    return f"{said}<p>{note if len(contents.results) > 1 else note.partition('. ')[2]}</p>"
+    remarks = "".join(f"<p>{escape(one)}.</p>" for one in contents.remarks)
+    return f"{said}<p>{note if len(contents.results) > 1 else note.partition('. ')[2]}</p>{remarks}"
 
 
 def _doubt(contents: ReportContents, model: str, name: str) -> str:

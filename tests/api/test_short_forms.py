@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
-import goldens
 import numpy as np
 import PIL.Image
 import pytest
+import tiny_clip
 import tiny_run
 
 import mmjax
@@ -127,27 +125,7 @@ def test_forms_of_decoded_rows():
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory):
-    """A small CLIP with a tokenizer of whole letters and a processor of its picture size."""
-    golden = goldens.load("clip")
-    folder = goldens.write_folder(golden, tmp_path_factory.mktemp("clip"))
-    config = json.loads((folder / "config.json").read_text())
-    size = config["vision_config"]["image_size"]
-    letters = [chr(97 + i) for i in range(20)]
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters]
-    (folder / "vocab.txt").write_text("\n".join(words))
-    settings = {
-        "tokenizer_class": "BertTokenizer",
-        "model_max_length": 8,
-        "model_input_names": ["input_ids", "attention_mask"],
-    }
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
-    processor = {
-        "image_processor_type": "CLIPImageProcessor",
-        "size": {"shortest_edge": size},
-        "crop_size": {"height": size, "width": size},
-    }
-    (folder / "preprocessor_config.json").write_text(json.dumps(processor))
-    return folder
+    return tiny_clip.write_folder(tmp_path_factory.mktemp("clip"))
 
 
 @pytest.mark.slow
