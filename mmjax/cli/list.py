@@ -80,15 +80,21 @@ def _pretrained() -> None:
 
 
 def results() -> None:
-    """The committed results with their figures, and what it takes to measure them again."""
+    """The committed results, from where to where their figures pass, and what it takes to measure
+    them again.
+    """
     from mmjax.api import reproducing
-    from mmjax.writers.console import table
+    from mmjax.writers.console import number, table
 
     rows = []
     for one in reproducing.results().values():
-        figures = "; ".join(f"{figure.name} {figure.mean:.3f}" for figure in one.figures[:2])
+        bands = [[number(x) for x in (f.mean, *f.band(len(f.values)))] for f in one.figures[:2]]
+        figures = "; ".join(
+            f"{figure.name} {mean} ({low} to {high})"
+            for figure, (mean, low, high) in zip(one.figures, bands, strict=False)
+        )
         needs = {"config": "", "program": "the repository", "by hand": "by hand"}[one.kind]
         needs = ", ".join(part for part in (needs, one.needs) if part) or "-"
         rows.append([one.id, one.what, figures, one.date, needs, one.cost or "-"])
-    columns = ["id", "what", "committed", "measured", "needs", "cost"]
+    columns = ["id", "what", "committed (passes)", "measured", "needs", "cost"]
     table(rows, columns, "results, for mmjax reproduce ID")
