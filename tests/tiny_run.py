@@ -12,7 +12,7 @@ import dataclasses
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -185,7 +185,7 @@ def numpy_start(monkeypatch: pytest.MonkeyPatch) -> None:
         plan = plan_state(*args, **settings)
         shapes = plan.abstract
 
-        def make() -> TrainState:
+        def make(spare: Sequence[str] = ()) -> TrainState:
             zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
             params = reference.random_like(shapes.params, scale=0.2)
             key = jax.random.key(settings["seed"], impl=rng.IMPLEMENTATION)

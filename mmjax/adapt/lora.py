@@ -96,7 +96,7 @@ class LoRA(Adapter):
         lengths = self._lengths(own, values["a"], values["b"])
         share = (values["scale"] / jax.lax.stop_gradient(lengths)).astype(output.dtype)
         if seen is given:
-            bias = module.get_variable("params", "bias")
+            bias: Array | None = module.get_variable("params", "bias")
             straight = output if bias is None else output - bias.astype(output.dtype)
         else:
             (kernel,) = compute(module, own)

@@ -15,7 +15,7 @@ from mmjax.api.exporting import export
 from mmjax.api.measured import Measured
 from mmjax.api.reporting import title_of
 from mmjax.api.run import Run, load_run
-from mmjax.api.training import complete
+from mmjax.api.training import complete, keeping
 from mmjax.core import config as config_lib
 from mmjax.core.errors import ConfigError, DataError
 from mmjax.core.files import write_json
@@ -30,6 +30,7 @@ from mmjax.export.pointer import point
 from mmjax.report import comparisons, pages
 from mmjax.report.html import escape
 from mmjax.train.config import Config, InitConfig
+from mmjax.train.features import Features
 from mmjax.train.selection import mode_of
 from mmjax.train.trainer import fit as fit_run
 
@@ -107,9 +108,10 @@ def continue_run(
     known = old.dataset(labels=True)
     config = config_lib.override(_config(old, data, root, replay), settings)
     dataset = _together(old, known, config, replay)
-    fit_run(config, Path(workdir), dataset=dataset, title=f"{title_of(config)}, continued")
+    title, kept = f"{title_of(config)}, continued", dict[str, Features]()
+    fit_run(config, Path(workdir), dataset=dataset, title=title, built=keeping(kept))
     candidate = load_run(workdir)
-    complete(candidate)
+    complete(candidate, kept=kept)
     found = _judged(old, candidate, dataset, len(known.table), tolerance, resamples)
     if found.promoted and served is not None:
         exported = export(candidate, candidate.folder.path / EXPORTED)

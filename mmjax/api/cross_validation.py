@@ -14,7 +14,7 @@ import numpy as np
 
 from mmjax.api.evaluating import strict
 from mmjax.api.run import Run
-from mmjax.api.training import complete
+from mmjax.api.training import complete, keeping
 from mmjax.checkpoint.lock import holder
 from mmjax.checkpoint.run_folder import RunFolder
 from mmjax.core import config as config_lib
@@ -33,6 +33,7 @@ from mmjax.report.pages import write_page
 from mmjax.report.studies import folds_page
 from mmjax.train.config import Config
 from mmjax.train.evaluate import Evaluation
+from mmjax.train.features import Features
 from mmjax.train.other_run import processor_folders
 from mmjax.train.trainer import fit as fit_run
 from mmjax.train.warm_start import with_encoders
@@ -212,9 +213,18 @@ def _trained(
     config: Config, path: Path, frame: Any, dataset: Dataset, title: str
 ) -> tuple[Run, Evaluation]:
     """The run of a fold, and its evaluation on the rows that it held out."""
-    fit_run(config, path, resume=True, frame=frame, dataset=dataset, title=title)
+    kept: dict[str, Features] = {}
+    fit_run(
+        config,
+        path,
+        resume=True,
+        frame=frame,
+        dataset=dataset,
+        title=title,
+        built=keeping(kept),
+    )
     run = Run(path)
-    return run, list(complete(run, frame).values())[-1]
+    return run, list(complete(run, frame, kept).values())[-1]
 
 
 def measure_fold(

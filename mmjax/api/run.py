@@ -32,6 +32,7 @@ from mmjax.train import adapting
 from mmjax.train.config import Config
 from mmjax.train.evaluate import Evaluation, evaluate, gather
 from mmjax.train.example import example_batch
+from mmjax.train.features import Features
 from mmjax.train.step import make_evaluate
 from mmjax.train.trainer import load
 
@@ -55,7 +56,9 @@ class Run:
         self._stored: Any = None
         self._adopted: Mapping[str, np.ndarray] = {}
         self._function: Callable[..., Any] | None = None
-        self._embed: Callable[..., Any] | None = None
+        self._embed: dict[tuple[str, ...], Callable[..., Any]] = {}
+        self.features: Features | None = None
+        """What is read in place of running frozen encoders while a trained run is measured."""
 
     def __repr__(self) -> str:
         return f"Run({str(self.folder.path)!r})"
@@ -200,14 +203,20 @@ class Run:
         """
         return self.embed_dataset(self.dataset(data, root=root), split)
 
-    def embed_dataset(self, dataset: Dataset, split: str | None = None) -> dict[str, np.ndarray]:
-        """As `embed`, for a data set that `dataset` made."""
+    def embed_dataset(
+        self, dataset: Dataset, split: str | None = None, names: Sequence[str] = ()
+    ) -> dict[str, np.ndarray]:
+        """As `embed`, for a data set that `dataset` made; of `names` alone, if there are some."""
         variables, shardings = self._ready(dataset)
-        if self._embed is None:
-            self._embed = jax.jit(
-                lambda variables, batch: self.module.apply(
-                    variables, batch, method=type(self.module).embed
-                ),
+        chosen = tuple(names)
+        if chosen not in self._embed:
+
+            def embedded(variables: Any, batch: Batch) -> dict[str, Any]:
+                found: Any = self.module.apply(variables, batch, method=type(self.module).embed)
+                return {name: found[name] for name in chosen or found}
+
+            self._embed[chosen] = jax.jit(
+                embedded,
                 in_shardings=(shardings, batch_sharding(self.mesh)),
                 out_shardings=replicated(self.mesh),
             )
@@ -215,7 +224,7 @@ class Run:
         rows: list[np.ndarray] = []
         for batch in self._batches(dataset, split or ALL):
             device = put_batch(batch, self.mesh)
-            found = jax.device_get(self._embed(variables, device))
+            found = jax.device_get(self._embed[chosen](variables, device))
             whole = gather(batch, device)
             kept = np.asarray(whole.row_mask)
             parts.append({name: value[kept] for name, value in found.items()})
@@ -287,7 +296,7 @@ class Run:
         if config.adapt != self.config.adapt:
             self.config = config
             self.__dict__.pop("module", None)
-            self._function = self._embed = None
+            self._function, self._embed = None, {}
         self._loaded = None
 
     def adopt(self, variables: Mapping[str, Any]) -> None:
@@ -329,11 +338,17 @@ class Run:
     def evaluate_dataset(self, dataset: Dataset, split: str) -> Evaluation:
         """A pass over a split of a data set that `dataset` made."""
         variables, shardings = self._ready(dataset)
-        if self._function is None:
-            self._function = make_evaluate(self.module, self.mesh, shardings)
+        kept = self.features
+        if kept is not None and kept.serves(dataset, self.mesh):
+            module, dataset = kept.evaluating(self.module, dataset, split, variables)
+            function = make_evaluate(module, self.mesh, shardings)
+        elif self._function is None:
+            function = self._function = make_evaluate(self.module, self.mesh, shardings)
+        else:
+            function = self._function
         batches = self._batches(dataset, split)
         task, texts = self.module.task, dataset.texts
-        return evaluate(self._function, variables, batches, task, self.mesh, texts=texts)
+        return evaluate(function, variables, batches, task, self.mesh, texts=texts)
 
 
 def read_file(path: str | os.PathLike) -> bytes | list[bytes]:

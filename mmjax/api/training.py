@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,10 @@ from mmjax.parallel.distributed import initialize
 from mmjax.train.config import Config
 from mmjax.train.costs import measured
 from mmjax.train.evaluate import Evaluation
+from mmjax.train.features import Features
 from mmjax.train.other_run import alone, processor_folders
 from mmjax.train.ranges import require_ranges
+from mmjax.train.trainer import Trainer
 from mmjax.train.trainer import fit as fit_run
 from mmjax.train.warm_start import with_encoders
 
@@ -56,19 +58,37 @@ def train(
     config = with_encoders(
         config, RunFolder(path).read_config() if RunFolder(path).exists() else None
     )
+    kept: dict[str, Features] = {}
     if config.train.single_modality_baselines and len(config.model.encoders) > 1:
-        _train_alone(config, path, resume=resume, frame=frame)
+        kept = _train_alone(config, path, resume=resume, frame=frame)
     with measured() as costs:
-        fit_run(config, path, resume=resume, frame=frame, title=title_of(config))
+        fit_run(
+            config,
+            path,
+            resume=resume,
+            frame=frame,
+            title=title_of(config),
+            built=keeping(kept),
+        )
     run = Run(path)
     if jax.process_index() == 0:
         costs_of_run.add(run, costs)
-    complete(run, frame)
+    complete(run, frame, kept)
     return run
 
 
-def _train_alone(config: Config, path: Path, *, resume: bool, frame: Any) -> None:
-    dataset = None
+def keeping(kept: dict[str, Features]) -> Callable[[Trainer], None]:
+    """What `fit` tells of a run, so that `complete` evaluates on the features of training too."""
+
+    def built(trainer: Trainer) -> None:
+        kept[title_of(trainer.config)] = trainer.features
+
+    return built
+
+
+def _train_alone(config: Config, path: Path, *, resume: bool, frame: Any) -> dict[str, Features]:
+    """The features of each, by its title."""
+    dataset, kept = None, dict[str, Features]()
     for name in config.model.encoders:
         folder = RunFolder(path / ALONE / name)
         begun = folder.exists()
@@ -83,7 +103,9 @@ def _train_alone(config: Config, path: Path, *, resume: bool, frame: Any) -> Non
             frame=frame,
             dataset=None if begun or dataset is None else dataset.only(name),
             title=f"{name} alone",
+            built=keeping(kept),
         )
+    return kept
 
 
 def single_modality(config: Config, name: str) -> Config:
@@ -130,12 +152,27 @@ def single_modality(config: Config, name: str) -> Config:
     )
 
 
-def complete(run: Run, frame: Any = None) -> dict[str, Evaluation]:
+def complete(
+    run: Run, frame: Any = None, kept: Mapping[str, Features] | None = None
+) -> dict[str, Evaluation]:
     """Evaluates a trained run and its baselines; writes their metrics.json and the report.
 
-    Returns the evaluations by model on the split that the report shows.
+    Returns the evaluations by model on the split that the report shows. `kept` are the features
+    that they were trained on, by the titles of the models: evaluation reads them too.
     """
-    shown = {f"{name} alone": _measure(one, frame)[0] for name, one in baselines(run).items()}
+    single = {f"{name} alone": one for name, one in baselines(run).items()}
+    known = kept or {}
+    for title, one in single.items():
+        one.features = known.get(title)
+    run.features = known.get(title_of(run.config))
+    try:
+        return _completed(run, single, frame)
+    finally:
+        run.features = None
+
+
+def _completed(run: Run, single: Mapping[str, Run], frame: Any) -> dict[str, Evaluation]:
+    shown = {title: _measure(one, frame)[0] for title, one in single.items()}
     evaluation, split, dataset = _measure(run, frame)
     if before_after.wanted(run, dataset, evaluation):
         shown = {**before_after.measured(run, dataset, evaluation, split), **shown}

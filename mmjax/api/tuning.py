@@ -88,4 +88,4 @@ def _renew(run: Run, *, programs: bool = False) -> None:
     for name in ("facts", "module"):
         vars(run).pop(name, None)
     if programs:
-        vars(run).update(_function=None, _embed=None)
+        vars(run).update(_function=None, _embed={})

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +30,20 @@ _log = logging.getLogger(__name__)
 
 
 def read_state(
-    folder: Path, manifest: Manifest, target: Any, prefixes: Sequence[str] | None
+    folder: Path,
+    manifest: Manifest,
+    target: Any,
+    prefixes: Sequence[str] | None,
+    spare: Collection[str] = (),
 ) -> Any:
     """The state of a step folder in the structure, dtypes and shardings of `target`.
 
-    Raises CheckpointError if the architecture or the mesh does not fit, DamagedError if the bytes
-    are not those that were saved, TransientError if they could not be read.
+    The leaves `spare` may be there or not. Raises CheckpointError if the architecture or the mesh
+    does not fit, DamagedError if the bytes are not those that were saved, TransientError if they
+    could not be read.
     """
     leaves, structure = flatten(target)
-    require_same_architecture(folder, manifest, leaves, prefixes)
+    require_same_architecture(folder, manifest, leaves, prefixes, spare)
     raw = {path: raw_target(leaf) for path, leaf in leaves.items()}
     for path, one in raw.items():
         require_divisible(path, one)
@@ -132,12 +137,16 @@ def _chunks(records: Mapping[str, LeafRecord]) -> Iterator[dict[str, LeafRecord]
 
 
 def require_same_architecture(
-    folder: Path, manifest: Manifest, leaves: Mapping[str, Any], prefixes: Sequence[str] | None
+    folder: Path,
+    manifest: Manifest,
+    leaves: Mapping[str, Any],
+    prefixes: Sequence[str] | None,
+    spare: Collection[str] = (),
 ) -> None:
     """Raises one CheckpointError with all missing, unexpected and mis-shaped paths."""
     saved = {p: record for p, record in manifest.leaves.items() if below(p, prefixes)}
     missing = [path for path in leaves if path not in saved]
-    unexpected = [path for path in saved if path not in leaves]
+    unexpected = [path for path in saved if path not in leaves and path not in spare]
     misshapen = [
         f"{path} (saved {saved[path]}, wanted {_describe(leaf)})"
         for path, leaf in leaves.items()

@@ -6,7 +6,7 @@ import dataclasses
 import datetime
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -176,11 +176,13 @@ class Checkpoints:
         *,
         step: int | Literal["latest", "best"] = "latest",
         prefixes: Sequence[str] | None = None,
+        spare: Collection[str] = (),
     ) -> Restored:
         """The state of a step, verified, in the structure and on the shardings of the target.
 
         `abstract_state` has `jax.ShapeDtypeStruct` leaves (or arrays). With `prefixes`, say
-        `("params",)`, it holds only what lies at or below them, and the rest is not read.
+        `("params",)`, it holds only what lies at or below them, and the rest is not read; nor are
+        the leaves `spare`, which a step may have or not.
         A damaged step is set aside as `<step>.quarantined` and the next older one taken (for
         "best", the next best; for a given step, none).
 
@@ -189,7 +191,7 @@ class Checkpoints:
         """
 
         def read(folder: Path, manifest: Manifest) -> Any:
-            return read_state(folder, manifest, abstract_state, prefixes)
+            return read_state(folder, manifest, abstract_state, prefixes, spare)
 
         self.wait()
         state, manifest = self._catalog.first_whole(step, read)

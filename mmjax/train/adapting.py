@@ -14,6 +14,7 @@ from mmjax.adapt import KEY, registry
 from mmjax.adapt.base import Adapter, Strategy
 from mmjax.adapt.merging import settle
 from mmjax.adapt.wrapping import adapted, adapters_of, path_of_site
+from mmjax.checkpoint.trees import flatten
 from mmjax.core.errors import ConfigError, MMJaxError
 from mmjax.core.typing import Array
 from mmjax.models.base import Assembly
@@ -110,6 +111,12 @@ def averaged(config: Config) -> Callable[[Any], Any] | bool:
     if not (config.train.ema_decay or config.train.average_from):
         return False
     return lambda params: trained(params, frozen_in(config, params))
+
+
+def without_average(state: TrainState) -> set[str]:
+    """The names that averages of the parameters that have none would have in a checkpoint."""
+    several = [flatten({"ema": tree})[0] for tree in (state.params, state.ema) if state.ema]
+    return set(several[0]) - set(several[1]) if several else set()
 
 
 def watch(config: Config) -> Callable[[Any], dict[str, Array]]:

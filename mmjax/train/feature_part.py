@@ -34,6 +34,9 @@ from mmjax.train.config import Config
 from mmjax.train.state import StatePlan, TrainState
 from mmjax.writers import console
 
+Variables = Mapping[str, Any]
+"""Of the model or of the encoder, by collection."""
+
 SPLITS = {True: "train", False: "validation"}
 """Whose rows are kept, as in training and as in evaluation."""
 
@@ -52,6 +55,8 @@ class Part:
     """Whether training and evaluation run the same program."""
     shaped: Mapping[bool, Shaped]
     processor: KeptFeatures
+    known: dict[Path, kept.Store] = dataclasses.field(default_factory=dict)
+    """What was made or found to be whole already."""
 
     @classmethod
     def planned(
@@ -69,7 +74,7 @@ class Part:
             config,
             name,
             functools.partial(encode, encoder, name),
-            _own(plan.abstract, name),
+            _own(variables_of(plan.abstract), name),
             {train: _absent(raw, name, longest, mesh.size, train=train) for train in SPLITS},
         )
         shaped = {}
@@ -86,7 +91,7 @@ class Part:
 
     def with_tokens(self, plan: StatePlan) -> Part:
         """With the number of tokens in batches of each length."""
-        raw, variables = self.processor.raw, _own(plan.abstract, self.name)
+        raw, variables = self.processor.raw, _own(variables_of(plan.abstract), self.name)
 
         def count(length: int, train: bool) -> int:
             batch = _absent(raw, self.name, length, self.mesh.size, train=train)
@@ -108,31 +113,47 @@ class Part:
             }
         )
 
+    def holding(self, stores: Mapping[bool, kept.Store]) -> Part:
+        """With these features, of training (True) or evaluation, in its batches."""
+        processor = KeptFeatures(self.processor.raw, self.shaped)
+        processor.stores.update(stores)
+        return dataclasses.replace(self, processor=processor)
+
     def _shaped_anew(self, shaped: Mapping[bool, Shaped]) -> Part:
         processor = KeptFeatures(self.processor.raw, shaped)
         return dataclasses.replace(self, shaped=shaped, processor=processor)
 
-    def fill(self, state: TrainState) -> None:
+    def fill(self, variables: Variables) -> None:
+        """Makes what is not kept yet of the rows of training and of validation."""
         for train, split in SPLITS.items():
             rows = np.sort(self.dataset.splits.get(split, np.zeros(0, np.int64)))
             if len(rows):
-                self.processor.stores[train] = kept.Store(self._folder(state, rows, train))
-                self._make(state, rows, train)
+                self.processor.stores[train] = self.store(variables, rows, train=train)
+
+    def store(self, variables: Variables, rows: Int[np.ndarray, "n"], *, train: bool) -> kept.Store:
+        """What is kept of these rows, ascending, made if it is not there. A collective."""
+        own = _own(variables, self.name)
+        folder = self._folder(own, rows, train)
+        if folder not in self.known:
+            self.known[folder] = kept.Store(folder)
+            self._make(self.known[folder], own, rows, train)
+        return self.known[folder]
 
     @property
     def root(self) -> Path:
         return folder_of(self.config.train.feature_cache[self.name])
 
-    def _folder(self, state: TrainState, rows: Int[np.ndarray, "n"], train: bool) -> Path:
+    def _folder(self, own: Variables, rows: Int[np.ndarray, "n"], train: bool) -> Path:
         mode = "alike" if self.alike else SPLITS[train]
         fields = self.shaped[train].fields
-        variables = _own(state, self.name)
         return self.root / feature_key.of(
-            self.config, self.dataset, self.name, variables, rows, (mode, fields)
+            self.config, self.dataset, self.name, own, rows, (mode, fields)
         )
 
-    def _make(self, state: TrainState, rows: Int[np.ndarray, "n"], train: bool) -> None:
-        store, first = self.processor.stores[train], processes.is_first()
+    def _make(
+        self, store: kept.Store, own: Variables, rows: Int[np.ndarray, "n"], train: bool
+    ) -> None:
+        first = processes.is_first()
         # Another process of this run must not wait for the lock: the first one waits for it.
         with kept.locked(store.folder, wanted=first):
             whole = store.is_whole()
@@ -140,7 +161,7 @@ class Part:
                 self._tell(f"{len(rows):,} rows from {store.folder}")
                 return
             start = time.perf_counter()
-            fill = functools.partial(self._fill, state, rows, train)
+            fill = functools.partial(self._fill, own, rows, train)
             if whole:
                 fill(None)
             else:
@@ -155,12 +176,11 @@ class Part:
 
     def _fill(
         self,
-        state: TrainState,
+        own: Variables,
         rows: Int[np.ndarray, "n"],
         train: bool,
         arrays: dict[str, np.ndarray] | None,
     ) -> None:
-        variables = _own(state, self.name)
         program = _compiled(self.encoder, self.name, self.mesh, train and not self.alike)
         wanted = (*self.shaped[train].fields, kept.PRESENT)
 
@@ -177,7 +197,7 @@ class Part:
         # One batch is read while the devices are at the one before.
         last = None
         for numbers, batch in self._batches(rows, train):
-            found = program(variables, put_batch(batch, self.mesh))
+            found = program(own, put_batch(batch, self.mesh))
             if last is not None:
                 keep(*last)
             last = numbers, found
@@ -244,11 +264,15 @@ def folder_of(where: str) -> Path:
     return home / "mmjax" / "features"
 
 
-def _own(state: TrainState, name: str) -> dict[str, Any]:
+def variables_of(state: TrainState) -> dict[str, Any]:
+    return {"params": state.params, **state.collections}
+
+
+def _own(variables: Variables, name: str) -> dict[str, Any]:
     """The encoder's variables."""
     key = f"encoders_{name}"
-    own = {kind: tree[key] for kind, tree in state.collections.items() if key in tree}
-    return {"params": state.params.get(key, {}), **own}
+    own = {kind: tree[key] for kind, tree in variables.items() if key in tree}
+    return {"params": {}, **own}
 
 
 @functools.lru_cache(maxsize=8)

@@ -6,14 +6,17 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from jax.sharding import Mesh
 
+from mmjax.core.typing import Float, Int
 from mmjax.data.dataset import Dataset
+from mmjax.data.kept import PRESENT
 from mmjax.models.kept import Kept
 from mmjax.train import feature_checks
 from mmjax.train.config import Config
 from mmjax.train.example import example_shapes
-from mmjax.train.feature_part import Part
+from mmjax.train.feature_part import Part, Variables, variables_of
 from mmjax.train.state import StatePlan, TrainState
 
 
@@ -28,7 +31,38 @@ class Features:
     def fill(self, state: TrainState) -> None:
         """Makes what is not kept yet, with the weights of a state. A collective."""
         for part in self.parts:
-            part.fill(state)
+            part.fill(variables_of(state))
+
+    def serves(self, dataset: Dataset, mesh: Mesh) -> bool:
+        """Whether some features of this data set's rows can be had, on this mesh."""
+        return any(
+            part.mesh == mesh and part.dataset.table.fingerprint == dataset.table.fingerprint
+            for part in self.parts
+        )
+
+    def evaluating(
+        self, module: Any, dataset: Dataset, split: str, variables: Variables
+    ) -> tuple[Any, Dataset]:
+        """The whole model and a split of the data as evaluation takes them: on features, which are
+        made if they are not kept yet. A collective."""
+        rows = np.sort(dataset.rows(split))
+        parts = {
+            part.name: part.holding({False: part.store(variables, rows, train=False)})
+            for part in self.parts
+        }
+        return _fed(module, parts), _feeding(dataset, parts)
+
+    def summaries(
+        self, name: str, variables: Variables, rows: Int[np.ndarray, "n"]
+    ) -> Float[np.ndarray, "n d"] | None:
+        """What evaluation sees of rows as one vector each, 0 where the modality is absent; None of
+        a modality without features. A collective."""
+        part = next((one for one in self.parts if one.name == name), None)
+        if part is None:
+            return None
+        store = part.store(variables, np.sort(rows), train=False)
+        places = store.places(rows)
+        return np.where(store.arrays[PRESENT][places, None], store.arrays["pooled"][places], 0)
 
 
 def planned(config: Config, dataset: Dataset, module: Any, plan: StatePlan, mesh: Mesh) -> Features:

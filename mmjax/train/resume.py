@@ -1,12 +1,15 @@
-"""Whether a run may go on with these settings and this data."""
+"""Whether a run is finished, and may go on with these settings and this data."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+from mmjax.checkpoint.run_folder import RunFolder
 from mmjax.core.config import differences, from_json, to_json
 from mmjax.core.errors import ConfigError, DataError
+from mmjax.core.files import read_json
+from mmjax.data.dataset import Dataset
 from mmjax.train.config import Config
 
 _FREE = (
@@ -51,3 +54,13 @@ def require_same_data(stored: str, found: str, run: str) -> None:
             where=run,
             fix="restore the data, or start a new --workdir",
         )
+
+
+def has_validation(dataset: Dataset) -> bool:
+    return len(dataset.splits.get("validation", ())) > 0
+
+
+def finished(folder: RunFolder) -> bool:
+    """Whether training in this folder came to its end."""
+    status = folder.path / "status.json"
+    return status.is_file() and read_json(status)["status"] == "finished"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -55,8 +56,8 @@ class StatePlan:
     abstract: TrainState
     """Shapes, dtypes and shardings, as a checkpoint's restore wants them."""
     shardings: TrainState
-    make: Callable[[], TrainState]
-    """Makes it in place on the mesh."""
+    make: Callable[..., TrainState]
+    """Makes it in place on the mesh. Parts of the parameters that `make(parts)` names are 0."""
     boxed: Any = None
     """Shapes that carry logical axis names."""
 
@@ -99,12 +100,28 @@ def plan_state(
     shardings = variable_shardings(shapes, mesh, overrides)
     # The very function whose shapes were asked for: it is not traced again.
     make = jax.jit(boxed, out_shardings=shardings)
+
+    @functools.partial(jax.jit, static_argnums=1, out_shardings=shardings)
+    def make_rest(key: Array, spare: frozenset[str]) -> TrainState:
+        """Without drawing what is read from elsewhere: most of the program of a large encoder."""
+
+        def emptied(tree: Any) -> Any:
+            zeros = {name: jax.tree.map(jnp.zeros_like, tree[name]) for name in spare & tree.keys()}
+            return {**tree, **zeros}
+
+        state = boxed(key)
+        params, ema = emptied(state.params), emptied(state.ema)
+        return dataclasses.replace(state, params=params, ema=ema)
+
+    def made(spare: Sequence[str] = ()) -> TrainState:
+        return unbox(make_rest(key, frozenset(spare)) if spare else make(key))
+
     abstract = jax.tree.map(
         lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
         unbox(shapes),
         shardings,
     )
-    return StatePlan(abstract, shardings, lambda: unbox(make(key)), shapes)
+    return StatePlan(abstract, shardings, made, shapes)
 
 
 def begun(ema: Any, params: Any) -> Any:

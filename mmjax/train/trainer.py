@@ -28,7 +28,6 @@ from mmjax.models.base import Assembly
 from mmjax.models.pretraining import Pretraining
 from mmjax.parallel.feeding import batch_part
 from mmjax.parallel.mesh import check_batch_size, make_mesh
-from mmjax.parallel.sharding import put_batch
 from mmjax.train import adapting, batch_statistics, constants, features, from_run, job, warm_start
 from mmjax.train.config import Config
 from mmjax.train.evaluate import Evaluation, evaluate
@@ -39,11 +38,12 @@ from mmjax.train.other_run import processor_folders
 from mmjax.train.periods import Periods
 from mmjax.train.pretraining import require_no_batch_statistics, require_objectives_work
 from mmjax.train.ranges import require_ranges, require_whole_batches
-from mmjax.train.resume import require_same_config, require_same_data
+from mmjax.train.resume import finished, has_validation, require_same_config, require_same_data
 from mmjax.train.selection import mode_of, require_metric
 from mmjax.train.signals import StopSignals
 from mmjax.train.state import StatePlan, TrainState, plan_state
 from mmjax.train.step import Step, make_evaluate, make_step
+from mmjax.train.stepping import Stepping, feed
 from mmjax.train.watchdog import Watchdog
 from mmjax.writers import Progress, build_writers
 
@@ -138,7 +138,9 @@ class Trainer:
             self.state = adapting.replaced(self.plan.make(), plain.state, self.config)
             self.features.fill(self.state)
             return started
-        self.state, started = constants.fill(self.plan.make(), self.dataset), None
+        # What is read of pretrained encoders is not drawn before.
+        spare = [f"encoders_{name}" for name in self.config.model.pretrained]
+        self.state, started = constants.fill(self.plan.make(spare), self.dataset), None
         if warm_start.wanted(self.config):
             self.state = warm_start.start(self.state, self.config)
         if self.config.init is not None:
@@ -151,7 +153,9 @@ class Trainer:
 
     def restore(self, checkpoints: Checkpoints) -> Restored:
         """Reads the state of the newest whole checkpoint."""
-        restored = checkpoints.restore(self.plan.abstract)
+        # Averages of what is frozen, which runs once kept, are the parameters themselves.
+        spare = adapting.without_average(self.plan.abstract)
+        restored = checkpoints.restore(self.plan.abstract, spare=spare)
         self.state = restored.state
         self.features.fill(self.state)
         return restored
@@ -179,22 +183,22 @@ class Trainer:
 
         Raises Preempted, once saved, when a signal asked to stop.
         """
-        start = int(jax.device_get(self.state.step))
+        start, stopped = int(jax.device_get(self.state.step)), ""
+        stepping = Stepping(self.step, self.state, self.mesh)
         with StopSignals() as signals, Watchdog() as watchdog:
             pace = job.Pace()
             for step in range(start + 1, self.periods.total + 1):
                 batch = next(loader)
                 if step == start + 1:
                     failpoint("compile")
-                placed = put_batch(batch, self.mesh)
-                with pace.waiting(), jax.transfer_guard("disallow"):
-                    self.state, values = self.step(self.state, placed)
+                fed = feed(batch, self.mesh)
+                with pace.waiting():
+                    values = stepping.take(fed)
                 failpoint("step")
-                moment = Moment(step, self.state, values, np.asarray(batch.row))
+                moment = Moment(step, stepping, values, np.asarray(batch.row))
                 for hook in hooks:
                     with pace.waiting(getattr(hook, "waits", False)):
                         hook(moment)
-                self.state = moment.state
                 watchdog.beat(step)
                 pace.step()
                 asked = signals.agreed(self.periods.due(self.periods.log or 1, step), pace)
@@ -206,9 +210,10 @@ class Trainer:
                         f"{asked}: saved after step {step} of {self.periods.total}",
                         fix="go on with --resume",
                     )
-                if moment.stop:
-                    return moment.stop
-        return ""
+                if stopped := moment.stop:
+                    break
+        self.state = stepping.state
+        return stopped
 
 
 def fit(
@@ -220,13 +225,15 @@ def fit(
     dataset: Dataset | None = None,
     title: str = "train",
     hooks: Sequence[Hook] = (),
+    built: Callable[[Trainer], None] = lambda trainer: None,
 ) -> RunFolder:
     """Trains into `workdir`; with `resume`, goes on where the run there stopped, or starts it.
 
     The folder is a run, loadable without code or data, from the first checkpoint on; what stops the
     run before it began leaves no folder. A run that was resumed ends with the same bits as one that
-    was never stopped. `dataset` is the config's data if it is prepared already, and `hooks` see
-    each step border after validation, and before it is saved. Raises ConfigError, DataError,
+    was never stopped. `dataset` is the config's data if it is prepared already, `hooks` see each
+    step border after validation, and before it is saved, and `built` is told what takes the steps,
+    of a run that is not finished yet. Raises ConfigError, DataError,
     CheckpointError, NumericError, or Preempted after an orderly stop.
     """
     config = config_lib.check(config)
@@ -262,6 +269,7 @@ def fit(
             log.info("%s is finished already", folder.path)
             return folder
         trainer = Trainer.build(config, dataset)
+        built(trainer)
         job.tell(trainer.mesh, config.data.batch_size)
         evaluator = trainer.evaluator("validation") if has_validation(dataset) else None
         started = None
@@ -296,16 +304,6 @@ def require_rows(dataset: Dataset, config: Config) -> None:
             where="train.early_stopping_patience",
             fix="give a validation split, or none",
         )
-
-
-def has_validation(dataset: Dataset) -> bool:
-    return len(dataset.splits.get("validation", ())) > 0
-
-
-def finished(folder: RunFolder) -> bool:
-    """Whether training in this folder came to its end."""
-    status = folder.path / "status.json"
-    return status.is_file() and read_json(status)["status"] == "finished"
 
 
 def _train(

@@ -120,6 +120,9 @@ def test_part_of_a_state(tmp_path):
         assert same(found["params"]["dense"], state.params["dense"])
         with pytest.raises(CheckpointError, match=r"in the checkpoint only.*prefixes="):
             checkpoints.restore(part)
+        rest = {path for path in checkpoints.manifest(1).leaves if not path.startswith("params/")}
+        found = checkpoints.restore(part, spare={*rest, "ema/none"}).state
+        assert same(found["params"], state.params)
 
 
 def test_architecture_mismatch_lists_every_path_at_once(tmp_path):

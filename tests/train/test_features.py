@@ -58,7 +58,8 @@ def test_a_run_on_kept_features_ends_where_it_does_without(data, tmp_path, quick
     config = tiny_run.config(data, *STILL)
     kept = tiny_run.config(data, *STILL, f"train.feature_cache.text={cache}")
     trainer.fit(config, tmp_path / "raw")
-    trainer.fit(kept, tmp_path / "kept")
+    told = []
+    trainer.fit(kept, tmp_path / "kept", built=told.append)
     raw, found = leaves(tmp_path / "raw"), leaves(tmp_path / "kept")
     assert raw.keys() == found.keys()
     for name, array in raw.items():
@@ -72,8 +73,27 @@ def test_a_run_on_kept_features_ends_where_it_does_without(data, tmp_path, quick
     folders = [one for one in cache.iterdir() if one.is_dir()]
     assert len(folders) == 2
     assert all(not (one / "values.bin").exists() for one in folders)
-    # The run itself reads raw rows, with all of the model.
+    # The run itself reads raw rows, with all of the model; so it is the same on features.
+    run = load_run(tmp_path / "kept")
+    dataset, features = run.dataset(labels=True), told[0].features
+    whole = run.evaluate_dataset(dataset, "test")
+    program, run.features = run._function, features
+    again = run.evaluate_dataset(dataset, "test")
+    np.testing.assert_array_equal(again.rows, whole.rows)
+    assert again.metrics == pytest.approx(whole.metrics, rel=1e-5)
+    for name, array in whole.predictions.items():
+        np.testing.assert_allclose(again.predictions[name], array, atol=1e-6, err_msg=name)
+    assert program._cache_size() == 1
+    variables = run._ready(dataset)[0]
+    own = run.embed_dataset(dataset, "test", ["text"])
+    rows = dataset.rows("test")
+    np.testing.assert_allclose(features.summaries("text", variables, rows), own["text"], atol=1e-6)
+    assert features.summaries("image", variables, rows) is None
+    assert len([one for one in cache.iterdir() if one.is_dir()]) == 3
     shutil.rmtree(cache)
+    # Other data is not what the features are of.
+    other = run.dataset(tiny_run.write_data(tmp_path, 9, name="other", seed=1), labels=True)
+    assert len(run.evaluate_dataset(other, "all").rows) == 9
     answer = load_run(tmp_path / "kept").predict_one(text="wing beak")
     assert sum(answer["probabilities"].values()) == pytest.approx(1, abs=1e-5)
 
