@@ -2,7 +2,7 @@
 
     python -m benchmarks.serving throughput overload compare
     python -m benchmarks.serving drain slow
-    python -m benchmarks.serving fuzz schema triton --folder OUT
+    python -m benchmarks.serving restart fuzz schema triton --folder OUT
 
 Load comes from `hey` (apt install hey) on the same machine, to 127.0.0.1 alone. `compare` needs
 litserve and uvicorn, `schema` schemathesis, `triton` tritonclient[http]. Each part writes its
@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import serving_faults, serving_tables
+from benchmarks import serving_ends, serving_faults, serving_tables
 from benchmarks.harness import RESULTS
 from benchmarks.machine import about
 from benchmarks.serving_processes import ASK, Server, running
@@ -207,7 +207,8 @@ PARTS = {
     "throughput": throughput,
     "overload": overload,
     "compare": compare,
-    "drain": serving_faults.drain,
+    "drain": serving_ends.drain,
+    "restart": serving_ends.restart,
     "slow": serving_faults.slow,
     "fuzz": serving_faults.fuzz,
     "schema": serving_faults.schema,
@@ -220,7 +221,9 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("parts", nargs="+", choices=PARTS)
-    parser.add_argument("--folder", help="what mmjax export wrote, for fuzz, schema and triton")
+    parser.add_argument(
+        "--folder", help="what mmjax export wrote, for restart, fuzz, schema and triton"
+    )
     parser.add_argument("--requests", type=int, default=10_000, help="of fuzz")
     parser.add_argument("--rounds", type=int, default=20, help="of drain")
     args = parser.parse_args()

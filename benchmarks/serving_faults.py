@@ -26,83 +26,6 @@ from benchmarks.serving_processes import ASK, Server, running, serving
 _TOO_SLOW_S = 20.0
 
 
-def drain(args: argparse.Namespace) -> dict[str, Any]:
-    """SIGTERM under load, many times: every request that was sent is answered."""
-    rounds = []
-    for number in range(args.rounds):
-        with running("serving_model", "mmjax", "--depth", "2") as server:
-            rounds.append(asyncio.run(_drained(server, 0.3 + 0.02 * number)))
-    return {
-        "rounds": len(rounds),
-        "answered_200": sum(one["statuses"].get(200, 0) for one in rounds),
-        "answered_503": sum(one["statuses"].get(503, 0) for one in rounds),
-        "other_statuses": sum(
-            count
-            for one in rounds
-            for status, count in one["statuses"].items()
-            if status not in (200, 503)
-        ),
-        "sent": sum(one["sent"] for one in rounds),
-        "sent_and_not_answered": sum(one["cut"] for one in rounds),
-        "exit_codes": dict(Counter(str(one["code"]) for one in rounds)),
-        "slowest_end_s": round(max(one["ended_s"] for one in rounds), 2),
-    }
-
-
-async def _drained(server: Server, after_s: float) -> dict[str, Any]:
-    statuses: Counter[int] = Counter()
-    cut: list[str] = []
-    begun = 0
-    stop = asyncio.Event()
-    head = b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-
-    async def client(name: int) -> None:
-        nonlocal begun
-        number = 0
-        while not stop.is_set():
-            try:
-                reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
-            except OSError:  # nobody listens any more
-                return
-            try:
-                while not stop.is_set():
-                    number += 1
-                    begun += 1
-                    key = f"X-Request-Id: c{name}-{number}\r\nContent-Length: {len(ASK)}\r\n\r\n"
-                    writer.write(head + key.encode() + ASK)
-                    try:
-                        start = await reader.readuntil(b"\r\n\r\n")
-                        size = int(re.search(rb"content-length: (\d+)", start)[1])
-                        await reader.readexactly(size)
-                    except (OSError, asyncio.IncompleteReadError):
-                        cut.append(f"c{name}-{number}")
-                        break
-                    statuses[_status(start)] += 1
-                    if _status(start) == 503:  # as a load balancer, which asks elsewhere
-                        return
-                    if b"connection: close" in start:
-                        break
-            finally:
-                writer.close()
-
-    clients = [asyncio.create_task(client(name)) for name in range(32)]
-    await asyncio.sleep(after_s)
-    server.terminate()
-    began = time.monotonic()
-    while server.process.poll() is None and time.monotonic() - began < 30:
-        await asyncio.sleep(0.02)
-    ended = time.monotonic() - began
-    stop.set()
-    await asyncio.gather(*clients)
-    return {
-        "statuses": statuses,
-        "sent": begun,
-        "cut": len(cut),
-        "code": server.process.returncode,
-        "ended_s": ended,
-    }
-
-
 def slow(args: argparse.Namespace) -> dict[str, Any]:
     """200 clients with slow headers and 200 with slow bodies, while others are served."""
     with running("serving_model", "mmjax", "--depth", "2") as server:
@@ -197,10 +120,6 @@ def fuzz(args: argparse.Namespace) -> dict[str, Any]:
         "ready_afterwards": good == 200,
         "tracebacks_in_log": log.count("Traceback"),
     }
-
-
-def _status(start: bytes) -> int:
-    return int(start.split()[1])
 
 
 _SPLICES = (b"\0", b"\xff\xfe", b'"', b"{", b"]", b"NaN", b"1e999", b"-1", b"\\ud800", b"\r\n")

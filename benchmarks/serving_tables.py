@@ -13,6 +13,7 @@ _WORDS = {
     "overload": "Three times the capacity",
     "compare": "Beside other servers, the same model",
     "drain": "SIGTERM under load",
+    "restart": "Killed with SIGKILL",
     "slow": "Slow clients",
     "fuzz": "Mutated requests",
     "schema": "Schemathesis on the OpenAPI document",
