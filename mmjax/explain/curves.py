@@ -140,18 +140,17 @@ def _curve(subject: Subject) -> Any:
         own, nothing = subject.features(variables, batch, choice)
         ranks = {name: one for name, one in ranks.items() if name in own}
 
-        def at(share: Array) -> tuple[Array, Array]:
-            found = []
-            for kept in (
-                {name: one >= share for name, one in ranks.items()},
-                {name: one < share for name, one in ranks.items()},
-            ):
-                mixed = subject.mixed(batch, kept, own, nothing)
-                found.append(subject.scores(variables, batch, choice, mixed, "probability"))
-            return found[0], found[1]
+        def at(asked: tuple[Array, Array]) -> Array:
+            share, inserted = asked
+            kept = {name: (one < share) == inserted for name, one in ranks.items()}
+            mixed = subject.mixed(batch, kept, own, nothing)
+            return subject.scores(variables, batch, choice, mixed, "probability")
 
         # A little above, since ranks are shares themselves.
         shares = jnp.asarray(SHARES, jnp.float32)
-        return jax.lax.map(at, jnp.where(shares > 0, shares + 1e-6, 0.0))
+        shares = jnp.where(shares > 0, shares + 1e-6, 0.0)
+        sides = jnp.arange(2 * len(SHARES)) >= len(SHARES)
+        found = jax.lax.map(at, (jnp.tile(shares, 2), sides))
+        return found[: len(SHARES)], found[len(SHARES) :]
 
     return traced

@@ -150,13 +150,17 @@ def dempster_shafer(
 
 
 def stacking_features(
-    log_p: Float[Array, "modality b *d c"], present: Bool[Array, "b modality"]
+    log_p: Float[Array, "modality b *d c"],
+    present: Bool[Array, "b modality"],
+    *,
+    stopped: bool = True,
 ) -> Float[Array, "b *d f"]:
     """What a meta-learner sees (Wolpert 1992): log-probabilities, and which modalities are there.
 
-    Nothing flows back through them: a head learns from its own loss.
+    Where they are `stopped`, as in training, nothing flows back: a head learns from its own loss.
     """
-    known = jax.lax.stop_gradient(jnp.where(across(present, log_p), log_p, 0.0))
+    known = jnp.where(across(present, log_p), log_p, 0.0)
+    known = jax.lax.stop_gradient(known) if stopped else known
     flags = jnp.broadcast_to(across(present, log_p), (*log_p.shape[:-1], 1)).astype(log_p.dtype)
     return jnp.concatenate([*known, *flags], axis=-1)
 

@@ -240,7 +240,7 @@ class Stacking(Combination, kw_only=True):
             given = given[..., None] if given.ndim == 2 else given
         else:
             given = self.log_p(heads)
-        seen = decisions.stacking_features(given, heads.present)
+        seen = decisions.stacking_features(given, heads.present, stopped=train)
         init = _mean_of_heads(len(given))
         if self.hidden:
             init = fan_in

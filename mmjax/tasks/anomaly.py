@@ -116,7 +116,7 @@ class Anomaly(AnomalyScores, kw_only=True):
         raw = {name: masked_mean(values[name], masks[name]) for name in names}
         here = {name: masks[name].any(axis=1) for name in names}
         raw[FUSED], here[FUSED] = fused.pooled, fused.mask.any(axis=1)
-        if not self.train_features:
+        if train and not self.train_features:
             raw, values = jax.lax.stop_gradient((raw, values))
         vectors = {
             part: Scaler(name=f"{part}_scale")(one[:, None], here[part][:, None], train=train)[:, 0]
@@ -130,11 +130,11 @@ class Anomaly(AnomalyScores, kw_only=True):
             again = Autoencoder(
                 hidden=self.hidden, width=self.width, name="autoencoder", **self._types()
             )(vectors[FUSED], alone)
-            outputs["reconstruction"] = _errors(again, alone)
+            outputs["reconstruction"] = _errors(again, alone, train=train)
         if "disagreement" in (self.method, self.trained_by):
             require_several(names)
             there = {name: here[name] for name in names}
-            outputs |= self._disagreement(alone, there)
+            outputs |= self._disagreement(alone, there, train=train)
         if self.learns:
             outputs["vectors"] = {part: one[:, None] for part, one in vectors.items()}
             outputs["valid"] = {part: one[:, None] for part, one in here.items()}
@@ -176,13 +176,13 @@ class Anomaly(AnomalyScores, kw_only=True):
         return found
 
     def _disagreement(
-        self, vectors: Mapping[str, Array], here: Mapping[str, Array]
+        self, vectors: Mapping[str, Array], here: Mapping[str, Array], *, train: bool
     ) -> dict[str, Any]:
         several = sum(one.astype(jnp.int32) for one in here.values()) > 1
         both = {name: one & several for name, one in here.items()}
         if self.agreement == "predict":
             heads = Predictors(hidden=self.hidden, name="predictors", **self._types())
-            errors = _errors(heads(vectors, here), vectors)
+            errors = _errors(heads(vectors, here), vectors, train=train)
             return {"disagreement": errors, "comparable": both}
         joint = Joint(hidden=self.hidden, width=self.width, name="joint", **self._types())(vectors)
         scores = {}
@@ -336,12 +336,14 @@ class Anomaly(AnomalyScores, kw_only=True):
 
 
 def _errors(
-    guesses: Mapping[str, Float[Array, "b _"]], truths: Mapping[str, Float[Array, "b _"]]
+    guesses: Mapping[str, Float[Array, "b _"]],
+    truths: Mapping[str, Float[Array, "b _"]],
+    *,
+    train: bool,
 ) -> dict[str, Float[Array, "b"]]:
-    """Mean squared errors; what was to be guessed gives no gradient."""
+    """Mean squared errors; in training what was to be guessed gives no gradient."""
+    known = jax.lax.stop_gradient(truths) if train else truths
     return {
-        name: jnp.square(
-            guess.astype(jnp.float32) - jax.lax.stop_gradient(truths[name]).astype(jnp.float32)
-        ).mean(axis=-1)
+        name: jnp.square(guess.astype(jnp.float32) - known[name].astype(jnp.float32)).mean(axis=-1)
         for name, guess in guesses.items()
     }

@@ -187,8 +187,15 @@ def test_stacking_features_are_stopped():
     kept = np.where(PRESENT.T[:, :, None], np.asarray(log_p), 0)
     np.testing.assert_array_equal(features[:, : 3 * CLASSES], np.concatenate(kept, axis=-1))
     np.testing.assert_array_equal(features[:, 3 * CLASSES :], PRESENT)
-    slopes = jax.grad(lambda x: decisions.stacking_features(x, here).sum())(log_p)
-    assert not np.asarray(slopes).any()
+
+    def slopes(**options):
+        whole = jax.grad(lambda x: decisions.stacking_features(x, here, **options).sum())(log_p)
+        return np.asarray(whole)
+
+    assert not slopes().any()
+    np.testing.assert_array_equal(
+        slopes(stopped=False), np.where(PRESENT.T[:, :, None], 1, 0 * log_p)
+    )
 
 
 def test_weighted_values():

@@ -4,22 +4,6 @@ A `base.Score` is chosen once, of what the model says, and held while inputs cha
 which box, which span, which text. It is float32, a number a row, such that a larger one says the
 same with more confidence. `of` finds the one of a task.
 
-| Task | What is explained |
-|---|---|
-| classification, ordinal, sentiment classes | the logit of the class, less the mean |
-| VQA | the same of the answer; with binary answers its logit |
-| multi-label, answer selection | the logit of the likeliest label |
-| regression, sentiment | the predicted value |
-| relation extraction | the log-probability of the relation, less the mean |
-| token classification, events, time tagging | the mean logit of the tags of what is found |
-| extractive question answering | the log-probability of the answer's start and end |
-| detection | the logit of the label of the surest box |
-| recommendation | the score of the first item, less the mean of the catalogue |
-| anomaly | the anomaly score of the row |
-| what writes texts | the log-probability of the text that is written |
-| several | that of the first task which writes no text, or of the one that is named |
-| objectives with a joint space | the mean cosine of the row's modalities |
-
 Other classes, labels, items, names of spans, parts or tasks are asked for by name (`of`).
 """
 
