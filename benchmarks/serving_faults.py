@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import PIL.Image
 
-from benchmarks.serving_processes import ASK, Server, running, serving
+from benchmarks.serving_processes import Server, running, serving
 
 _TOO_SLOW_S = 20.0
 
