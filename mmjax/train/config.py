@@ -36,6 +36,9 @@ class OptimizerConfig:
     )
     """Weight decays by pattern, in place of `weight_decay`; the first that finds the path holds.
     What `no_decay` finds does not decay whatever they say."""
+    l1: float = dataclasses.field(default=0.0, metadata={"unsaid": "if empty"})
+    """With more than 0, each step also moves what decays by so many times the learning rate towards
+    0, and no further: weights that are not needed end there. Beside `weight_decay`, elastic net."""
     multipliers: Mapping[str, float] = dataclasses.field(default_factory=dict)
     """Learning-rate factors by pattern; the first that finds the path holds, 0 freezes. A rate for
     each modality is `{"^/encoders_text/": 0.1, "^/encoders_image/": 1.0}`."""

@@ -13,6 +13,7 @@ import optax
 from mmjax.parallel.sharding import is_boxed, path_of
 from mmjax.train.config import OptimizerConfig
 from mmjax.train.moments import kept_in
+from mmjax.train.sparsity import shrink
 from mmjax.train.trained import trained
 
 _ADAPTERS = "/adapt/"
@@ -94,7 +95,7 @@ def clip_by_global_norm(max_norm: float) -> optax.GradientTransformationExtraArg
 def make_optimizer(
     config: OptimizerConfig, schedule: optax.Schedule
 ) -> optax.GradientTransformationExtraArgs:
-    """Clipping by the global norm, the update rule, decoupled decay, factors, learning rate.
+    """Clipping by the global norm, the update rule, decoupled decay, factors, learning rate, L1.
 
     Its update may be told the norm of the gradients as `grad_norm`.
     """
@@ -112,6 +113,11 @@ def make_optimizer(
         rates = weight_decays(updates, config)
         return jax.tree.map(lambda one, own, rate: one + rate * own, updates, params, rates)
 
+    def strengths(params: Any) -> Any:
+        factors = learning_rate_factors(params, config.multipliers)
+        decaying = decay_mask(params, config.no_decay)
+        return jax.tree.map(lambda one, yes: config.l1 * one * yes, factors, decaying)
+
     parts = [kept_in(rules[config.name](), config.moments)]
     if config.max_grad_norm is not None:
         parts.insert(0, clip_by_global_norm(config.max_grad_norm))
@@ -126,6 +132,8 @@ def make_optimizer(
     if config.multipliers:
         parts.append(optax.stateless(scale))
     parts.append(optax.scale_by_learning_rate(schedule))
+    if config.l1:
+        parts.append(shrink(schedule, strengths))
     whole = optax.with_extra_args_support(optax.chain(*parts))
     if 0 not in config.multipliers.values():
         return whole

@@ -35,6 +35,7 @@ _RULES: dict[str, _Rule] = {
     "optimizer.learning_rate": _POSITIVE,
     "optimizer.end_fraction": _SHARE,
     "optimizer.weight_decay": _NOT_NEGATIVE,
+    "optimizer.l1": _NOT_NEGATIVE,
     "optimizer.b1": _BELOW_ONE,
     "optimizer.b2": _BELOW_ONE,
     "optimizer.eps": _POSITIVE,

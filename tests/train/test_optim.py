@@ -127,7 +127,9 @@ def expected(config):
             )
             decay = next(own, config.weight_decay) * mask[path]
             decayed = update + decay * params[path]
-            params[path] = params[path] - rate * factors[path] * decayed
+            moved = params[path] - rate * factors[path] * decayed
+            pull = rate * factors[path] * config.l1 * mask[path]
+            params[path] = np.sign(moved) * np.maximum(np.abs(moved) - pull, 0.0)
         found.append(dict(params))
     return found
 
@@ -141,14 +143,23 @@ def expected(config):
         {"name": "sgd", "max_grad_norm": 0.5, "weight_decay": 0.1},
         {"weight_decay": 0.5, "multipliers": {"^/encoders_text": 0.0, "head": 0.1}},
         {"weight_decay": 0.1, "decays": {"^/encoders_text": 0.7, "^/encoders_": 0.0}},
+        {"name": "sgd", "l1": 2.0, "multipliers": {"^/encoders_text": 0.0, "head": 0.1}},
     ],
-    ids=["adamw", "adam", "lion", "sgd", "multipliers", "decays"],
+    ids=["adamw", "adam", "lion", "sgd", "multipliers", "decays", "l1"],
 )
 def test_updates_agree_with_the_formulas(options):
     config = OptimizerConfig(learning_rate=0.05, **options)
     for ours, other in zip(updated(config), expected(config), strict=True):
         for path, leaf in flat(ours).items():
             np.testing.assert_allclose(leaf, other[path], atol=2e-6, err_msg=path)
+
+
+def test_weights_that_are_not_needed_end_at_0():
+    config = OptimizerConfig(learning_rate=0.05, l1=50.0)
+    last = flat(updated(config)[-1])
+    for path, leaf in last.items():
+        pulled = flat(decay_mask(PARAMS, config.no_decay))[path]
+        assert (np.asarray(leaf) == 0).all() == pulled, path
 
 
 def test_a_factor_of_zero_freezes_bit_for_bit():
