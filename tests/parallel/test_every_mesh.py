@@ -3,7 +3,10 @@
 All of it is slow (`-m slow`); what runs by default is `test_sharded_training.py` and
 `test_sharded_assemblies.py`. Configs are narrowed and read few rows, as in
 `tests/house/test_configs.py`; the update is plain, so that parameters after a step tell every
-gradient, dropout and augmentation included.
+gradient, dropout and augmentation included. A config whose encoders, fusion and task or objectives
+all stand in others as well is left out. On many cores:
+
+    JAXTYPING_DISABLE=1 pytest -m slow -n 12 --dist loadgroup tests/parallel/test_every_mesh.py
 """
 
 import sys
@@ -28,7 +31,22 @@ from package_files import ROOT
 
 pytestmark = pytest.mark.slow
 
-NAMES = sorted(path.stem for path in (ROOT / "configs").glob("*.py"))
+REPEATED = {
+    "audio_tagging",
+    "av_mnist",
+    "emoji_captioning",
+    "pretrain_emoji",
+    "pretrain_emoji_minilm",
+    "quickstart_frozen",
+    "quickstart_minilm",
+    "scenario_customer_service",
+    "scenario_recommendation",
+    "smartwatch",
+    "video_text",
+    "video_text_long",
+}
+"""Configs of which every part stands in another one."""
+NAMES = sorted({path.stem for path in (ROOT / "configs").glob("*.py")} - REPEATED)
 MESHES = {
     "2 data": (2, 1, 1),
     "2 fsdp": (1, 2, 1),
@@ -55,7 +73,24 @@ SHRUNKEN = [
 ]
 
 
-@pytest.fixture(scope="module", params=NAMES)
+def parts(name):
+    """The names of what a config is built of."""
+    config = config_lib.load(ROOT / "configs" / f"{name}.py")
+    encoders = {f"encoder {spec.name}" for spec in config.model.encoders.values()}
+    objectives = {f"objective {spec.name}" for spec in config.objectives.values()}
+    adapted = {f"adapt {spec.name}" for spec in config.adapt.values()}
+    learnt = objectives or {f"task {config.task.name}"}
+    return {*encoders, f"fusion {config.model.fusion.name}", *learnt, *adapted}
+
+
+def test_what_is_left_out_stands_in_others():
+    assert set().union(*map(parts, REPEATED)) <= set().union(*map(parts, NAMES))
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in NAMES],
+)
 def alone(request, tmp_path_factory):
     """A config, its data, a batch, the parameters it starts from, and one step on one device."""
     name = request.param
