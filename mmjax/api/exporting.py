@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,29 +14,40 @@ import numpy as np
 
 from mmjax import __version__
 from mmjax.api import adapters, subgroups
+from mmjax.api.attending import attending
+from mmjax.api.export_files import (
+    keep_processors,
+    write_parameters,
+    write_programs,
+    write_steps,
+)
 from mmjax.api.run import Run, load_run
 from mmjax.checkpoint.load import load_arrays
 from mmjax.checkpoint.trees import nest
 from mmjax.core.config import to_json
-from mmjax.core.errors import CheckpointError, ConfigError, DataError
+from mmjax.core.errors import CheckpointError, DataError
 from mmjax.core.files import atomic
 from mmjax.core.types import Batch
-from mmjax.data.config import modalities as modality_registry
 from mmjax.data.dataset import ALL, Dataset
-from mmjax.data.pixels import Pixels
 from mmjax.export import card as cards
 from mmjax.export import folder as folders
 from mmjax.export.inputs import MEDIA, Inputs, lengths_of
 from mmjax.export.loaded import Exported
 from mmjax.export.streaming import Steps, can_stream, trace_steps
-from mmjax.export.tracing import PLATFORMS, Traced, forward, trace
+from mmjax.export.tracing import PLATFORMS, forward, trace
 from mmjax.export.variants import VARIANTS, flatten, restored, stored
 from mmjax.models.base import Assembly
+from mmjax.models.pretraining import Pretraining
 from mmjax.report import subgroups as told
 from mmjax.tasks.answers import to_data
+from mmjax.tasks.answers.base import Answers
+from mmjax.tasks.answers.vectors import Vectors
 from mmjax.train.evaluate import Evaluation, evaluate
 from mmjax.train.step import Prepares, make_evaluate
 from mmjax.train.trainer import load as load_batches
+
+EMBEDDING = "embedding"
+"""The task of an export that answers with vectors."""
 
 _CHECKED_ROWS = 4
 _AGREES = {"f32": 1e-3, "bf16": 0.5, "int8": 0.5}
@@ -58,6 +68,7 @@ def export(
     name: str | None = None,
     license: str = "not stated",
     by: Sequence[str] | None = None,
+    attention: bool = False,
 ) -> Path:
     """The run as a self-contained folder `out`, for `mmjax.export.load` and `mmjax serve`.
 
@@ -73,20 +84,17 @@ def export(
     With `measure`, the metrics of the test rows (of `data`, all rows) are taken with the parameters
     as trained and as stored, and a few of them are answered by what was written and by the run.
     The card compares the groups that the columns `by` tell apart: those that the run was last
-    compared by (`mmjax evaluate --by`) if None.
+    compared by (`mmjax evaluate --by`) if None. With `attention` the program also gives what the
+    model looked at in a picture, for the served page: its attention is then computed in full.
 
-    Raises ConfigError for a run without a task and for settings that are none, CheckpointError if
-    `out` is there already or the export does not answer as the run does.
+    Of a run that was trained for objectives the answers are embeddings: a vector a modality, in the
+    joint space where it has one, for search and for other models.
+
+    Raises ConfigError for settings that are none, CheckpointError if `out` is there already or the
+    export does not answer as the run does.
     """
     run = run if isinstance(run, Run) else load_run(run)
     module = run.module
-    if not isinstance(module, Assembly):
-        raise ConfigError(
-            109,
-            "the run was trained for objectives, and has no task to serve",
-            where=str(run.folder.path),
-            fix="fine-tune it for a task",
-        )
     if variant not in VARIANTS:
         stored({}, variant)
     specs = to_json(run.config.data)["modalities"]
@@ -98,14 +106,18 @@ def export(
     measured = _measured(run, variant, kept, dtypes, data, root) if measure else Measured()
     told_apart = _subgroups(run, measured, by, "test" if data is None else ALL)
     with folders.writing(out) as folder:
-        needs = _keep_processors(run, folder / folders.PROCESSORS, specs)
+        needs = keep_processors(run, folder / folders.PROCESSORS, specs)
         inputs = Inputs.load(specs, folder / folders.PROCESSORS, lengths={})
         inputs = dataclasses.replace(inputs, lengths=lengths_of(inputs.processors, lengths))
-        answers = to_data(module.task.answers())
+        answers = to_data(answers_of(module))
         names = list(inputs.processors)
         required = names if len(names) == 1 else []
+        answering = forward(module, dtypes)
+        if attention:
+            example = inputs.collate([], inputs.buckets[0], 2)
+            answering = attending(answering, run, variables, dtypes, example)
         programs, sizes = trace(
-            forward(module, dtypes),
+            answering,
             kept,
             lambda bucket, size: inputs.collate([], bucket, size),
             inputs.buckets,
@@ -124,7 +136,7 @@ def export(
             )
         manifest = {
             "name": name or run.folder.path.name,
-            "task": run.config.task.name,
+            "task": EMBEDDING if isinstance(module, Pretraining) else run.config.task.name,
             "variant": variant,
             "platforms": list(platforms),
             "modalities": specs,
@@ -132,8 +144,8 @@ def export(
             "required": required,
             "answers": answers,
             "batch_sizes": list(sizes),
-            "programs": _write_programs(folder, programs),
-            "steps": _write_steps(folder, steps),
+            "programs": write_programs(folder, programs),
+            "steps": write_steps(folder, steps),
             "outputs": [
                 {"name": one, "dtype": dtype, "shape": list(shape)}
                 for one, dtype, shape in programs[0].outputs
@@ -149,9 +161,13 @@ def export(
                 "id_column": run.config.data.id_column,
             },
         }
-        _write_parameters(folder / folders.PARAMETERS, kept)
+        write_parameters(folder / folders.PARAMETERS, kept)
         folders.write_manifest(folder, manifest)
-        notes = [*measured.notes, *(f"needs the package {one} to be loaded" for one in needs)]
+        notes = [
+            *_told(module),
+            *measured.notes,
+            *(f"needs the package {one} to be loaded" for one in needs),
+        ]
         checked = folders.Opened(folder, "", {"format": folders.FORMAT, **manifest})
         if measured.dataset is not None and measured.evaluation is not None:
             notes.append(_agreement(Exported(checked), measured, variant))
@@ -180,6 +196,27 @@ def export(
         with atomic(folder / folders.CARD) as file:
             file.write(text)
     return Path(out)
+
+
+def answers_of(module: Assembly | Pretraining) -> Answers:
+    """The last step of a model as data."""
+    if not isinstance(module, Pretraining):
+        return module.task.answers()
+    fused = () if module.fusion is None else ("fused",)
+    return Vectors((*fused, *module.encoders), joint=module.joint is not None)
+
+
+def _told(module: Assembly | Pretraining) -> list[str]:
+    """What a card says of answers that are vectors."""
+    if not isinstance(module, Pretraining):
+        return []
+    names = ", ".join(module.encoders)
+    said = [f"it answers with embeddings: a vector for each of {names} that an item has"]
+    if module.joint is not None:
+        said.append(
+            "they have unit length and share one space: their product says how alike two are"
+        )
+    return said
 
 
 @dataclasses.dataclass(frozen=True)
@@ -305,68 +342,6 @@ def _item(dataset: Dataset, row: int) -> dict[str, Any]:
                 cell = Path(table.root_of(column, row) or ".") / cell
             found[column] = cell
     return found
-
-
-def _keep_processors(run: Run, folder: Path, specs: dict[str, Any]) -> list[str]:
-    """Processor files, and what packages they need beyond those of serving."""
-    needs: set[str] = set()
-    for name in specs:
-        source, target = run.folder.processors / "modalities" / name, folder / name
-        target.mkdir(parents=True)
-        if source.is_dir():
-            shutil.copytree(source, target, dirs_exist_ok=True)
-        options = specs[name]
-        tokenizer = options.get("tokenizer")
-        if tokenizer is not None and tokenizer not in _OWN_TOKENIZERS:
-            # The folder that it came from is no part of what is exported.
-            options["tokenizer"] = "saved"
-            if not _kept(run, name, target):
-                needs.add("transformers")
-        catalogue = options.get("items")
-        if isinstance(catalogue, dict) and "path" in catalogue:
-            catalogue["path"] = Path(catalogue["path"]).name
-        if options.get("processor") is not None:
-            options["processor"] = "saved"
-            if options["name"] != "audio" and Pixels.of(target) is None:
-                needs.add("transformers")
-    return sorted(needs)
-
-
-_OWN_TOKENIZERS = ("wordpiece", "bpe", "characters", "subwords")
-
-
-def _kept(run: Run, name: str, target: Path) -> bool:
-    spec = run.config.data.modalities[name]
-    loaded = modality_registry.build(spec).load(run.folder.processors / "modalities" / name)
-    keep = getattr(loaded.tokenizer, "keep", None)
-    return bool(keep is not None and keep(target))
-
-
-def _write_programs(folder: Path, programs: Sequence[Traced]) -> list[dict[str, Any]]:
-    (folder / folders.PROGRAMS).mkdir()
-    listed = []
-    for number, one in enumerate(programs):
-        file = f"{folders.PROGRAMS}/{number}.bin"
-        (folder / file).write_bytes(one.content)
-        listed.append({"bucket": list(one.bucket), "size": one.size, "file": file})
-    return listed
-
-
-def _write_steps(folder: Path, steps: Sequence[Steps]) -> list[dict[str, Any]]:
-    listed = []
-    for number, one in enumerate(steps):
-        files = {}
-        for name in ("begin", "proceed"):
-            files[name] = f"{folders.PROGRAMS}/{name}-{number}.bin"
-            (folder / files[name]).write_bytes(getattr(one, name))
-        listed.append({"bucket": list(one.bucket), **files})
-    return listed
-
-
-def _write_parameters(path: Path, kept: Mapping[str, np.ndarray]) -> None:
-    from safetensors.numpy import save_file
-
-    save_file({name: np.ascontiguousarray(value) for name, value in kept.items()}, str(path))
 
 
 def _model(run: Run, flat: Mapping[str, np.ndarray]) -> dict[str, str]:

@@ -20,6 +20,8 @@ from mmjax.export.program import Example, Input, Output, Prepared, Result
 from mmjax.tasks.answers import from_data
 from mmjax.tasks.answers.base import Answers
 
+_STEPS = ("begin", "proceed")
+
 
 class Exported:
     """A `program.Program` of an exported folder.
@@ -33,21 +35,17 @@ class Exported:
         self._opened = opened
         self._found = found
         self._platform = _platform(found["platforms"], opened.path)
-        self._inputs = Inputs.load(
-            found["modalities"],
-            opened.path / folders.PROCESSORS,
-            lengths=found["lengths"],
-            required=found["required"],
-        )
+        self._inputs = inputs_of(opened)
         self._answers: Answers = from_data(found["answers"])
         self._described = self._inputs.described()
         self._parameters = _parameters(opened.path / folders.PARAMETERS)
         # Read now: what is compiled later is what was checked.
-        self._content = {
-            one["file"]: (opened.path / one["file"]).read_bytes() for one in found["programs"]
-        }
+        self._steps = {tuple(one["bucket"]): one for one in found.get("steps", ())}
+        files = [one["file"] for one in found["programs"]]
+        files += [one[name] for one in self._steps.values() for name in _STEPS]
+        self._content = {one: (opened.path / one).read_bytes() for one in files}
         self._exported: dict[str, Any] = {}
-        self._compiled: dict[tuple[Bucket, int], Any] = {}
+        self._compiled: dict[tuple[Bucket, int | str], Any] = {}
         self._lock = threading.Lock()
         self._files = {
             (tuple(one["bucket"]), one["size"]): one["file"] for one in found["programs"]
@@ -107,7 +105,7 @@ class Exported:
 
     @property
     def streams(self) -> bool:
-        return False
+        return bool(self._steps)
 
     def prepare(self, example: Example, *, paths: bool = False) -> Prepared:
         return self._inputs.prepare(example, paths=paths)
@@ -148,21 +146,47 @@ class Exported:
         for bucket in self.buckets:
             for size in self.batch_sizes:
                 self._program(bucket, size)
+            for name in _STEPS if bucket in self._steps else ():
+                self._program(bucket, name)
 
     def stream(self, prepared: Prepared) -> Iterator[str]:
-        """The whole text in one piece. Raises ConfigError for a task that writes none."""
-        answer = self.run([prepared])[0].answer
-        if not isinstance(answer.get("text"), str):
-            raise ConfigError(109, f"'{self.task}' writes no text", fix="ask for the answer")
-        yield answer["text"]
+        """The text a piece at a time, each as soon as no later token can change it; the whole in
+        one piece where beams are searched, whose texts change.
 
-    def _program(self, bucket: Bucket, size: int) -> Any:
+        Raises ConfigError for a task that writes none.
+        """
+        bucket = prepared.bucket
+        assert isinstance(bucket, tuple)
+        if bucket not in self._steps:
+            answer = self.run([prepared])[0].answer
+            if not isinstance(answer.get("text"), str):
+                raise ConfigError(109, f"'{self.task}' writes no text", fix="ask for the answer")
+            yield answer["text"]
+            return
+        fields = self._inputs.collate([prepared], bucket, 1)
+        found = self._program(bucket, "begin")(self._parameters, fields)
+        told = ""
+        while True:
+            ids, count, going = jax.device_get((found["ids"], found["count"], found["going"]))
+            text = self._answers.spell(ids[0, :count].tolist())  # type: ignore[attr-defined]
+            settled = text if not going else _settled(text)
+            if len(settled) > len(told) and settled.startswith(told):
+                yield settled[len(told) :]
+                told = settled
+            if not going:
+                return
+            found = self._program(bucket, "proceed")(self._parameters, found["state"])
+
+    def _program(self, bucket: Bucket, size: int | str) -> Any:
+        """Compiled for so many rows, or for a step of one text."""
         with self._lock:
             if (bucket, size) not in self._compiled:
                 self._compiled[bucket, size] = self._compile(bucket, size)
             return self._compiled[bucket, size]
 
-    def _compile(self, bucket: Bucket, size: int) -> Any:
+    def _compile(self, bucket: Bucket, size: int | str) -> Any:
+        if isinstance(size, str):
+            return self._compile_step(bucket, size)
         file = self._files.get((bucket, None)) or self._files.get((bucket, size))
         if file is None:
             raise ConfigError(
@@ -170,13 +194,25 @@ class Exported:
                 f"no program for bucket {list(bucket)} and {size} rows",
                 fix=nearest(str(list(bucket)), (str(list(one)) for one in self.buckets)),
             )
-        if file not in self._exported:
-            self._exported[file] = jax_export.deserialize(bytearray(self._content.pop(file)))
         shapes = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype),
             (self._parameters, self._inputs.collate([], bucket, size)),
         )
-        return jax.jit(self._exported[file].call).lower(*shapes).compile()
+        return jax.jit(self._read(file).call).lower(*shapes).compile()
+
+    def _compile_step(self, bucket: Bucket, name: str) -> Any:
+        program = self._read(self._steps[bucket][name])
+        args, named = jax.tree.unflatten(program.in_tree, program.in_avals)
+        assert not named
+        # The cache is written where it is: nobody looks at the state of the step before.
+        donated = (1,) if name == "proceed" else ()
+        shapes = jax.tree.map(lambda one: jax.ShapeDtypeStruct(one.shape, one.dtype), args)
+        return jax.jit(program.call, donate_argnums=donated).lower(*shapes).compile()
+
+    def _read(self, file: str) -> Any:
+        if file not in self._exported:
+            self._exported[file] = jax_export.deserialize(bytearray(self._content.pop(file)))
+        return self._exported[file]
 
 
 def load(folder: str | os.PathLike) -> Exported:
@@ -190,7 +226,33 @@ def load(folder: str | os.PathLike) -> Exported:
     processors that say otherwise in the card. Raises CheckpointError for a folder that is damaged,
     not whole, of a newer format, or for other platforms than this machine's.
     """
-    return Exported(folders.opened(pointed(folder) if Path(folder).is_file() else folder))
+    return Exported(opened(folder))
+
+
+def opened(folder: str | os.PathLike) -> folders.Opened:
+    """An exported folder, or the one that a pointer names, every file of it checked, none loaded.
+
+    Raises CheckpointError for a folder that is damaged, not whole or of a newer format.
+    """
+    return folders.opened(pointed(folder) if Path(folder).is_file() else folder)
+
+
+def inputs_of(opened: folders.Opened) -> Inputs:
+    """What a folder's model takes, with its processors."""
+    found = opened.manifest
+    return Inputs.load(
+        found["modalities"],
+        opened.path / folders.PROCESSORS,
+        lengths=found["lengths"],
+        required=found["required"],
+    )
+
+
+def _settled(text: str) -> str:
+    """What the next tokens leave as it is: a tokenizer may join them to the last word, and half a
+    character is not known yet.
+    """
+    return text.rpartition(" ")[0] if " " in text else text.rstrip("\ufffd")
 
 
 def _parameters(path: Path) -> dict[str, jax.Array]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -17,6 +18,7 @@ from mmjax.checkpoint.trees import nest
 from mmjax.core.errors import ConfigError
 from mmjax.core.types import Batch, Fused
 from mmjax.export.variants import restored
+from mmjax.models.pretraining import Pretraining
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 BATCH_SIZES = (1, 2, 4, 8, 16, 32)
@@ -44,17 +46,14 @@ class Traced:
 
 
 def forward(module: Any, dtypes: Mapping[str, Any]) -> Callable[..., dict[str, Any]]:
-    """`(parameters by path, fields) -> predictions` of a model with a task."""
+    """`(parameters by path, fields) -> predictions` of a model with a task; of a pretrained one the
+    vector of each modality, 0 where a row lacks it, and that of all that it has.
+    """
+    if isinstance(module, Pretraining):
+        return functools.partial(_embedded, module, dtypes)
 
     def predict(parameters: Mapping[str, Any], fields: Fields) -> dict[str, Any]:
-        rows = fields["row_mask"].shape[0]
-        batch = Batch(
-            inputs=fields["inputs"],
-            present=fields["present"],
-            targets={},
-            row_mask=fields["row_mask"],
-            row=jnp.arange(rows, dtype=jnp.int32),
-        )
+        batch = batch_of(fields)
         variables = nest(restored(parameters, dtypes))
         weights: list[Any] = []
 
@@ -72,6 +71,28 @@ def forward(module: Any, dtypes: Mapping[str, Any]) -> Callable[..., dict[str, A
         return {WEIGHTS: weights[-1], **predictions} if weights else predictions
 
     return predict
+
+
+def _embedded(
+    module: Pretraining, dtypes: Mapping[str, Any], parameters: Mapping[str, Any], fields: Fields
+) -> dict[str, Any]:
+    variables = nest(restored(parameters, dtypes))
+    found: Any = module.apply(variables, batch_of(fields), method=Pretraining.embed)
+    present = {name: jnp.asarray(one)[:, None] for name, one in fields["present"].items()}
+    anything = functools.reduce(jnp.logical_or, present.values())
+    return {name: jnp.where(present.get(name, anything), one, 0) for name, one in found.items()}
+
+
+def batch_of(fields: Fields) -> Batch:
+    """A batch without targets."""
+    rows = fields["row_mask"].shape[0]
+    return Batch(
+        inputs=fields["inputs"],
+        present=fields["present"],
+        targets={},
+        row_mask=fields["row_mask"],
+        row=jnp.arange(rows, dtype=jnp.int32),
+    )
 
 
 def trace(
@@ -97,7 +118,7 @@ def trace(
     sizes = tuple(sorted(set(batch_sizes or BATCH_SIZES)))
     if sizes[0] < 1:
         raise ConfigError(106, f"batch sizes {list(sizes)}", where="batch_sizes", fix="1 or more")
-    shapes = {path: _shape(value) for path, value in parameters.items()}
+    shapes = {path: shape_of(value) for path, value in parameters.items()}
     found: list[Traced] = []
     for bucket in buckets:
         one = None
@@ -108,7 +129,7 @@ def trace(
             continue
         sizes = tuple(sorted(set(batch_sizes or FEW_SIZES)))
         for size in sizes:
-            fields = jax.tree.map(_shape, make_fields(bucket, size))
+            fields = jax.tree.map(shape_of, make_fields(bucket, size))
             content, outputs = _lowered(function, shapes, fields, platforms)
             found.append(Traced(bucket, size, content, outputs))
     return found, sizes
@@ -150,5 +171,6 @@ def _lowered(
     return bytes(made.serialize()), outputs
 
 
-def _shape(leaf: Any) -> jax.ShapeDtypeStruct:
+def shape_of(leaf: Any) -> jax.ShapeDtypeStruct:
+    """What a program is traced with in place of an array."""
     return jax.ShapeDtypeStruct(np.shape(leaf), jnp.asarray(leaf).dtype)

@@ -26,7 +26,17 @@ from mmjax.tasks.base import Task, unlabelled
 from mmjax.tasks.connecting import Connect, Connector, Seeing, prefix_of, require_fit, width_of
 from mmjax.tasks.losses import require
 from mmjax.tasks.spans import tokens_of
-from mmjax.tasks.writing import Prompt, Seen, Writer, prompted, seen_of, shifted, write
+from mmjax.tasks.writing import (
+    Prompt,
+    Seen,
+    Writer,
+    Writing,
+    begin_writing,
+    prompted,
+    seen_of,
+    shifted,
+    write,
+)
 
 DecoderSpec = Annotated[Spec, decoders]
 
@@ -177,7 +187,7 @@ class Generation(Task, abc.ABC, kw_only=True):
             output = self._judged(seen, prompt, labels, rows, train=train)
         if train or self.is_initializing():
             return output
-        predictions = self._written(seen, prompt, rows.shape[0])
+        predictions = self.written(seen, prompt, rows.shape[0])
         return dataclasses.replace(output, predictions=predictions)
 
     @property
@@ -243,22 +253,25 @@ class Generation(Task, abc.ABC, kw_only=True):
             sums["loss"] = total
         return TaskOutput(total / jnp.maximum(weight, 1.0), weight, sums, {})
 
-    def _written(self, seen: Seen, prompt: Prompt | None, rows: int) -> dict[str, Array]:
-        module = self.decoder.clone(parent=None)
-        found = write(
-            LinenDecoder(module) if self.decode_with is None else Seeing(module),
-            self.variables["params"]["decoder"],
-            seen,
-            self.settings,
-            rows=rows,
-            begin=self.begin,
-            longest=self._longest,
-            prompt=prompt,
-        )
+    def written(self, seen: Seen, prompt: Prompt | None, rows: int) -> dict[str, Array]:
+        """The predictions of rows."""
+        found = write(*self._asked(seen), **self._how(prompt, rows))
         texts = {"ids": found.ids, "lengths": found.lengths, "scores": found.scores}
         if self.settings.num_return_sequences > 1:
             return texts
         return {name: array[:, 0] for name, array in texts.items()}
+
+    def begun(self, seen: Seen, prompt: Prompt | None, rows: int) -> Writing:
+        """The texts of rows with their first token, for `writing.go_on`."""
+        return begin_writing(*self._asked(seen), **self._how(prompt, rows))
+
+    def _asked(self, seen: Seen) -> tuple[LinenDecoder, Any, Seen, GenerationConfig]:
+        made = self.decoder.clone(parent=None)
+        reader = LinenDecoder(made) if self.decode_with is None else Seeing(made)
+        return reader, self.variables["params"]["decoder"], seen, self.settings
+
+    def _how(self, prompt: Prompt | None, rows: int) -> dict[str, Any]:
+        return {"rows": rows, "begin": self.begin, "longest": self._longest, "prompt": prompt}
 
     def head_outputs(self, fused: Fused, *, train: bool) -> Array:
         raise ConfigError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -124,6 +125,37 @@ def prompted(
     )
 
 
+@struct.dataclass
+class Writing:
+    """Texts while they are written: arrays that go from step to step."""
+
+    run: Any
+    """The search and the decoder's cache."""
+    valid: Bool[Array, "b s"]
+    limits: Limits
+    seen: Seen
+
+    @property
+    def ids(self) -> Int[Array, "b n"]:
+        """The new tokens of each row, padding behind; not of beams, which change."""
+        return self.run.search.tokens[:, self.valid.shape[1] - self.new :]
+
+    @property
+    def new(self) -> int:
+        """How many tokens a text may have."""
+        return self.run.search.scores.shape[1]
+
+    @property
+    def count(self) -> Int[Array, ""]:
+        """How many tokens there are."""
+        return self.run.search.count
+
+    @property
+    def going(self) -> Bool[Array, ""]:
+        """Whether any row has not ended."""
+        return self.run.search.going
+
+
 def write(
     decoder: LinenDecoder,
     parameters: Any,
@@ -141,6 +173,42 @@ def write(
     `config` has its ids and the number of texts; `longest` is how many tokens it may ask for.
     Raises ConfigError for more, or more than there are positions for.
     """
+    writing = begin_writing(
+        decoder,
+        parameters,
+        seen,
+        config,
+        rows=rows,
+        begin=begin,
+        longest=longest,
+        prompt=prompt,
+        key=key,
+    )
+    most = jnp.asarray(config.max_new_tokens or config.max_length or longest, jnp.int32)
+    search = go_on(decoder, parameters, config, writing, most).run.search
+    times = config.num_return_sequences
+    if config.num_beams > 1:
+        texts = search.best.tokens, search.best.lengths, search.best.scores
+        return Written(*(one[:, :times] for one in texts))
+    lengths = jnp.maximum(search.lengths, 1).astype(jnp.float32)
+    scores = search.scores.sum(axis=1) / lengths**config.length_penalty
+    drawn = search.tokens[:, -search.scores.shape[1] :], search.lengths, scores
+    return Written(*(one.reshape(rows, times, *one.shape[1:]) for one in drawn))
+
+
+def begin_writing(
+    decoder: LinenDecoder,
+    parameters: Any,
+    seen: Seen,
+    config: GenerationConfig,
+    *,
+    rows: int,
+    begin: tuple[int, ...],
+    longest: int,
+    prompt: Prompt | None = None,
+    key: Array | None = None,
+) -> Writing:
+    """The prompts through the decoder, and the first token; arguments and errors as of `write`."""
     new = config.max_new_tokens or config.max_length or longest
     before = len(begin) + (0 if prompt is None else prompt.ids.shape[1])
     if isinstance(decoder.module, Writer) or "prefix" not in seen:
@@ -169,24 +237,39 @@ def write(
     least = max(config.min_new_tokens or 0, config.min_length - 1)
     whole = [jnp.full(rows, one, jnp.int32) for one in (new, least)]
     limits = Limits(prompt=count, most=whole[0], least=whole[1])
-    rules = config.replace(
-        max_new_tokens=None, max_length=None, min_new_tokens=None, min_length=0, output_scores=True
-    )
-    static: Any = {"config": rules, "processors": (), "mesh": None}
-    variables = {"params": parameters}
-    key = jax.random.key(0) if key is None else key
     times = config.num_return_sequences if config.num_beams == 1 else 1
     tokens, valid, limits, seen = repeat_rows((tokens, valid, limits, seen), times)
     run = engine.begin(
-        variables, tokens, valid, limits, seen, key, decoder=decoder, new=new, **static
+        {"params": parameters},
+        tokens,
+        valid,
+        limits,
+        seen,
+        jax.random.key(0) if key is None else key,
+        decoder=decoder,
+        new=new,
+        **_static(config),
     )
-    until = jnp.asarray(new, jnp.int32)
-    run = engine.proceed(run, variables, valid, limits, seen, until, decoder=decoder, **static)
-    search = run.search
-    if config.num_beams > 1:
-        texts = search.best.tokens, search.best.lengths, search.best.scores
-        return Written(*(one[:, : config.num_return_sequences] for one in texts))
-    lengths = jnp.maximum(search.lengths, 1).astype(jnp.float32)
-    scores = search.scores.sum(axis=1) / lengths**config.length_penalty
-    drawn = search.tokens[:, -new:], search.lengths, scores
-    return Written(*(one.reshape(rows, times, *one.shape[1:]) for one in drawn))
+    return Writing(run, valid, limits, seen)
+
+
+def go_on(
+    decoder: LinenDecoder,
+    parameters: Any,
+    config: GenerationConfig,
+    writing: Writing,
+    until: Int[Array, ""],
+) -> Writing:
+    """One token after the other, until each row has ended or has `until` of them."""
+    rest = writing.valid, writing.limits, writing.seen, until
+    run = engine.proceed(
+        writing.run, {"params": parameters}, *rest, decoder=decoder, **_static(config)
+    )
+    return dataclasses.replace(writing, run=run)
+
+
+def _static(config: GenerationConfig) -> dict[str, Any]:
+    rules = config.replace(
+        max_new_tokens=None, max_length=None, min_new_tokens=None, min_length=0, output_scores=True
+    )
+    return {"config": rules, "processors": (), "mesh": None}

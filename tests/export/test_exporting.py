@@ -24,6 +24,7 @@ from mmjax.core.errors import CheckpointError, ConfigError, DataError
 from mmjax.core.extras import MissingExtra
 from mmjax.export import folder as folders
 from mmjax.export import variants
+from mmjax.export.tracing import Traced
 from mmjax.export.variants import flatten
 
 FRAME = tiny_models.frame()
@@ -200,7 +201,7 @@ def test_a_bad_folder_is_refused_in_one_line(out, tmp_path, harm, code, told):
 def test_half_an_export_is_none(run, out, tmp_path, monkeypatch):
     with pytest.raises(CheckpointError, match="is there already"):
         run.export(out)
-    monkeypatch.setattr(exporting, "_write_parameters", lambda *_: 1 / 0)
+    monkeypatch.setattr(exporting, "write_parameters", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         run.export(tmp_path / "half", batch_sizes=(1,), platforms=("cpu",), measure=False)
     assert list(tmp_path.iterdir()) == []
@@ -250,4 +251,4 @@ def test_the_command(run, tmp_path, monkeypatch, capsys):
 
 
 def _traced():
-    return exporting.Traced((4,), None, b"", (("probabilities", "float32", (3,)),))
+    return Traced((4,), None, b"", (("probabilities", "float32", (3,)),))

@@ -40,6 +40,7 @@ registry = Registry(
         "spans": "mmjax.tasks.answers.parts:Spans",
         "texts": "mmjax.tasks.answers.written:Texts",
         "valued_classes": "mmjax.tasks.answers.classes:ValuedClasses",
+        "vectors": "mmjax.tasks.answers.vectors:Vectors",
     },
 )
 

@@ -48,6 +48,10 @@ class Texts:
             return found
         return [{**one, "texts": row} for one, row in zip(found, rows, strict=True)]
 
+    def spell(self, ids: Sequence[int]) -> str:
+        """The text of ids."""
+        return spelled(self.speller, ids, self.end_id)
+
     def _said(self, predictions: Predictions) -> list[list[str]]:
         """All texts of each row."""
         ids, lengths = np.asarray(predictions["ids"]), np.asarray(predictions["lengths"])
@@ -55,10 +59,7 @@ class Texts:
             raise DataError(540, f"ids of shape {list(ids.shape)}, {len(lengths)} lengths")
         ids = ids.reshape(len(ids), -1, ids.shape[-1])
         return [
-            [
-                spelled(self.speller, one[:length], self.end_id)
-                for one, length in zip(*row, strict=True)
-            ]
+            [self.spell(one[:length]) for one, length in zip(*row, strict=True)]
             for row in zip(ids.tolist(), lengths.reshape(len(ids), -1).tolist(), strict=True)
         ]
 
