@@ -133,6 +133,27 @@ def locked(folder: Path, *, wanted: bool = True) -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def claimed(folder: Path, number: int, *, wanted: bool = True) -> Iterator[bool]:
+    """Whether this one, of the processes that see this folder, is to write it.
+
+    They come with the same `number`, which no others have, and leave together. One that does not
+    want it leaves it to others.
+    """
+    claim = folder.with_name(f".{folder.name}.{number}")
+    try:
+        if wanted:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            claim.touch(exist_ok=False)
+    except FileExistsError:
+        wanted = False
+    try:
+        yield wanted
+    finally:
+        if wanted:
+            claim.unlink(missing_ok=True)
+
+
 def _mapped(folder: Path, name: str, shape: tuple[int, ...], dtype: str, mode: Any) -> np.ndarray:
     path = folder / f"{name}.bin"
     if not math.prod(shape):

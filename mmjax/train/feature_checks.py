@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax.interpreters import partial_eval
 
 from mmjax.adapt import KEY
+from mmjax.adapt.wrapping import adapters_of
 from mmjax.core import rng
 from mmjax.core.errors import ConfigError, nearest
 from mmjax.core.types import Batch
@@ -51,12 +52,14 @@ def require_frozen(config: Config, module: Any, plan: StatePlan, name: str) -> N
     if still is not None:
         flags = jax.tree.leaves(still.get(key, {}))
         free = [path for path, is_still in zip(free, flags, strict=True) if not is_still]
-    free += [
-        f"/{KEY}/{adapter}/{site}"
-        for adapter, sites in params.get(KEY, {}).items()
-        for site in sites
-        if site == key or site.startswith(f"{key}.")
-    ]
+    learn = {name: one.learns for name, one in adapters_of(adapting.strategies(config))}
+    for adapter, sites in params.get(KEY, {}).items():
+        here = [site for site in sites if site == key or site.startswith(f"{key}.")]
+        if here and not learn[adapter]:
+            why = f"adapt.{adapter} has others in place of its weights"
+            fix = f"leave adapt.{adapter} out here: an encoder that is kept takes part in no step"
+            raise _cannot(name, why, fix)
+        free += [f"/{KEY}/{adapter}/{site}" for site in here]
     if free:
         shown = ", ".join(free[:_FEW]) + (", ..." if len(free) > _FEW else "")
         raise ConfigError(

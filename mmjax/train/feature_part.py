@@ -162,11 +162,14 @@ class Part:
                 return
             start = time.perf_counter()
             fill = functools.partial(self._fill, own, rows, train)
-            if whole:
-                fill(None)
-            else:
-                kept.write(store.folder, rows, self.shaped[train].fields, fill)
-            processes.agree(True)
+            # Of processes that share a disk one writes; each is at every batch with the others.
+            number = processes.first(time.time_ns() % 2**31)
+            with kept.claimed(store.folder, number, wanted=not whole) as mine:
+                if mine:
+                    kept.write(store.folder, rows, self.shaped[train].fields, fill)
+                else:
+                    fill(None)
+                processes.agree(True)
             seconds = time.perf_counter() - start
             self._tell(f"{len(rows):,} rows made in {seconds:.1f} s, kept in {store.folder}")
 

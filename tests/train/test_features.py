@@ -171,6 +171,14 @@ def test_adapters_are_parameters_of_the_encoder_too(data, tmp_path, quick):
         built(data, config=dataclasses.replace(config, adapt=lora))
 
 
+def test_a_quantized_encoder_is_refused_for_what_it_is(data, tmp_path, quick):
+    config = with_tokens(data, f"train.feature_cache.text={tmp_path}")
+    base = {"base": Spec("quantized", form="int8", block=4, targets=("^encoders_text/.*/query$",))}
+    with pytest.raises(ConfigError, match=r"adapt\.base has others in place") as error:
+        built(data, config=dataclasses.replace(config, adapt=base))
+    assert "trained" not in str(error.value)
+
+
 def test_a_mesh_keeps_what_one_device_keeps(data, tmp_path, monkeypatch):
     tiny_run.numpy_start(monkeypatch)
     stores = []
