@@ -5,7 +5,7 @@ mmjax runs runs --sort accuracy --where "accuracy>0.7" seed=0
 mmjax runs runs --where task=classification --columns model.fusion.width accuracy --json
 
 A column is a fact (status, step, task, fusion, modalities, seed, changed), a metric, or a setting's
-dotted path. --sort puts the best first by a metric; "-" before it turns it round.
+dotted path. --sort puts the best first by a metric, --sort=-accuracy the worst.
 """
 
 from __future__ import annotations
@@ -44,6 +44,9 @@ def run(args: argparse.Namespace) -> int:
             more = {name: one.value(name) for name in args.columns}
             line = {**values, "split": one.split, "metrics": dict(one.metrics), **more}
             say(json.dumps(line, ensure_ascii=False))
+        return 0
+    if not found:
+        say(f"no run in {args.folder}{' is so' if args.where else ''}")
         return 0
     shown = ["run", "status", "step", "task", "fusion", "modalities", "seed"]
     named = [*args.columns, *([args.sort.removeprefix("-")] if args.sort else [])]

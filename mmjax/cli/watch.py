@@ -26,6 +26,7 @@ def run(args: argparse.Namespace) -> int:
 
     from mmjax.api.watching import Followed
     from mmjax.core.errors import ConfigError
+    from mmjax.writers.console import say
 
     if args.every <= 0:
         raise ConfigError(106, f"--every {args.every}", fix="give seconds, above 0")
@@ -39,9 +40,12 @@ def run(args: argparse.Namespace) -> int:
         try:
             while True:
                 live.update(followed.drawn(console.width), refresh=True)
-                if followed.status == "finished":
-                    return 0
+                if followed.status != "training":
+                    break
                 time.sleep(args.every)
                 followed.look()
         except KeyboardInterrupt:
             return 0
+    if followed.status == "stopped":
+        say("nobody trains it now; mmjax train ... --resume goes on with it")
+    return 0
