@@ -6,8 +6,9 @@ python -m benchmarks.feature_cache
 scratch; and with both frozen, the CNN from the first run, one drawing and no augmentation. Each
 call is a process of its own on one core, whose processor seconds are told from start to exit:
 imports, data, compilation (nothing is compiled before), features, training, validation, test,
-report. "again" finds the features that the call before it kept. Written to
-`benchmarks/results/feature_cache.json` and `feature_cache.md`.
+report. "again" finds the features that the call before it kept. In each of `--rounds` the three
+follow each other; seconds are medians, ratios medians of those within a round. Written to
+`benchmarks/results/feature_cache.json` and `feature_cache.md`, which grow with each round.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ import argparse
 import json
 import os
 import resource
+import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,29 +61,46 @@ def apart(first: Path, second: Path) -> float:
     return float(max(jax.tree.leaves(both)))
 
 
-def measure(folder: Path, common: Sequence[str]) -> dict[str, Any]:
-    kept, compiled = folder / "features", folder / "compiled"
-    ways = {
-        "MiniLM frozen": ((), ("text",)),
-        "both frozen": ((*BOTH, f"init.run={folder / 'MiniLM_frozen_raw'}"), ("text", "image")),
-    }
-    result = {}
-    for name, (changes, cached) in ways.items():
+def rounds_of(
+    folder: Path, name: str, changes: Sequence[str], cached: Sequence[str], rounds: int
+) -> Iterator[dict[str, Any]]:
+    """What is found of one way of training, after each round."""
+    several: list[dict[str, float]] = []
+    for number in range(rounds):
         seconds, runs = {}, {}
+        kept = folder / f"features_{name}_{number}".replace(" ", "_")
         for way in ("raw", "kept", "again"):
-            where = {one: str(kept / name) for one in cached} if way != "raw" else {}
+            where = {one: str(kept) for one in cached} if way != "raw" else {}
             cache = f"train.feature_cache={json.dumps(where)}"
-            runs[way] = folder / f"{name}_{way}".replace(" ", "_")
-            seconds[way] = call(runs[way], compiled, [*common, *changes, cache])
-        result[name] = {
-            "seconds": seconds,
+            runs[way] = folder / f"{name}_{way}_{number}".replace(" ", "_")
+            seconds[way] = call(runs[way], folder / "compiled", [*changes, cache])
+        several.append(seconds)
+        yield {
+            "rounds": several,
+            "seconds": {way: statistics.median(one[way] for one in several) for way in seconds},
+            "faster": {
+                way: statistics.median(one["raw"] / one[way] for one in several)
+                for way in ("kept", "again")
+            },
             "largest_difference": apart(runs["raw"], runs["kept"]),
             "accuracy": {
                 way: read_json(run / "metrics.json")["test"]["accuracy"]
                 for way, run in runs.items()
             },
         }
-    return result
+
+
+def measure(folder: Path, common: Sequence[str], rounds: int) -> Iterator[dict[str, Any]]:
+    """All that is found so far, again and again."""
+    begun = folder / "MiniLM_frozen_raw_0"
+    result: dict[str, Any] = {}
+    for name, more, cached in (
+        ("MiniLM frozen", (), ("text",)),
+        ("both frozen", (*BOTH, f"init.run={begun}"), ("text", "image")),
+    ):
+        for found in rounds_of(folder, name, [*common, *more], cached, rounds):
+            result[name] = found
+            yield result
 
 
 def to_markdown(result: Mapping[str, Any]) -> str:
@@ -94,7 +113,7 @@ def to_markdown(result: Mapping[str, Any]) -> str:
         seconds = one["seconds"]
         shown = [f"{seconds['raw']:.0f} s"]
         for way in ("kept", "again"):
-            shown += [f"{seconds[way]:.0f} s", f"{seconds['raw'] / seconds[way]:.2f}x"]
+            shown += [f"{seconds[way]:.0f} s", f"{one['faster'][way]:.2f}x"]
         lines.append(f"| {name} | {' | '.join(shown)} | {one['largest_difference']:.1g} |")
     used = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
     told = (
@@ -109,15 +128,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--changes", nargs="*", default=[], help="of the config, for all runs")
     parser.add_argument("--out", default="benchmarks/results/feature_cache")
+    parser.add_argument("--rounds", type=int, default=1)
     args = parser.parse_args()
     restart_on_one_core()
     common = ["train.single_modality_baselines=false", *args.changes]
     with tempfile.TemporaryDirectory() as folder:
-        ways = measure(Path(folder), common)
-    result = {**about(), "changes": " ".join(common), "ways": ways}
-    write_json(f"{args.out}.json", result)
-    with atomic(f"{args.out}.md", "w") as file:
-        file.write(to_markdown(result))
+        for ways in measure(Path(folder), common, args.rounds):
+            result = {**about(), "changes": " ".join(common), "ways": ways}
+            write_json(f"{args.out}.json", result)
+            with atomic(f"{args.out}.md", "w") as file:
+                file.write(to_markdown(result))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from scipy.optimize import minimize
+from scipy.special import log_softmax
 
 from mmjax.api.embeddings import FUSED
 from mmjax.api.nearest import nearest as nearest_vectors
@@ -29,6 +31,8 @@ L2 = tuple(float(value) for value in 10.0 ** np.arange(-6, 1.0))
 
 _STEPS, _SMALL = 1000, 1e-5
 """L-BFGS ends after so many steps, or where no gradient is larger."""
+_FEW = 2**25
+"""Rows times inputs times classes of a problem that is solved on the host."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -52,9 +56,11 @@ def fit_linear(
 ) -> Linear:
     """Weights with the least mean cross-entropy + l2 / 2 |weights|^2; the bias is free.
 
-    By L-BFGS on the device in float32. scikit-learn's `LogisticRegression` with C = 1 / (n l2).
-    Features are standardised first, and the weights returned are for them as given, so the penalty
-    is on the scale of standardised ones. Raises DataError for fewer than two classes.
+    By L-BFGS, in float64 on the host where that is done before a program for the device would be
+    compiled, and in float32 on the device otherwise. scikit-learn's `LogisticRegression` with
+    C = 1 / (n l2). Features are standardised first, and the weights returned are for them as given,
+    so the penalty is on the scale of standardised ones. Raises DataError for fewer than two
+    classes.
     """
     rows, labels = _rows(x, y)
     classes, number = np.unique(labels, return_inverse=True)
@@ -63,10 +69,37 @@ def fit_linear(
     mean, deviation = rows.mean(axis=0), rows.std(axis=0)
     scale = 1.0 / np.where(deviation > 1e-12, deviation, 1.0)
     given = ((rows - mean) * scale).astype(np.float32)
-    found = _minimise(given, number.astype(np.int32), jnp.float32(l2), len(classes))
-    weights, bias = (np.asarray(one, np.float64) for one in jax.device_get(found))
+    if given.size * len(classes) <= _FEW:
+        weights, bias = _minimise_here(given, number, l2, len(classes))
+    else:
+        found = _minimise(given, number.astype(np.int32), jnp.float32(l2), len(classes))
+        weights, bias = (np.asarray(one, np.float64) for one in jax.device_get(found))
     weights = weights * scale[:, None]
     return Linear(classes, weights, bias - mean @ weights, l2)
+
+
+def _minimise_here(
+    x: Float[np.ndarray, "n d"], y: Int[np.ndarray, "n"], l2: float, classes: int
+) -> tuple[Float[np.ndarray, "d c"], Float[np.ndarray, "c"]]:
+    rows, width = x.shape
+    with_one = np.concatenate([x, np.ones((rows, 1))], axis=1, dtype=np.float64)
+    penalty = np.full((width + 1, 1), l2)
+    penalty[-1] = 0.0
+
+    def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        parameters = flat.reshape(width + 1, classes)
+        logs = log_softmax(with_one @ parameters, axis=1)
+        error = np.exp(logs)
+        error[np.arange(rows), y] -= 1.0
+        pulled = penalty * parameters
+        value = 0.5 * (pulled * parameters).sum() - logs[np.arange(rows), y].mean()
+        return value, (with_one.T @ error / rows + pulled).ravel()
+
+    start = np.zeros((width + 1) * classes)
+    options = {"maxiter": _STEPS, "gtol": _SMALL, "ftol": 0.0}
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", options=options)
+    whole = found.x.reshape(width + 1, classes)
+    return whole[:-1], whole[-1]
 
 
 @functools.partial(jax.jit, static_argnums=3)

@@ -7,6 +7,7 @@ from sklearn.metrics import accuracy_score, log_loss
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 
+from mmjax.api import probing
 from mmjax.api.probing import fit_linear, knn_probe, linear_probe
 from mmjax.core.errors import ConfigError, DataError
 
@@ -21,8 +22,10 @@ def blobs(seed=0, rows=ROWS):
     return x, np.array(["ant", "bee", "cat", "dog"])[y]
 
 
-@pytest.mark.parametrize("l2", [1e-1, 1e-3])
-def test_a_linear_probe_is_logistic_regression(l2):
+@pytest.mark.parametrize(("l2", "device"), [(1e-1, False), (1e-3, False), (1e-3, True)])
+def test_a_linear_probe_is_logistic_regression(l2, device, monkeypatch):
+    if device:
+        monkeypatch.setattr(probing, "_FEW", 0)
     (x, y), (new, truth) = blobs(), blobs(1, 50)
     scaler = StandardScaler().fit(x)
     reference = LogisticRegression(C=1 / (ROWS * l2), tol=1e-10, max_iter=5000)

@@ -17,7 +17,11 @@ def benchmark(monkeypatch):
 
 
 def test_ratios_are_those_to_the_run_without(benchmark):
-    one = {"seconds": {"raw": 90.0, "kept": 45.0, "again": 30.0}, "largest_difference": 0.0}
+    one = {
+        "seconds": {"raw": 90.0, "kept": 45.0, "again": 30.0},
+        "faster": {"kept": 2.0, "again": 3.0},
+        "largest_difference": 0.0,
+    }
     about = {"changes": "c", "cpu": "x", "versions": {}, "date": "d", "load_average": 1}
     table = benchmark.to_markdown({**about, "ways": {"all frozen": one}})
     assert "| all frozen | 90 s | 45 s | 2.00x | 30 s | 3.00x | 0 |" in table
