@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Trains on Kubernetes, as a JobSet with one pod a host; on GKE also on TPU slices.
 #   launch/gke.sh [options] --image IMAGE [--] [train] CONFIG.py [dotted.key=value ...] --workdir RUN
-# RUN is gs://BUCKET/RUN (mounted by GKE's driver), or a path below --mount of a volume claim. The
-# image is one of launch/docker, with the config in it.
+# RUN is gs://BUCKET/RUN (mounted by GKE's driver), a path below --mount of a volume claim, or
+# s3://BUCKET/RUN with a claim that is this bucket. The image is one of launch/docker, with the
+# config in it.
 # Options:
 #   --image IMAGE      what runs; its entry point is mmjax
 #   --hosts N          pods (1)
@@ -81,9 +82,16 @@ if [[ $workdir == gs://* ]]; then
   options=$(mapping bucketName "$bucket" mountOptions "implicit-dirs,rename-dir-limit=100000,uid=1000,gid=1000")
   volumes="[{\"name\": \"runs\", \"csi\": {\"driver\": \"gcsfuse.csi.storage.gke.io\", \"volumeAttributes\": $options}}]"
 elif [[ -n $option_claim ]]; then
+  if in_bucket "$workdir"; then
+    split_bucket "$workdir"
+    replace_workdir "$option_mount/$folder"
+  fi
   volumes="[{\"name\": \"runs\", \"persistentVolumeClaim\": $(mapping claimName "$option_claim")}]"
   [[ -z $workdir || $workdir == "$option_mount"/* ]] ||
     refuse "--workdir $workdir is not below --mount $option_mount" "--workdir $option_mount/RUN"
+elif in_bucket "$workdir"; then
+  refuse "Kubernetes mounts no $workdir by itself" \
+    "--claim of a volume that is this bucket, by a driver that renames folders (csi-s3, JuiceFS; not Mountpoint)"
 elif [[ -n $workdir ]]; then
   refuse "--workdir $workdir would go with the pod" "gs://BUCKET/RUN, or --claim with --workdir $option_mount/RUN"
 fi

@@ -7,9 +7,14 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from collections.abc import Mapping
 
 from mmjax.core.errors import ConfigError
+
+_TPU_PORT = 8482
+"""JAX's own, of a TPU's coordinator."""
+_ORTE = "OMPI_MCA_orte_hnp_uri"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,16 +105,42 @@ def _local_devices(
 
 
 def _open_mpi(environment: Mapping[str, str]) -> Membership | None:
-    if int(environment.get("OMPI_COMM_WORLD_SIZE", "1")) == 1:
+    """Version 4 names the launcher's host; with others JAX is left to ask mpi4py, if it can."""
+    processes = int(environment.get("OMPI_COMM_WORLD_SIZE", "1"))
+    if processes == 1:
         return None
-    return Membership("", 0, 0, "Open MPI")
+    # Such as 1531576320.0;tcp://10.96.0.1,10.148.0.1:34911, or tcp6://[fe80::1,2620::2]:43370.
+    told = re.match(r"(\d+)\..*?(?:tcp://([^,:]+)|tcp6://\[([^,\]]+))", environment.get(_ORTE, ""))
+    if told is None:
+        return Membership("", 0, 0, "Open MPI")
+    job, host, host6 = told.groups()
+    on_host = environment.get("OMPI_COMM_WORLD_LOCAL_SIZE", "1")
+    return Membership(
+        f"{host or f'[{host6}]'}:{61001 + int(job) // 4096 % 4096}",
+        processes,
+        int(environment["OMPI_COMM_WORLD_RANK"]),
+        "Open MPI",
+        _local_devices(environment, "OMPI_COMM_WORLD_LOCAL_RANK", on_host),
+    )
 
 
 def _tpu_pod(environment: Mapping[str, str]) -> Membership | None:
-    several = "," in environment.get("TPU_WORKER_HOSTNAMES", "")
-    if several or "MEGASCALE_COORDINATOR_ADDRESS" in environment:
+    """The pods of one or several slices on GKE, whose first one coordinates."""
+    workers = environment.get("TPU_WORKER_HOSTNAMES", "").split(",")
+    several = environment.get("MEGASCALE_COORDINATOR_ADDRESS", "")
+    if len(workers) == 1 and not several:
+        return None
+    if not (workers[0] and environment.get("TPU_WORKER_ID", "").isdecimal()):
         return Membership("", 0, 0, "TPU pod")
-    return None
+    slices = int(environment.get("MEGASCALE_NUM_SLICES") or 1)
+    before = int(environment.get("MEGASCALE_SLICE_ID") or 0) * len(workers)
+    first = (several or workers[0]).split(":")[0]
+    return Membership(
+        f"{first}:{_TPU_PORT}",
+        len(workers) * slices,
+        before + int(environment["TPU_WORKER_ID"]),
+        "TPU pod",
+    )
 
 
 READERS = (_named, _slurm, _open_mpi, _tpu_pod)

@@ -117,6 +117,9 @@ def test_runs_lie_in_a_mounted_bucket_or_claim(shims):
     (volume,) = pod(claimed)["volumes"]
     assert volume["persistentVolumeClaim"] == {"claimName": "disk"}
     assert pod(claimed)["serviceAccountName"] == "s"
+    bucket = jobset(shims, *IMAGE, "--claim", "disk", *TRAIN, "s3://b/runs/a b")
+    assert pod(bucket)["volumes"] == pod(claimed)["volumes"]
+    assert "/runs/runs/a b" in pod(bucket)["containers"][0]["args"]
     for arguments in (("runs/a",), ("s3://b/a",), ("gs://b",)):
         assert shims.run("gke.sh", *IMAGE, *TRAIN, *arguments).returncode == 2
     assert shims.calls() == []

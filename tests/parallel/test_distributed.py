@@ -32,6 +32,21 @@ SLURM = {
 }
 
 
+PODS = {"TPU_WORKER_HOSTNAMES": "t0,t1"}
+SLICES = {
+    "MEGASCALE_COORDINATOR_ADDRESS": "run-0-0.run:8081",
+    "MEGASCALE_NUM_SLICES": "2",
+    "MEGASCALE_SLICE_ID": "1",
+}
+ORTE = "OMPI_MCA_orte_hnp_uri"
+MPI = {
+    ORTE: "1531576320.0;tcp://10.96.0.1,10.148.0.1:34911",
+    "OMPI_COMM_WORLD_SIZE": "4",
+    "OMPI_COMM_WORLD_RANK": "2",
+    "OMPI_COMM_WORLD_LOCAL_RANK": "0",
+}
+
+
 @pytest.fixture
 def joined(monkeypatch):
     """What jax was asked to join, without joining it; every coordinator answers."""
@@ -95,7 +110,13 @@ def test_alone_it_does_nothing(joined, monkeypatch, variables):
         ),
         ({"TPU_WORKER_HOSTNAMES": "t0,t1"}, ("", 0, 0, None)),
         ({"MEGASCALE_COORDINATOR_ADDRESS": "t0"}, ("", 0, 0, None)),
+        ({**PODS, "TPU_WORKER_ID": "1"}, ("t0:8482", 2, 1, None)),
+        # Two slices of two: the first pod of the first one.
+        ({**PODS, **SLICES, "TPU_WORKER_ID": "1"}, ("run-0-0.run:8482", 4, 3, None)),
         ({"OMPI_COMM_WORLD_SIZE": "2"}, ("", 0, 0, None)),
+        (MPI, ("10.96.0.1:62185", 4, 2, None)),
+        ({**MPI, "OMPI_COMM_WORLD_LOCAL_SIZE": "2"}, ("10.96.0.1:62185", 4, 2, (0,))),
+        ({**MPI, ORTE: "4096.0;tcp6://[fe80::b9b,2620::2]:43"}, ("[fe80::b9b]:61002", 4, 2, None)),
         ({"MMJAX_CLUSTER": "auto"}, ("", 0, 0, None)),
     ],
 )
