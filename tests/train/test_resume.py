@@ -21,6 +21,8 @@ SPEED = ("examples_per_second", "input_wait")
 
 KILLED = ("start-up:1", "compile:1", "save-started:2", "before-commit:2", "after-commit:1")
 KILLED += ("step:5", "evaluation:1")
+OF_PREDICTION = {"part", "after-part", "after-merge"}
+"""Failpoints that training does not pass."""
 
 # In one run, so that each also meets what the one before left behind.
 TWICE = ("start-up:1", "start-up:1", "compile:1", "compile:1", "step:1", "save-started:1")
@@ -93,7 +95,7 @@ def expected_rows(run, steps):
 
 def test_every_failpoint_kills(disturbed):
     _, found = disturbed
-    assert {name.partition(":")[0] for name in KILLED} == set(NAMES)
+    assert {name.partition(":")[0] for name in KILLED} == {*NAMES} - OF_PREDICTION
     for name in KILLED:
         assert found[name]["code"] == -signal.SIGKILL, found[name]["err"]
     assert found["last"]["code"] == 0, found["last"]["err"]
