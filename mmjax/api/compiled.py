@@ -80,6 +80,8 @@ class CompiledStep:
     limit: int
     memory: Mapping[str, int]
     """By kind; where the step does not fit, of the state and batch alone."""
+    host: int
+    """Bytes of the host's memory, which `remat=offload` puts activations into."""
     flops: float
     """Of a step over all devices: matrix products and convolutions, two for each product."""
     model_flops: float

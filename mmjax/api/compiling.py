@@ -140,6 +140,7 @@ def _compiled(
         needed=ahead.needed,
         limit=limit,
         memory=memory,
+        host=ahead.memory.host if ahead.memory is not None else 0,
         flops=ahead.flops,
         model_flops=plain,
         bytes_moved=None if ahead.program is None else ahead.program.bytes_moved(),

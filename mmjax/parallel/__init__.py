@@ -6,8 +6,8 @@
   it brings.
 - `topology.py`: meshes of TPUs that are not there, to compile for; `chips.py`: what a chip can do
   at most. `layout.py`: where each array of a state lives, and why, as a table.
-- `collectives.py`: the collectives in a compiled program's text; `program.py`: how often each runs,
-  and what the program moves; `flops.py`: what a trace computes.
+- `program.py`: a compiled program's text as computations, how often each runs, and what it moves;
+  `collectives.py`: what it sends; `flops.py`: what a trace computes.
 
 A new kind of parameter axis is one line in `sharding.RULES`.
 """

@@ -66,6 +66,8 @@ def tables(steps: Sequence[Step]) -> list[Table]:
     memory = [[kind, size(bytes_)] for kind, bytes_ in first["memory"].items()]
     memory.append(["needed, at most", size(first["needed"])])
     memory.append(["there is", size(first["limit"])])
+    if first.get("host"):
+        memory.append(["in the host's memory", size(first["host"])])
     mesh = ", ".join(f"{axis} {count}" for axis, count in first["mesh"].items())
     found.append((f"memory of one device ({first['topology']}: {mesh})", ["", ""], memory))
     found.append(("a step", ["", ""], _costs(first)))

@@ -40,6 +40,8 @@ class StepMemory:
     temporary: int
     """Activations, gradients, and what is gathered, at their peak."""
     program: int
+    host: int = 0
+    """In the host's memory: what `remat=offload` puts there. No part of `total`."""
 
     @classmethod
     def of(cls, analysis: Any) -> StepMemory:
@@ -49,6 +51,7 @@ class StepMemory:
             outputs=analysis.output_size_in_bytes - analysis.alias_size_in_bytes,
             temporary=analysis.temp_size_in_bytes,
             program=analysis.generated_code_size_in_bytes,
+            host=analysis.host_temp_size_in_bytes,
         )
 
     @property

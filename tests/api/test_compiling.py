@@ -240,3 +240,19 @@ def test_for_a_tpu_that_is_not_there():
     assert found.roofline.step >= found.roofline.overlapped
     assert {one.kind for one in found.collectives} >= {"all-gather"}
     assert jax.default_backend() == "cpu"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not importlib.util.find_spec("libtpu"), reason="needs mmjax[tpu-aot]")
+def test_activations_may_wait_in_the_hosts_memory():
+    """What each branch of each layer adds: 2 x layers x rows x tokens x width numbers a tower."""
+    again = [f"model.encoders.{name}.remat=offload" for name in ("text", "image")]
+    config = config_lib.override(pairs(), [*again, "data.batch_size=512"])
+    found = mmjax.compile(config, topology="v5e:2x2")
+    encoders = config.model.encoders
+    kept = sum(
+        2 * encoders[name].options["depth"] * (512 // 4) * tokens * 8 * 4
+        for name, tokens in (("text", 4), ("image", 5))
+    )
+    assert kept <= found.host
+    assert "in the host's memory" in str(shown.tables([found.to_json()]))
