@@ -95,6 +95,39 @@ def test_the_probe_is_of_the_weights_before(run, pretrained):
     assert (told["split"], told["rows"], told["left_out"]) == ("test", len(right), {})
 
 
+def test_a_frozen_encoder_is_probed_on_its_features(whole, pretrained, tmp_path, monkeypatch):
+    """All that is measured after training is what it is without features kept."""
+    tiny_run.plain_figures(monkeypatch)
+    tiny_run.numpy_start(monkeypatch)
+    init = InitConfig(run=str(pretrained), include=("encoders_text",))
+    config = config_lib.override(
+        dataclasses.replace(whole, init=init),
+        [
+            "train.before_after=always",
+            "train.single_modality_baselines=true",
+            "model.encoders.text.token_dropout=0",
+            "model.encoders.text.dropout=0",
+            'optimizer.multipliers={"^/encoders_text/": 0.0}',
+        ],
+    )
+    plain = mmjax.train(config, tmp_path / "plain")
+    embedded = []
+    was = Run.embed_dataset
+    monkeypatch.setattr(Run, "embed_dataset", lambda *a, **k: embedded.append(a) or was(*a, **k))
+    cached = config_lib.override(config, [f"train.feature_cache.text={tmp_path / 'features'}"])
+    kept = mmjax.train(cached, tmp_path / "kept")
+    # The zero-shot answer is the pretrained run's; the probe's vectors are none that are made.
+    assert not [told for told in embedded if len(told) > 3]
+    assert kept.features is None
+    for name in ("", "alone/text", "alone/image"):
+        ours, theirs = (Run(one.folder.path / name).metrics for one in (kept, plain))
+        assert ours.keys() == theirs.keys() == {"validation", "test"}
+        for split, metrics in ours.items():
+            assert metrics == pytest.approx(theirs[split], rel=1e-4, nan_ok=True)
+    ours, theirs = (before_after.told(one)["models"] for one in (kept, plain))
+    assert ours[PROBE] == pytest.approx(theirs[PROBE], rel=1e-4)
+
+
 def test_zero_shot_is_that_of_the_pretrained_run(run, pretrained):
     wanted = Run(pretrained).zero_shot(names=list(tiny_run.LABELS), split="test")
     evaluation = run.evaluation(split="test")
