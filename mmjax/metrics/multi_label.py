@@ -64,7 +64,7 @@ def multi_label(
         "macro_auroc": _mean_of_known(area),
         "subset_accuracy": float((~wrong.any(axis=1)).mean()),
         "hamming_loss": float(wrong.mean()),
-        "lrap": _lrap(scores, truth),
+        "lrap": mean(lrap_of_rows(scores, truth)),
         **{f"samples_{name}": float(value.mean()) for name, value in own.items()},
         **found,
         **{f"ap/{name}": value for name, value in zip(names, ap, strict=True)},
@@ -117,17 +117,18 @@ def _mean_of_known(values: Sequence[float]) -> float:
     return mean(np.asarray([value for value in values if value == value]))
 
 
-def _lrap(scores: np.ndarray, truth: np.ndarray) -> float:
-    """Of each relevant label, the share of relevant ones among those that score as high or higher.
+def lrap_of_rows(
+    scores: Float[np.ndarray, "n v"], truth: Bool[np.ndarray, "n v"]
+) -> Float[np.ndarray, "n"]:
+    """Of each relevant label, the share of relevant ones among those that score as high or higher;
+    the mean of a row, 1 where none or all are relevant.
 
     Tsoumakas et al. 2010, "Mining Multi-label Data", section 34.6.2.
     """
-    total = 0.0
-    for row, relevant in zip(-scores, truth, strict=True):
-        if not relevant.any() or relevant.all():
-            total += 1.0
-            continue
-        own = row[relevant]
-        among = np.searchsorted(np.sort(own), own, side="right")
-        total += float((among / np.searchsorted(np.sort(row), own, side="right")).mean())
-    return total / len(scores)
+    found = np.ones(len(scores))
+    for place, (row, relevant) in enumerate(zip(-scores, truth, strict=True)):
+        if relevant.any() and not relevant.all():
+            own = row[relevant]
+            among = np.searchsorted(np.sort(own), own, side="right")
+            found[place] = (among / np.searchsorted(np.sort(row), own, side="right")).mean()
+    return found
