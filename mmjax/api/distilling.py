@@ -109,8 +109,9 @@ def distill(
             lessons.save(folder.path / _LESSONS)
             write_json(folder.path / _ABOUT, about)
 
-    title = f"{title_of(student)}, taught"
-    fit(taught, folder.path, dataset=dataset, title=title, hooks=[keep], resume=resume)
+    if not (begun and finished(folder)):
+        title = f"{title_of(student)}, taught"
+        fit(taught, folder.path, dataset=dataset, title=title, hooks=[keep], resume=resume)
     # What the teacher was for is over: the run is what its student is.
     plain.save(folder.processors)
     shutil.rmtree(folder.processors / "targets" / TEACHER, ignore_errors=True)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import fcntl
 import logging
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +15,7 @@ import jax
 
 from mmjax.api.cross_validation import begin, fold_splits, measure_fold, prepared, with_all_names
 from mmjax.api.evaluating import strict
-from mmjax.api.study import Pruner, Record, Sampler, Study, Trial
+from mmjax.api.study import Pruner, Record, Sampler, Study, Trial, alone
 from mmjax.api.trials import Objective, Pruned, Training, free_folder
 from mmjax.core import config as config_lib
 from mmjax.core.errors import ConfigError, MMJaxError, Preempted, TransientError
@@ -294,7 +292,7 @@ def _nested(config: Config, folder: Path, count: int, how: _How) -> dict[str, An
     # What another process measures is waited for only when there is nothing else to do.
     for patient in (False, True):
         for fold, splits in folds:
-            with _alone(folder / f"outer_{fold}" / "measure.lock", patient=patient) as mine:
+            with alone(folder / f"outer_{fold}" / "measure.lock", patient=patient) as mine:
                 if mine and not done(fold):
                     measure(fold, splits)
     results = [read_json(folder / f"outer_{fold}" / _HELD) for fold, _ in folds]
@@ -306,22 +304,6 @@ def _nested(config: Config, folder: Path, count: int, how: _How) -> dict[str, An
             estimate[name] = {"mean": mean, "spread": spread, "values": values}
     write_json(folder / "nested.json", {"folds": count, "metrics": estimate})
     return estimate
-
-
-@contextlib.contextmanager
-def _alone(path: Path, *, patient: bool) -> Iterator[bool]:
-    """Whether no other process holds this lock; a patient one waits until none does."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX if patient else fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        except OSError:
-            # As in a study: some network file systems know no such lock.
-            log.info("%s cannot be locked", path)
-        yield True
 
 
 def _page(found: Search, study: Study, plan: Mapping[str, Any], lower: bool) -> str:

@@ -246,14 +246,9 @@ class Study:
             return pruners.MedianPruner(n_startup_trials=5)
         return pruners.SuccessiveHalvingPruner() if name == "halving" else pruners.NopPruner()
 
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
+    def _alone(self) -> contextlib.AbstractContextManager[bool]:
         """One process at a time."""
-        with open(self._folder / "study.lock", "a", encoding="utf-8") as file:
-            # Some network file systems know no flock; the database still hands out points once.
-            with contextlib.suppress(OSError):
-                fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+        return alone(self._folder / "study.lock")
 
 
 class Trial:
@@ -333,6 +328,23 @@ def _alive(path: Path) -> bool:
     now, last = probe.stat().st_mtime, path.stat().st_mtime
     probe.unlink(missing_ok=True)
     return now - last < _GRACE
+
+
+@contextlib.contextmanager
+def alone(path: Path, *, patient: bool = True) -> Iterator[bool]:
+    """True while no other process holds this lock file; one that is not patient gets False instead
+    of waiting."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX if patient else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        except OSError:
+            # Some network file systems know no flock; the database still hands out points once.
+            log.debug("%s cannot be locked", path)
+        yield True
 
 
 def _counted(records: Sequence[Record]) -> int:
