@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import time
 from pathlib import Path
 
 from mmjax.core.errors import ConfigError
@@ -68,6 +69,7 @@ def fusion_weights(args: argparse.Namespace) -> int:
 
     if args.settings:
         raise ConfigError(100, f"'{args.settings[0]}': a run has its settings", fix="leave it out")
+    started = time.perf_counter()
     found, folder = search_weights_into(
         load_run(args.config), out=args.workdir, parts=args.parts, folds=args.folds or 5
     )
@@ -78,6 +80,8 @@ def fusion_weights(args: argparse.Namespace) -> int:
         ["chosen on other rows", found.estimate],
     ]
     table(rows, ["weights", found.metric], f"{found.rows} {found.split} rows")
+    seconds = time.perf_counter() - started
+    say(f"{len(found.points)} points of the simplex in {seconds:.1f} s, compilation included")
     say(f"every point  {folder}/weights.json")
     say(f"config       {folder}/best.json")
     return 0
