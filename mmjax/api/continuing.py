@@ -105,6 +105,13 @@ def continue_run(
         )
     if not isinstance(data, (str, os.PathLike)):
         raise ConfigError(106, f"data of type {type(data).__name__}", fix="a manifest's path")
+    if old.config.data.source.name == "frame":
+        raise DataError(
+            201,
+            "the run was trained on a DataFrame, which it does not keep: nothing old to replay",
+            where=str(old.folder.path),
+            fix="train it on a manifest: frame.to_parquet('data.parquet') writes one",
+        )
     known = old.dataset(labels=True)
     config = config_lib.override(_config(old, data, root, replay), settings)
     dataset = _together(old, known, config, replay)

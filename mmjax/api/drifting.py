@@ -12,7 +12,8 @@ import numpy as np
 
 from mmjax.api.reference import Seen, of_data, of_predictions, recalled, remember
 from mmjax.api.run import Run, load_run
-from mmjax.core.errors import ConfigError, nearest
+from mmjax.api.trends import alarms, of_run
+from mmjax.core.errors import ConfigError, DataError, nearest
 from mmjax.core.files import write_json
 from mmjax.metrics.drift import (
     distribution_distance,
@@ -29,10 +30,12 @@ RULES: dict[str, float] = {
     "missing": 0.05,
     "calibration": 0.05,
     "metric": 0.05,
+    "surge": 0.0,
 }
 """By kind, how large a measure must be for an alarm: MMD^2 of vectors, PSI (or KS of numbers) of
 predictions, KS of confidences, the change of the share of rows without a modality, the rise of
-the calibration error, and the fall of the first metric (of an error its rise)."""
+the calibration error, the fall of the first metric (of an error its rise), and in how many periods
+bad news of a topic surged."""
 SURE = 0.01
 """And how improbable by chance, where there is a test."""
 
@@ -79,6 +82,8 @@ def drift(
     predictions: str | os.PathLike | Sequence[Mapping[str, Any]] | None = None,
     root: str | None = None,
     rules: Mapping[str, float] | None = None,
+    time: str | None = None,
+    topic: str | None = None,
     out: str | os.PathLike | None = None,
 ) -> Drift:
     """New rows beside those that the run was measured on, and which differences are alarms.
@@ -91,22 +96,55 @@ def drift(
     where the rows have labels, the first metric and the calibration. Or `predictions` alone: the
     JSON Lines that `mmjax predict` wrote, or a server's own, each with an answer. `rules` change
     `RULES`; a measure is an alarm beyond its threshold if, where it has a test, chance would do as
-    much less than once in a hundred, all measures of its kind taken together. With `out`, what was
-    found is written there as JSON.
+    much less than once in a hundred, all measures of its kind taken together. With the column
+    `time` of the data (and that of their `topic`), a run of sentiment is also asked where bad news
+    surged (`mmjax.api.trends.of_run`). With `out`, what was found is written there as JSON.
 
-    The reference is that of the run (`remember`), made of its own test rows the first time. Raises
-    DataError if that data is not there, and for rows or predictions that cannot be read.
+    The reference is that of the run, which training kept; vectors are made of its own test rows the
+    first time, if they are there. Raises DataError if a run has no reference and its data are not
+    there, and for rows or predictions that cannot be read.
     """
+    if time is not None and data is None:
+        raise ConfigError(109, f"time={time} without rows", where="drift", fix="give data")
     run = run if isinstance(run, Run) else load_run(run)
     for name in rules or {}:
         if name not in RULES:
             raise ConfigError(106, f"no rule '{name}'", where="rules", fix=nearest(name, RULES))
-    reference = recalled(run) or remember(run)
+    reference = _reference(run, vectors=predictions is None)
     new = of_data(run, data, root=root) if predictions is None else of_predictions(predictions)
-    measures = tuple(_alarmed(_measures(reference, new), {**RULES, **(rules or {})}))
-    found = Drift(reference.rows, new.rows, measures)
+    whole = {**RULES, **(rules or {})}
+    measures = _alarmed(_measures(reference, new), whole)
+    if time is not None:
+        periods = of_run(run, data, root=root, time=time, topic=topic)
+        measures += _surges(periods, whole["surge"])
+    found = Drift(reference.rows, new.rows, tuple(measures))
     if out is not None:
         write_json(out, found.as_json())
+    return found
+
+
+def _reference(run: Run, *, vectors: bool) -> Seen:
+    known = recalled(run)
+    if known is not None and (known.vectors or not vectors):
+        return known
+    try:
+        return remember(run)
+    except DataError:
+        if known is None:
+            raise
+        return known
+
+
+def _surges(periods: Sequence[Mapping[str, Any]], threshold: float) -> list[Measure]:
+    """Of each topic, in how many periods bad news began to surge, and the first of them."""
+    begun = alarms(periods)
+    found = []
+    for name in dict.fromkeys(one["topic"] for one in periods):
+        own = [one for one in begun if one["topic"] == name]
+        told = f"{name} on {own[0]['time']}" if own else str(name)
+        least = min((one["p"] for one in own), default=None)
+        alarm = len(own) > threshold
+        found.append(Measure("surge", told, float(len(own)), least, threshold, None, None, alarm))
     return found
 
 

@@ -21,6 +21,7 @@ from mmjax.data.config import modalities as modality_registry
 from mmjax.data.dataset import ALL, Dataset
 from mmjax.data.modalities.base import Place
 from mmjax.metrics.calibration import calibration_bins, expected_calibration_error
+from mmjax.train.evaluate import Evaluation
 
 FOLDER, STATISTICS, VECTORS = "reference", "statistics.json", "vectors.npz"
 
@@ -50,12 +51,24 @@ def of_data(run: Run, data: Any = None, *, root: str | None = None) -> Seen:
     dataset, labelled = _dataset(run, data, root)
     held_out = [s for s in ("test", "validation", "train") if len(dataset.splits.get(s, ()))]
     split = held_out[0] if data is None and held_out else ALL
-    return _seen(run, dataset, split, labelled=labelled)
+    vectors = run.embed_dataset(dataset, split)
+    evaluation = run.evaluate_dataset(dataset, split)
+    return _seen(run, dataset, evaluation, vectors, labelled=labelled)
 
 
 def remember(run: Run, data: Any = None, *, root: str | None = None) -> Seen:
     """Keeps the reference of a run in its folder: of its own test rows, or of `data`."""
-    found = of_data(run, data, root=root)
+    return _stored(run, of_data(run, data, root=root))
+
+
+def keep(run: Run, dataset: Dataset, evaluation: Evaluation) -> Seen:
+    """Keeps what an evaluation of labelled rows tells, which is all but vectors: at the end of
+    training the data are there, and later they may not be.
+    """
+    return _stored(run, _seen(run, dataset, evaluation, {}, labelled=True))
+
+
+def _stored(run: Run, found: Seen) -> Seen:
     folder = run.folder.path / FOLDER
     arrays: dict[str, Any] = {f"vectors/{k}": value for k, value in found.vectors.items()}
     arrays |= {f"numbers/{k}": value for k, value in found.numbers.items()}
@@ -67,7 +80,7 @@ def remember(run: Run, data: Any = None, *, root: str | None = None) -> Seen:
 
 
 def recalled(run: Run) -> Seen | None:
-    """What `remember` kept; None if it was never called."""
+    """What `remember` or `keep` kept; None if there is nothing."""
     folder = run.folder.path / FOLDER
     if not (folder / STATISTICS).is_file():
         return None
@@ -99,13 +112,19 @@ def _dataset(run: Run, data: Any, root: str | None) -> tuple[Dataset, bool]:
     return dataset, set(run.config.data.targets) <= set(dataset.targets)
 
 
-def _seen(run: Run, dataset: Dataset, split: str, *, labelled: bool) -> Seen:
-    vectors = run.embed_dataset(dataset, split)
-    vectors.pop("ids")
-    evaluation = run.evaluate_dataset(dataset, split)
+def _seen(
+    run: Run,
+    dataset: Dataset,
+    evaluation: Evaluation,
+    vectors: Mapping[str, np.ndarray],
+    *,
+    labelled: bool,
+) -> Seen:
     here = {name: _present(dataset, name, evaluation.rows) for name in dataset.modalities}
     kept = {}
     for name, value in vectors.items():
+        if name == "ids":
+            continue
         known = np.asarray(value)[here.get(name, np.ones(len(value), bool))]
         kept[name] = _some(known, _MOST).astype(np.float32)
     task: Any = run.module.task

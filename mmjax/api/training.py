@@ -13,7 +13,7 @@ import jax
 
 from mmjax.adapt import registry as adaptations
 from mmjax.adapt.base import Adapter
-from mmjax.api import before_after, costs_of_run
+from mmjax.api import before_after, costs_of_run, reference
 from mmjax.api.evaluating import ALONE, baselines, strict
 from mmjax.api.reporting import title_of, write_run_report
 from mmjax.api.run import Run
@@ -177,6 +177,8 @@ def _completed(run: Run, single: Mapping[str, Run], frame: Any) -> dict[str, Eva
     if before_after.wanted(run, dataset, evaluation):
         shown = {**before_after.measured(run, dataset, evaluation, split), **shown}
     write_run_report(run, evaluation, dataset, split=split, others=shown)
+    if not run.config.objectives and jax.process_index() == 0:
+        reference.keep(run, dataset, evaluation)
     return {**shown, title_of(run.config): evaluation}
 
 

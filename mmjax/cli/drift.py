@@ -3,10 +3,14 @@
 mmjax drift RUN --data new.csv
 mmjax drift RUN --predictions served.jsonl --rule confidence=0.1 --out drift.json --fail
 
-Compared with the run's own test rows, of which statistics are kept in RUN/reference the first time,
-are the vectors of each modality, modalities that are missing, predictions, how sure they are, and,
-where the new rows have labels, the first metric and the calibration. With --fail the exit code is 1
-after an alarm.
+Compared with the run's own test rows, of which training keeps statistics in RUN/reference, are the
+vectors of each modality, modalities that are missing, predictions, how sure they are, and, where
+the new rows have labels, the first metric and the calibration. With --fail the exit code is 1 after
+an alarm.
+
+mmjax drift RUN --data news.csv --time date --topic topic
+
+With --time, a run of sentiment also tells where bad news of a topic surged (mmjax trends has more).
 """
 
 from __future__ import annotations
@@ -24,8 +28,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="KIND=NUMBER",
-        help="another threshold: embedding, prediction, confidence, missing, calibration, metric",
+        help="another threshold: embedding, prediction, confidence, missing, calibration, metric, "
+        "surge",
     )
+    parser.add_argument("--time", help="the column of dates: surges of bad news are alarms too")
+    parser.add_argument("--topic", help="the column of topics of --time")
     parser.add_argument("--out", help="a file for what was found, as JSON")
     parser.add_argument("--fail", action="store_true", help="exit code 1 after an alarm")
 
@@ -43,6 +50,8 @@ def run(args: argparse.Namespace) -> int:
         predictions=args.predictions,
         root=args.root,
         rules=dict(map(_rule, args.rule)),
+        time=args.time,
+        topic=args.topic,
         out=args.out,
     )
     rows = [

@@ -42,7 +42,7 @@ def test_rows_like_those_before_alarm_nobody(run, tmp_path):
     path = tiny_run.write_data(tmp_path, 48, seed=7)
     found = run.drift(str(path), out=tmp_path / "drift.json")
     assert found.reference_rows == 48
-    assert {one.kind for one in found.measures} == set(drifting.RULES)
+    assert {one.kind for one in found.measures} == set(drifting.RULES) - {"surge"}
     assert {one.of for one in found.measures if one.kind == "embedding"} == {
         "fused",
         "text",
@@ -119,3 +119,40 @@ def test_a_reference_is_kept_whole(run, tmp_path):
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(CheckpointError, match="reference is damaged"):
         mmjax.load_run(tmp_path / "run").drift(predictions=[{"label": "fish"}])
+
+
+def test_training_keeps_the_reference(trained, monkeypatch):
+    run = mmjax.load_run(trained)
+    kept = reference.recalled(run)
+    assert kept is not None
+    assert not kept.vectors
+    rows = len(run.dataset().splits["test"])
+    assert (kept.rows, sum(kept.said.values())) == (rows, rows)
+    assert len(kept.numbers["confidence"]) == rows
+    assert kept.measured["accuracy"] == pytest.approx(run.metrics["test"]["accuracy"])
+    # Where the data are gone, what was kept still is what new rows are held to.
+    monkeypatch.setattr(drifting, "remember", _gone)
+    assert drifting._reference(run, vectors=True).said == kept.said
+    monkeypatch.setattr(drifting, "recalled", lambda run: None)
+    with pytest.raises(DataError, match="changed"):
+        drifting._reference(run, vectors=False)
+
+
+def _gone(run):
+    raise DataError(223, "the data has changed")
+
+
+def test_surges_of_bad_news_are_alarms_too():
+    alarm = {"topic": "oil", "time": "2026-02-03", "alarm": True, "p": 1e-5}
+    periods = [
+        {**alarm, "time": "2026-02-02", "alarm": False},
+        alarm,
+        {**alarm, "time": "2026-02-04"},
+        {"topic": "gold", "time": "2026-02-02", "alarm": False, "p": 0.3},
+    ]
+    oil, gold = drifting._surges(periods, 0.0)
+    assert (oil.of, oil.value, oil.p, oil.alarm) == ("oil on 2026-02-03", 1.0, 1e-5, True)
+    assert (gold.of, gold.value, gold.alarm) == ("gold", 0.0, False)
+    assert not drifting._surges(periods, 1.0)[0].alarm
+    with pytest.raises(ConfigError, match="without rows"):
+        mmjax.drift("nowhere", predictions=[], time="date")
