@@ -139,6 +139,11 @@ def frozen_bert(folder: Path) -> list[str]:
     return [*bert_and_pictures(folder), f"train.feature_cache.text={folder / 'features'}"]
 
 
+def long_clips(folder: Path) -> list[str]:
+    """For one device, whose tokens are not split."""
+    return [*clips(folder), "mesh.sequence=0"]
+
+
 MAKERS: dict[str, Callable[[Path], list[str]]] = {
     "easy_vqa": small_questions,
     "emoji_tags": narrow,
@@ -147,11 +152,15 @@ MAKERS: dict[str, Callable[[Path], list[str]]] = {
     "pretrain_emoji_minilm": bert_and_pictures,
     "quickstart": narrow,
     "quickstart_adapters": bert_and_pictures,
+    "quickstart_balanced": narrow,
+    "quickstart_flat": narrow,
     "quickstart_frozen": frozen_bert,
     "quickstart_lora": bert_and_pictures,
     "quickstart_minilm": bert_and_pictures,
+    "quickstart_whole": bert_and_pictures,
     "sentiment": snippets,
     "scenario_surveillance": yard,
     "video_text": clips,
+    "video_text_long": long_clips,
 }
 """By the config's name: what writes data into a folder and returns changes of the config."""
