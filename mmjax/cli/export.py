@@ -48,6 +48,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--by", nargs="+", metavar="COLUMN", help="groups of rows that the card compares"
     )
+    parser.add_argument(
+        "--attention",
+        action="store_true",
+        help="also give what the model looks at in a picture, which the served page shows",
+    )
     parser.add_argument("--license", default="not stated", help="for the model card")
 
 
@@ -79,6 +84,7 @@ def run(args: argparse.Namespace) -> int:
         name=args.name,
         license=args.license,
         by=args.by,
+        attention=args.attention,
     )
     say(f"{out}  {folders.size_of(out) / 1e6:.1f} MB, card {out / folders.CARD}")
     return 0
