@@ -10,7 +10,7 @@ from mmjax.parallel.chips import CHIPS
 class Tiny(scaling.Model):
     """A model whose state is split evenly."""
 
-    def state(self, fsdp, chips):
+    def state(self, fsdp):
         return 12 * self.parameters // fsdp
 
 
