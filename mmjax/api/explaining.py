@@ -64,11 +64,13 @@ def explain(
     split: str | None = None,
     root: str | None = None,
     of: str | int | None = None,
+    worst: bool = False,
     check: bool = True,
     told: Told | None = None,
 ) -> Explanations:
     """Explanations of the first `rows` rows of a split (all if None): of the run's own data the
-    test rows, of other data all.
+    test rows, of other data all. With `worst`, of the rows of the highest loss, which a report of
+    the run begins with.
 
     `methods` are names of `mmjax.explain.methods` (with settings as `Spec`s), or "all". What is
     explained is what the model says of each row, a number that `mmjax.explain.scores` lists by
@@ -87,7 +89,8 @@ def explain(
         )
     dataset = run.dataset(data, root=root, batch_size=_AT_ONCE)
     split = split or ("test" if data is None else ALL)
-    kept = dataset.rows(split)[:rows]
+    kept = worst_rows(run, dataset, split) if worst else dataset.rows(split)
+    kept = kept[:rows]
     dataset = dataclasses.replace(dataset, splits={split: kept})
     donors = None
     if any(method.asks_others for method in named.values()):
@@ -100,6 +103,32 @@ def explain(
     cells = functools.partial(_cells, run, dataset)
     results = explain_batches(subject, batches, named, cells, check=check, told=told)
     return Explanations(split, len(kept), results, run.folder.path.resolve().name)
+
+
+def worst_rows(run: Run, dataset: Dataset, split: str) -> np.ndarray:
+    """The labelled rows of a split by falling loss: minus the logarithm of the probability of the
+    label, or how far a value is off. Raises ConfigError for a task that has neither.
+    """
+    task: Any = run.module.task
+    target, kind = getattr(task, "target", ""), getattr(task, "outputs_are", None)
+    evaluation = run.evaluate_dataset(dataset, split)
+    truth = np.asarray(evaluation.targets.get(target, ()))
+    found = evaluation.predictions
+    if kind == "classes" and truth.ndim == 1 and len(truth):
+        chances = np.asarray(found["probabilities"], np.float64)
+        loss = -np.log(np.maximum(chances[np.arange(len(truth)), truth], 1e-300))
+        loss = np.where(truth >= 0, loss, -1.0)  # rows without a label come last
+    elif kind == "values" and len(truth):
+        loss = np.abs(np.asarray(found["values"], np.float64).reshape(len(truth), -1)
+                      - truth.reshape(len(truth), -1)).mean(axis=1)  # fmt: skip
+    else:
+        raise ConfigError(
+            109,
+            f"rows of {type(task).__name__} have no loss of their own to be put in order by",
+            where="worst",
+            fix="leave it out, or give rows of a labelled task of classes or values",
+        )
+    return np.asarray(evaluation.rows)[np.argsort(-loss, kind="stable")]
 
 
 def explain_into(

@@ -4,6 +4,7 @@ mmjax explain RUN --out explanations
 mmjax explain RUN --data new.csv --rows 8 --method integrated_gradients --method occlusion:cells=4
 mmjax explain RUN --text "red apple" --image apple.png --out apple
 mmjax explain RUN --method all --of fruit
+mmjax explain RUN --worst --rows 8 && mmjax report RUN
 
 Written are a page (index.html), pictures, and every number as JSON Lines; to RUN/explanations
 unless --out says where. `mmjax list explanations` shows the methods.
@@ -25,6 +26,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--root", help="the folder that media paths are relative to")
     parser.add_argument("--split", help="train, validation, test (the default) or all")
     parser.add_argument("--rows", type=int, default=16, help="how many rows; 16 unless given")
+    parser.add_argument(
+        "--worst", action="store_true", help="the rows of the highest loss, as a report shows them"
+    )
     parser.add_argument("--out", help="the folder to write; RUN/explanations if left out")
     parser.add_argument(
         "--of",
@@ -69,6 +73,7 @@ def run(args: argparse.Namespace) -> int:
             split=args.split,
             root=args.root,
             of=args.of,
+            worst=args.worst,
             check=not args.no_check,
             told=lambda done, total: progress.update(100 * done // total),
         )

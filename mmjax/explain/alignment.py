@@ -24,15 +24,16 @@ class Alignment(Method):
     """The transport between the fused tokens of each two modalities (`fusion.alignment`).
 
     A pair's plan says how much of each token goes to which; a place's number is the mean cosine
-    with what it goes to. It is of the tokens as the fusion gives them, whatever is explained.
+    with what it goes to, less the mean of all places. It is of the tokens as the fusion gives them,
+    whatever is explained.
     """
 
     epsilon: float = 0.1
     iterations: int = 50
 
     about: ClassVar[str] = (
-        "optimal transport between the tokens of two modalities: what goes with what, and how "
-        "alike they are"
+        "optimal transport between the tokens of two modalities: what goes with what, and which "
+        "places are more alike to what they go to than the rest"
     )
 
     def refuses(self, subject: Subject, batch: Batch) -> str | None:
@@ -69,7 +70,12 @@ class Alignment(Method):
                 moved = jnp.maximum(found.plan.sum(axis=axis), 1e-9)
                 alike.setdefault(name, []).append((found.plan * cosines).sum(axis=axis) / moved)
         means = {name: sum(found[1:], found[0]) / len(found) for name, found in alike.items()}
-        return pairs, maps_lib.placed(subject, batch, means)
+        apart = {}
+        for name, values in means.items():
+            mask = tokens[name].mask.astype(values.dtype)
+            mean = (values * mask).sum(axis=1) / jnp.maximum(mask.sum(axis=1), 1)
+            apart[name] = values - mean[:, None]
+        return pairs, maps_lib.placed(subject, batch, apart)
 
 
 def _cosines(a: Array, b: Array) -> Array:

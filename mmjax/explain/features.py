@@ -24,7 +24,7 @@ Parts = Mapping[str, Array]
 IDS = ("input_ids", "categories", "item_ids")
 """Fields of ids, which an embedding table turns into features."""
 _CHANNELS_LAST = ("pixel_values", "voxel_values", "points")
-_NO_FEATURES = ("seconds", "offsets")
+_NO_FEATURES = ("seconds", "offsets", "times")
 _MASKS = ("attention_mask", "frame_mask", "point_mask", "item_mask")
 
 

@@ -28,7 +28,7 @@ def shape_of(batch: Batch, modality: str) -> tuple[int, ...]:
     shape = tuple(inputs[name].shape[1:])
     return (
         shape
-        if name in IDS or name in ("numbers", "input_features", "input_values")
+        if name in (*IDS, "numbers", "values", "input_features", "input_values")
         else shape[:-1]
     )
 

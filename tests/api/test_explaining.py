@@ -142,6 +142,17 @@ def test_weights_swaps_and_permutations_say_what_they_should(run):
     assert before["score"] == pytest.approx(mean, rel=1e-4)
 
 
+def test_the_rows_of_the_highest_loss_come_first(run):
+    told = run.predict()
+    truth = {
+        row["id"]: row["kind"] for row in tiny_run.read_rows(run.folder.path.parent / "data.csv")
+    }
+    chances = {one["id"]: one["probabilities"][truth[one["id"]]] for one in told}
+    found = run.explain(split="all", rows=3, worst=True, check=False, methods=["weights"])
+    ids = [one.id for one in found]
+    assert ids == sorted(chances, key=lambda one: chances[one])[:3]
+
+
 def test_a_single_example_is_explained(run):
     found = run.explain(
         run.columns_of({"text": "wing and feather", "weight": 0.5}),
