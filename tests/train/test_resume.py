@@ -14,6 +14,8 @@ import tiny_run
 
 from mmjax.checkpoint.load import load_arrays
 from mmjax.core.failpoints import NAMES
+from mmjax.train.job import Pace
+from mmjax.train.signals import StopSignals
 from mmjax.writers import read_records
 
 # What tells how fast a run went; everything else in metrics.jsonl is a function of the run.
@@ -31,7 +33,9 @@ TWICE += ("after-commit:2", "step:5", "evaluation:2")
 PROGRESS = ("save-started:2", "before-commit:2", "after-commit:1", "after-commit:2", "step:5")
 PROGRESS += ("evaluation:2",)
 
-STOPPED = ("SIGINT", "SIGTERM", "SIGUSR1")
+STOPPED = ("SIGTERM",)
+OTHERS = ("SIGINT", "SIGUSR1")
+"""Signals that are taken as SIGTERM is, and stop a run where much time is given."""
 
 
 def life(folder, name, failpoint="", **signals):
@@ -56,7 +60,7 @@ def run_lives(folder, plan):
 
 @pytest.fixture(scope="module")
 def disturbed(trained):
-    """The folder of a run like `trained`, in twelve lives, and what became of each."""
+    """The folder of a run like `trained`, in ten lives, and what became of each."""
     folder = trained.parent / "disturbed"
     plan = [life(folder, name, failpoint=name) for name in KILLED]
     plan += [life(folder, name, at=1, names=[name]) for name in STOPPED]
@@ -145,6 +149,17 @@ def test_a_life_that_outlasts_a_save_makes_progress(disturbed):
     assert newest["last"] == 20
 
 
+@pytest.mark.parametrize("name", [*STOPPED, *OTHERS])
+def test_a_stop_is_asked_for_once_and_handlers_come_back(name):
+    number = getattr(signal, name)
+    before = signal.getsignal(number)
+    with StopSignals() as signals:
+        assert signals.asked is None
+        signal.raise_signal(number)
+        assert signals.agreed(border=False, pace=Pace()) == name
+    assert signal.getsignal(number) is before
+
+
 @pytest.mark.parametrize("name", STOPPED)
 def test_a_signal_saves_and_says_so(disturbed, name):
     one = disturbed[1][name]
@@ -167,8 +182,13 @@ def test_a_second_signal_does_not_wait(disturbed):
 def test_killed_twice_at_every_failpoint(trained):
     folder = trained.parent / "killed_twice"
     plan = [life(folder, f"{i} {name}", failpoint=name) for i, name in enumerate(TWICE)]
+    plan += [life(folder, f"{name} {name}", at=1, names=[name]) for name in OTHERS]
     found = run_lives(trained.parent, [*plan, life(folder, "last")])
     assert found.pop("last")["code"] == 0
+    for name in OTHERS:
+        one = found.pop(f"{name} {name}")
+        assert one["code"] == 42
+        assert f"{name}: saved after step {max(one['after'])} of 20" in one["err"]
     for name, one in found.items():
         assert one["code"] == -signal.SIGKILL, (name, one["err"])
         if name.split()[1] in PROGRESS:
