@@ -103,6 +103,8 @@ class Inputs:
                 limits["max_tokens"] = limits.pop("max_length")
             if kind in MEDIA:
                 limits["max_bytes"] = MAX_BYTES
+            if kind == "image" and settings.processor is None:
+                limits["resize"] = settings.resize
             fields = {}
             if kind == "table":
                 names = self.processors[name].categories  # type: ignore[attr-defined]

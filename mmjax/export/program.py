@@ -33,6 +33,7 @@ class Input:
     limits: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """Bounds on a raw value by name, such as `max_chars`, `max_tokens`, `max_pixels`, `max_bytes`
     and `max_seconds`, as JSON values; a value beyond one is refused, or cut where the run cut it.
+    `resize` is how a picture becomes a square: "crop", "squash" or "pad".
     """
     fields: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """For a table, each column: `{"kind": "number"}`, or `{"kind": "category", "values": [...]}`"""

@@ -70,6 +70,7 @@ def test_a_picture_is_bytes_and_a_path_only_where_allowed(tmp_path):
     )
     (told,) = inputs.described()
     assert (told.kind, told.limits["max_pixels"]) == ("image", 50_000_000)
+    assert told.limits["resize"] == "crop"
     found = [
         inputs.prepare({"image": one}, paths=paths).arrays["image"]["pixel_values"]
         for one, paths in (
