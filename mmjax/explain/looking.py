@@ -15,7 +15,6 @@ from mmjax.tasks.generation import Generation
 
 _TOLD = ("output", "rank")
 """The methods by which a task is told of outputs; the batch is their last argument."""
-_WRITES = ("written", "_written")
 
 
 def look(
@@ -43,7 +42,7 @@ def look(
             if part is None or module.name == f"parts_{part}":
                 outputs = args[0] if name == "output" else args[:-1]
                 found.append((module.clone(parent=None), outputs, args[-1]))
-        if name in _WRITES and isinstance(module, Generation) and not write:
+        if name == "written" and isinstance(module, Generation) and not write:
             return {}
         return next_fun(*args, **kwargs)
 
