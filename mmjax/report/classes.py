@@ -84,7 +84,7 @@ def confusion(contents: ReportContents) -> str:
 
 
 def _cell(count: float, share: float, right: bool, truth: str, predicted: str) -> str:
-    classes = ("right" if right else "wrong") + (" strong" if share > 0.7 else "")
+    classes = "right" if right else "wrong"
     said = escape(f"{truth} taken for {predicted}: {count:g} ({share:.0%})")
     shade = f' style="--share:{max(share, 0.04):.3f}"' if count else ""
     return f'<td class="{classes}"{shade} title="{said}">{f"{count:g}" if count else ""}</td>'

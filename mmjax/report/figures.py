@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import io
 import re
 import warnings
@@ -70,6 +71,9 @@ def svg(draw: Draw, size: tuple[float, float], label: str) -> str:
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r'\sxmlns(:xlink)?="[^"]*"', "", text)
+    text = re.sub(r'<g id="[^"]*"', "<g", text)
+    mark = hashlib.sha256(text.encode()).hexdigest()[:8]  # several of these stand in one page
+    text = re.sub(r'(\sid="|url\(#|href="#)', rf"\g<1>{mark}-", text)
     found = re.match(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', text)
     assert found is not None, text[:200]
     head = f'<svg viewBox="{found[1]}" role="img" aria-label="{label}">'

@@ -84,8 +84,14 @@ def table(columns: Sequence[str], rows: Sequence[str], *, css: str = "", caption
 
 
 def _scoped(cells: str, scope: str) -> str:
-    """Header cells that say what they head."""
+    """Header cells that say what they head; one that heads nothing is none."""
+    cells = re.sub(r"<th( [^>]*)?></th>", "<td></td>", cells)
     return re.sub(r"<th(?![^>]*scope=)(?=[ >])", f'<th scope="{scope}"', cells)
+
+
+def code(text: str) -> str:
+    """Lines as they are, which the keyboard can scroll sideways."""
+    return f'<pre tabindex="0">{escape(text)}</pre>'
 
 
 def facts(values: Mapping[str, Any]) -> str:

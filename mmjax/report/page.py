@@ -26,7 +26,7 @@ from mmjax.report import (
 from mmjax.report.contents import ReportContents
 from mmjax.report.curves import panels
 from mmjax.report.examples import cards
-from mmjax.report.html import escape, facts
+from mmjax.report.html import code, facts
 from mmjax.report.pages import Section, frame, write_page
 
 _PANEL_INCHES = (3.6, 2.8)
@@ -171,11 +171,11 @@ def _config(contents: ReportContents) -> str | None:
     if not contents.config:
         return None
     text = json.dumps(contents.config, indent=2, ensure_ascii=False, default=str)
-    return f"<details><summary>Every setting, as JSON</summary><pre>{escape(text)}</pre></details>"
+    return f"<details><summary>Every setting, as JSON</summary>{code(text)}</details>"
 
 
 def _usage(contents: ReportContents) -> str | None:
-    return f"<pre>{escape(chr(10).join(contents.usage))}</pre>" if contents.usage else None
+    return code("\n".join(contents.usage)) if contents.usage else None
 
 
 def _plots(contents: ReportContents) -> dict[str, bytes]:

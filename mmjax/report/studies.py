@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from mmjax.report import figures
-from mmjax.report.html import cell, escape, metric_name, table
+from mmjax.report.html import cell, code, escape, metric_name, table
 from mmjax.report.pages import frame
 
 _PANEL_INCHES = (3.6, 2.8)
@@ -107,7 +107,7 @@ def search_page(
         bars = f"<figure>{figures.svg(_importance(importance), inches, 'importance')}</figure>"
         bars += "<p>Share of the metric's variance that each setting explains (fANOVA-like).</p>"
     lines = [] if found is None else [f"{k} = {v}" for k, v in found.params.items()]
-    chosen = f"<pre>{escape(chr(10).join(lines))}</pre>" if lines else None
+    chosen = code("\n".join(lines)) if lines else None
     return frame(
         title,
         [
@@ -124,7 +124,7 @@ def search_page(
 
 def _settings(settings: Mapping[str, Any]) -> str:
     lines = [f"{name}: {value}" for name, value in settings.items()]
-    return f"<pre>{escape(chr(10).join(lines))}</pre>"
+    return code("\n".join(lines))
 
 
 def _table(trials: Sequence[Trial], metric: str, lower: bool, best: int | None) -> str:

@@ -37,7 +37,7 @@ def section(found: Found) -> str:
             for label, plot in _plots(found, metric)
         )
         parts.append(f"<h3>{escape(metric_name(metric))}</h3>")
-        parts.append(f'<div class="figures">{drawn}</div>{_modalities(numbers)}')
+        parts.append(f'<div class="figures">{drawn}</div>{_modalities(metric, numbers)}')
     parts.append(f"<h3>Subsets</h3>{_subsets(found)}")
     return "".join(parts)
 
@@ -64,7 +64,7 @@ def _plots(found: Found, metric: str) -> list[tuple[str, figures.Draw]]:
     ]
 
 
-def _modalities(numbers: Numbers) -> str:
+def _modalities(metric: str, numbers: Numbers) -> str:
     head = ("Modality", "Alone", "Lost without it", "Shapley value")
     rows = [
         cell(name, kind="th")
@@ -73,7 +73,7 @@ def _modalities(numbers: Numbers) -> str:
         for name, one in numbers.items()
     ]
     columns = [cell(one, kind="th", css="n" if i else "") for i, one in enumerate(head)]
-    return table(columns, rows, css="results", caption="What each modality adds")
+    return table(columns, rows, css="results", caption=f"What each modality adds to {metric}")
 
 
 def _subsets(found: Found) -> str:
