@@ -117,6 +117,34 @@ def adopted(variables: Any, arrays: Mapping[str, np.ndarray], like: Any) -> dict
     return {**variables, "params": traverse_util.unflatten_dict(chosen, sep="/")}
 
 
+def put(
+    run: Run,
+    folder: str | os.PathLike,
+    out: str | os.PathLike,
+    *,
+    modality: str | None = None,
+) -> Path:
+    """A run folder in which the adapters of a folder are in place of those of `run`.
+
+    Raises what `load` raises; CheckpointError if `out` is a run already.
+    """
+    config, arrays = load(run, folder, modality=modality)
+    params, collections = evaluated(run)
+    stays = tuple(f"{KEY}/{name}/" for name in config.adapt if name not in _names(arrays))
+    flat = {
+        name: leaf
+        for name, leaf in traverse_util.flatten_dict(params, sep="/").items()
+        if not name.startswith(f"{KEY}/") or name.startswith(stays)
+    }
+    whole = traverse_util.unflatten_dict({**flat, **arrays}, sep="/")
+    return write_run(run, out, config, whole, collections)
+
+
+def _names(arrays: Mapping[str, Any]) -> set[str]:
+    """The adapters that some arrays belong to."""
+    return {name.split("/")[1] for name in arrays if name.startswith(f"{KEY}/")}
+
+
 def merge(run: Run, out: str | os.PathLike) -> Path:
     """A run folder without adapters that predicts what `run` does: they are in its weights.
 

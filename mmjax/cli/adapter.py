@@ -1,9 +1,10 @@
-"""Save the adapters of a run alone, as PEFT's LoRA, or merged into a run without adapters.
+"""Save the adapters of a run alone, as PEFT's LoRA, or merged; or put saved ones onto a run.
 
 mmjax adapter RUN OUT                     adapters and what was trained with them, a few MB
 mmjax adapter RUN OUT --only              adapters alone, without the head
 mmjax adapter RUN OUT --name text --peft  one LoRA of a pretrained encoder, as PEFT loads it
 mmjax adapter RUN OUT --merge             a run that predicts the same without adapters
+mmjax adapter RUN OUT --put FOLDER        a run with what any of these (or PEFT) saved in FOLDER
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--peft", action="store_true", help="write what PEFT reads")
     form.add_argument("--merge", action="store_true", help="write a run")
+    form.add_argument("--put", metavar="FOLDER", help="write a run with these adapters")
+    parser.add_argument("--modality", help="the one that a folder of PEFT is for, of several")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -31,6 +34,10 @@ def run(args: argparse.Namespace) -> int:
     found = load_run(args.run_folder)
     if args.merge:
         say(f"{adapters.merge(found, args.out)}: a run without adapters")
+        return 0
+    if args.put:
+        made = adapters.put(found, args.put, args.out, modality=args.modality)
+        say(f"{made}: a run with the adapters of {args.put}")
         return 0
     form: adapters.Form = "peft" if args.peft else "mmjax"
     folder = adapters.save(found, args.out, names=args.name, trained=not args.only, form=form)

@@ -13,6 +13,7 @@ from flax import traverse_util
 from safetensors.numpy import load_file, save_file
 
 from mmjax.api import adapters, describing
+from mmjax.api.made_runs import evaluated
 from mmjax.api.run import load_run
 from mmjax.api.training import single_modality
 from mmjax.checkpoint.load import load_arrays
@@ -123,6 +124,15 @@ def test_saved_alone_and_swapped(run, tmp_path, capsys):
     run.load_adapter(None)
     np.testing.assert_array_equal(probabilities(run, ROWS), expected)
     assert run._function is program
+    # The same from the command line: a run with the other adapters, and back to its own.
+    told = [str(run.folder.path), str(tmp_path / "with"), "--put", str(tmp_path / "changed")]
+    assert main(["adapter", *told]) == 0
+    np.testing.assert_allclose(probabilities(load_run(tmp_path / "with"), ROWS), other, atol=1e-6)
+    assert main(["adapter", told[1], str(tmp_path / "back"), "--put", str(folder)]) == 0
+    assert flat(evaluated(load_run(tmp_path / "back"))[0]).keys() == flat(evaluated(run)[0]).keys()
+    jax.tree.map(
+        np.testing.assert_array_equal, evaluated(load_run(tmp_path / "back"))[0], evaluated(run)[0]
+    )
 
 
 @pytest.mark.slow
