@@ -32,7 +32,7 @@ from mmjax.train.warm_start import with_encoders
 from mmjax.writers.console import say
 
 ROOT = Path(__file__).resolve().parents[1]
-CONFIGS = ("quickstart", "quickstart_minilm")
+CONFIGS = ("quickstart", "quickstart_minilm", "quickstart_lora")
 METRICS = ("accuracy", "macro_f1")
 COLUMNS = {
     "validation accuracy": ("validation", "accuracy"),
