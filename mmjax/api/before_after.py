@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmjax.adapt import KEY
-from mmjax.api.probing import L2, fit_linear
+from mmjax.api import linear_answers
 from mmjax.api.run import Run
 from mmjax.api.zero_shot import modality_of_kind, prompt_embeddings, zero_shot
 from mmjax.api.zero_shot_of_towers import of_names, tower_of
@@ -21,7 +21,7 @@ from mmjax.core.files import atomic, read_json, write_json
 from mmjax.core.typing import Float, Int
 from mmjax.data.dataset import Dataset
 from mmjax.data.pipeline import prepare
-from mmjax.metrics import bootstrap_interval
+from mmjax.metrics import bootstrap_interval, bootstrap_interval_of_mean
 from mmjax.metrics.paired import difference, draws
 from mmjax.models.pretraining import Pretraining
 from mmjax.train import from_run, warm_start
@@ -45,15 +45,13 @@ _SOME = "some"
 def wanted(run: Run, dataset: Dataset, evaluation: Evaluation) -> bool:
     """Whether a run is to be measured against what it began from.
 
-    By `train.before_after`: where that is empty, a run of classes that began from pretrained
-    encoders or from another run, if it costs little beside the training.
+    By `train.before_after`: where that is empty, a run of classes, labels or numbers that began
+    from pretrained encoders or from another run, if it costs little beside the training.
     """
     asked = run.config.train.before_after
     task: Any = None if run.config.objectives else run.module.task
-    chances = np.asarray(evaluation.predictions.get("probabilities", 0))
-    truth = np.asarray(evaluation.targets.get(getattr(task, "target", ""), 0))
-    # One class for each row, and not for each of its tokens.
-    fits = getattr(task, "outputs_are", "") == "classes" and (chances.ndim, truth.ndim) == (2, 1)
+    # One answer for each row, and not for each of its tokens.
+    fits = task is not None and linear_answers.fits(task, evaluation)
     begun = bool(run.config.model.pretrained) or run.config.init is not None
     if asked == "never" or jax.process_count() > 1:
         return False
@@ -63,7 +61,7 @@ def wanted(run: Run, dataset: Dataset, evaluation: Evaluation) -> bool:
                 109,
                 "there is nothing to measure before training",
                 where="train.before_after",
-                fix="for a task of classes and a model with pretrained encoders or init.run",
+                fix="a task of classes, labels or numbers, and pretrained encoders or init.run",
             )
         return True
     if not (fits and begun) or "test" not in dataset.splits:
@@ -96,7 +94,7 @@ def measured(run: Run, dataset: Dataset, evaluation: Evaluation, split: str) -> 
     folder = run.folder.path
     write_json(folder / f"{NAME}.json", _told(task, found, evaluation, split, left_out))
     with atomic(folder / f"{NAME}.npz", "wb") as file:
-        several = [one.predictions["probabilities"] for one in found.values()]
+        several = [one.predictions[linear_answers.key_of(task)] for one in found.values()]
         np.savez(file, rows=evaluation.rows, names=list(found), chances=several)
     return found
 
@@ -123,16 +121,17 @@ def lines(run: Run) -> list[str]:
     """What `before_after.json` says in words: what tuning added, and what could not be measured."""
     known = told(run)
     found = []
+    metric = known.get("metric", "accuracy")
     for name, one in known.get("gained", {}).items():
         interval = f"{one['low']:+.3f} to {one['high']:+.3f}"
-        found.append(f"tuned minus {name}: accuracy {one['value']:+.3f} (95 %: {interval})")
+        found.append(f"tuned minus {name}: {metric} {one['value']:+.3f} (95 %: {interval})")
     for name, why in known.get("left_out", {}).items():
         found.append(f"not measured: {name}, since {why}")
     return found
 
 
 def _evaluation(task: Any, like: Evaluation, chances: Float[np.ndarray, "n c"]) -> Evaluation:
-    predictions = {"probabilities": np.asarray(chances, np.float32)}
+    predictions = {linear_answers.key_of(task): np.asarray(chances, np.float32)}
     metrics = task.evaluate(predictions, like.targets)
     return dataclasses.replace(like, metrics=metrics, predictions=predictions, sums={})
 
@@ -144,27 +143,27 @@ def _told(
     split: str,
     left_out: Mapping[str, str],
 ) -> dict[str, Any]:
-    truth = tuned.targets[task.target]
-
-    def right(one: Evaluation) -> np.ndarray:
-        return one.predictions["probabilities"].argmax(axis=1) == truth
-
     evaluations = {**before, "tuned": tuned}
-    hits = {name: right(one) for name, one in evaluations.items()}
+    found = {name: linear_answers.row_scores(task, one) for name, one in evaluations.items()}
+    metric, own = found["tuned"]
+    known = np.isfinite(own)
+    rows = {name: values[known] for name, (_, values) in found.items()}
     models = {}
-    for name, own in hits.items():
-        low, high = bootstrap_interval(own)
-        told = {metric: evaluations[name].metrics.get(metric) for metric in task.headline}
-        models[name] = {**told, "accuracy": float(own.mean()), "low": low, "high": high}
-    samples = list(draws(len(truth), resamples=1000))
+    for name, values in rows.items():
+        sure = bootstrap_interval if metric == "accuracy" else bootstrap_interval_of_mean
+        low, high = sure(values)
+        told = {one: evaluations[name].metrics.get(one) for one in task.headline}
+        models[name] = {**told, metric: float(values.mean()), "low": low, "high": high}
+    samples = list(draws(int(known.sum()), resamples=1000))
     gained = {}
     for name in before:
-        extra = hits["tuned"].astype(np.float64) - hits[name]
-        again = np.array([extra[rows].mean() for rows in samples])
+        extra = rows["tuned"] - rows[name]
+        again = np.array([extra[some].mean() for some in samples])
         gained[name] = dataclasses.asdict(difference(float(extra.mean()), again))
     return {
         "split": split,
-        "rows": len(truth),
+        "rows": len(own),
+        "metric": metric,
         "level": 0.95,
         "models": models,
         "gained": gained,
@@ -173,7 +172,7 @@ def _told(
 
 
 def _probe(run: Run, dataset: Dataset, evaluation: Evaluation, split: str) -> np.ndarray:
-    """Probabilities of a linear classifier on what the encoders make before they are tuned."""
+    """What a linear model of what the encoders make before they are tuned predicts."""
     names = _begun(run)
     if not names:
         raise ConfigError(109, "no encoder was pretrained", where="init")
@@ -182,23 +181,12 @@ def _probe(run: Run, dataset: Dataset, evaluation: Evaluation, split: str) -> np
     target = task.target
     train = _thinned(dataset, "train")
     x, y = begun.vectors(train, _SOME), _labels(run, train, _SOME, target)
-    penalties = [L2[0]]
+    known = None
     if len(dataset.splits.get("validation", ())):
-        penalties = sorted(L2, reverse=True)
-    fitted = [fit_linear(x, y, l2=one) for one in penalties]
-    best = fitted[0]
-    if len(fitted) > 1:
         some = _thinned(dataset, "validation")
         known = begun.vectors(some, _SOME), _labels(run, some, _SOME, target)
-        scores = [
-            np.mean(one.classes[one.probabilities(known[0]).argmax(axis=1)] == known[1])
-            for one in fitted
-        ]
-        best = fitted[int(np.argmax(scores))]
-    chances = best.probabilities(begun.vectors(dataset, split))
-    whole = np.zeros((len(chances), evaluation.predictions["probabilities"].shape[1]))
-    whole[:, best.classes] = chances
-    return whole
+    width = evaluation.predictions[linear_answers.key_of(task)].shape[1]
+    return linear_answers.fit(task, x, y, known, width)(begun.vectors(dataset, split))
 
 
 def _begun(run: Run) -> list[str]:
@@ -272,16 +260,18 @@ def _labels(run: Run, dataset: Dataset, split: str, target: str) -> Int[np.ndarr
 def _zero_shot(run: Run, dataset: Dataset, evaluation: Evaluation, split: str) -> np.ndarray:
     """Probabilities by the class names as prompts, in the joint space that the run began from."""
     init = run.config.init
+    task: Any = run.module.task
+    if task.outputs_are != "classes":
+        raise ConfigError(109, "only classes have names, of which one is chosen", where="task")
     if init is None:
         tower = tower_of(run)
-        begun = _as_it_began(run, dataset).embed_dataset(dataset, split)
-        return of_names(tower, begun[tower.modality], list(run.module.task.label_names))
+        pooled = _Begun(run, dataset, [tower.modality]).vectors(dataset, split)
+        return of_names(tower, pooled, list(task.label_names))
     other = Run(init.run, step=init.step)
     module = other.module
     if not isinstance(module, Pretraining) or module.joint is None:
         raise ConfigError(109, "the run that it began from has no joint space", where="init.run")
     chosen = modality_of_kind(other, "image", None)
-    task: Any = run.module.task
     classes = prompt_embeddings(other, list(task.label_names))
     data = dataclasses.replace(
         run.config.data, modalities=other.config.data.modalities, targets={}, few_shot=None
