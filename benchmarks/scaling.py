@@ -353,7 +353,8 @@ def main() -> None:
 
     def write() -> None:
         ahead.write(arguments.out, "scaling", result, scaling_tables.to_markdown)
-        scaling_tables.plot(result, arguments.out / "scaling.svg")
+        if result["predicted"]:
+            scaling_tables.plot(result, arguments.out / "scaling.svg")
 
     if "predicted" in arguments.parts:
         result.update(predictions())

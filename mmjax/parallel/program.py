@@ -55,7 +55,7 @@ class Instruction:
     def operation(self) -> str:
         """What the model calls it, such as "forward: encoders_image/patches/dot_general"."""
         found = _OPERATION.search(self.rest)
-        return readable(found[1]) if found else self.name
+        return (readable(found[1]) if found else "") or self.name
 
 
 def size_of(type_: str, *, outside: bool = False) -> float:

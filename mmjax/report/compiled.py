@@ -38,6 +38,8 @@ def size(count: float) -> str:
 def seconds(value: float | None) -> str:
     if value is None:
         return "-"
+    if 0 < value < 1e-4:
+        return f"{value * 1e6:.2f} µs"
     return f"{value:.3f} s" if value >= 0.1 else f"{value * 1e3:.3f} ms"
 
 
@@ -167,21 +169,21 @@ def page(title: str, steps: Sequence[Step]) -> str:
 
 
 def _bars(step: Step) -> str:
-    """Horizontal bars of bytes beside the limit, as SVG."""
+    """Horizontal bars of bytes beside the limit, each under its name, as SVG."""
     rows = [*step["memory"].items(), ("needed", step["needed"]), ("there is", step["limit"])]
     most = max(value for _, value in rows) or 1
     parts = []
     for index, (name, value) in enumerate(rows):
-        y, wide = index * 24, 300 * value / most
+        y, wide = index * 42, 310 * value / most
         over = name == "needed" and not step["fits"]
         colour = "#b3261e" if over else "#777" if name == "there is" else "#2b6cb0"
         parts.append(
-            f'<text x="292" y="{y + 16}" text-anchor="end">{escape(name)}</text>'
-            f'<rect x="300" y="{y + 4}" width="{max(wide, 1):.1f}" height="16" fill="{colour}"/>'
-            f'<text x="{304 + wide:.1f}" y="{y + 16}">{escape(size(value))}</text>'
+            f'<text x="0" y="{y + 14}">{escape(name)}</text>'
+            f'<rect x="0" y="{y + 19}" width="{max(wide, 1):.1f}" height="15" fill="{colour}"/>'
+            f'<text x="{wide + 6:.1f}" y="{y + 32}">{escape(size(value))}</text>'
         )
     return (
-        f'<div class="scroll"><svg role="img" aria-label="Memory by kind" width="720" '
-        f'height="{len(rows) * 24 + 8}" style="font: 12px sans-serif; fill: currentColor">'
-        f"{''.join(parts)}</svg></div>"
+        f'<svg role="img" aria-label="Memory by kind" viewBox="0 0 400 {len(rows) * 42}" '
+        'style="font: 14px sans-serif; fill: currentColor; width: 100%; max-width: 480px">'
+        f"{''.join(parts)}</svg>"
     )
