@@ -13,6 +13,7 @@ import pytest
 import tiny_run
 
 from mmjax.checkpoint.load import load_arrays
+from mmjax.data import kept
 from mmjax.train.trainer import fit
 from mmjax.writers import read_records
 
@@ -106,3 +107,44 @@ def test_a_slow_host_is_named(tmp_path):
     told = [line for line in errors[0].splitlines() if "holds the others up" in line]
     assert told, errors[0]
     assert all(f"process 1 on {host} holds the others up" in line for line in told)
+
+
+@pytest.mark.slow
+def test_processes_keep_features_together(tmp_path, capfd):
+    """Each store is made once, is what one process would make, and is found by the next run."""
+    data, cache = tiny_run.write_data(tmp_path), tmp_path / "features"
+    frozen = (
+        "train.duration=4 steps",
+        "model.encoders.text.token_dropout=0",
+        "model.encoders.text.dropout=0",
+        'optimizer.multipliers={"^/encoders_text/": 0.0}',
+        f"train.feature_cache.text={cache}",
+    )
+    codes, errors = together(tmp_path / "several", data, stop_at=0, changes=frozen)
+    assert codes == [0, 0], errors
+    assert capfd.readouterr().out.count("rows made in") == 3
+    stores = {one.name: one for one in cache.iterdir() if one.is_dir()}
+    # Training, validation and test rows; no claim and no half-made store is left.
+    assert len(stores) == 3
+    assert {one.name.split(".")[1] for one in cache.iterdir() if one.is_file()} <= set(stores)
+    assert all(one.name.endswith(".lock") for one in cache.iterdir() if one.is_file())
+    made = {name: (one.stat().st_ino, one.stat().st_mtime_ns) for name, one in stores.items()}
+    fit(tiny_run.config(data, *CHANGES, *frozen), tmp_path / "one")
+    assert "rows made in" not in capfd.readouterr().out
+    assert made == {n: (one.stat().st_ino, one.stat().st_mtime_ns) for n, one in stores.items()}
+    ours, theirs = (load_arrays(tmp_path / name, "latest") for name in ("several", "one"))
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), ours["params"], theirs["params"]
+    )
+
+
+def test_one_of_those_that_see_a_folder_writes_it(tmp_path):
+    with kept.claimed(tmp_path / "made" / "store", 7) as first:
+        with kept.claimed(tmp_path / "made" / "store", 7) as second:
+            assert (first, second) == (True, False)
+        with kept.claimed(tmp_path / "elsewhere" / "store", 7) as third:
+            assert third
+        with kept.claimed(tmp_path / "nowhere" / "store", 7, wanted=False) as fourth:
+            assert not fourth
+    assert not list((tmp_path / "made").iterdir())
+    assert not (tmp_path / "nowhere").exists()
