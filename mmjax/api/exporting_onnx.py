@@ -23,21 +23,25 @@ from mmjax.core.files import atomic
 from mmjax.export.inputs import Inputs
 from mmjax.export.tracing import forward
 from mmjax.export.variants import flatten
-from mmjax.models.base import Assembly
+from mmjax.tasks.generation import Generation
 
 _CHECKED_ROWS = 3
 _AGREES = 1e-5
 """Relative to the largest value of an output, or absolute where that is below 1."""
 
 
-def export_onnx(run: Run | str | os.PathLike, out: str | os.PathLike) -> Path:
+def export_onnx(
+    run: Run | str | os.PathLike, out: str | os.PathLike, *, rows: int | None = None
+) -> Path:
     """The run's model as an ONNX file of any batch size, checked with ONNX Runtime.
 
         mmjax.export_onnx("runs/first", "first.onnx")
 
     Inputs are the arrays of a batch by name, such as `inputs/text/input_ids`, outputs those of the
-    task, such as `probabilities`; what makes arrays of raw items is not part of it. Modalities are
-    padded to their longest. Scanned layers and texts that are written do not convert.
+    task, such as `probabilities`, or the vectors of a run that was trained for objectives; what
+    makes arrays of raw items is not part of it. Modalities are padded to their longest. `rows`
+    fixes the batch size, which some layers (such as convolutions over time) need to convert.
+    Scanned layers and texts that are written do not convert.
 
     Needs jax2onnx and onnxruntime, which want an environment of their own. Raises MissingExtra
     without them, ConfigError for a model that does not convert, and CheckpointError where the file
@@ -49,15 +53,20 @@ def export_onnx(run: Run | str | os.PathLike, out: str | os.PathLike) -> Path:
         raise CheckpointError(601, f"'{out}' is there already", fix="name another file")
     run = run if isinstance(run, Run) else load_run(run)
     module = run.module
-    if not isinstance(module, Assembly):
+    if isinstance(module.task, Generation):
         raise ConfigError(
-            109, "the run has no task", where=str(run.folder.path), fix="fine-tune it"
+            109,
+            f"the task '{run.config.task.name}' writes texts, which ONNX does not",
+            where=str(run.folder.path),
+            fix="mmjax export RUN OUT",
         )
+    if rows is not None and rows < 1:
+        raise ConfigError(106, f"rows = {rows}", fix="1 or more")
     specs = to_json(run.config.data)["modalities"]
     inputs = Inputs.load(specs, run.folder.processors / "modalities", lengths={})
     flat = {path: jnp.asarray(one) for path, one in flatten(variables_of(run, inputs)).items()}
     function = forward(module, {path: value.dtype for path, value in flat.items()})
-    example = inputs.collate([], (), _CHECKED_ROWS)
+    example = inputs.collate([], (), rows or _CHECKED_ROWS)
     names = [_name(path) for path, _ in jax.tree_util.tree_flatten_with_path(example)[0]]
     leaves, tree = jax.tree.flatten(example)
 
@@ -66,7 +75,7 @@ def export_onnx(run: Run | str | os.PathLike, out: str | os.PathLike) -> Path:
         return tuple(found[name] for name in sorted(found))
 
     said = sorted(jax.eval_shape(function, flat, example))
-    content = _converted(converter, predict, leaves, names, said)
+    content = _converted(converter, predict, leaves, names, said, rows)
     _check(runtime, content, predict, leaves, names)
     with atomic(out, "wb") as file:
         file.write(content)
@@ -79,9 +88,10 @@ def _converted(
     leaves: Sequence[np.ndarray],
     names: Sequence[str],
     said: Sequence[str],
+    rows: int | None,
 ) -> bytes:
-    (rows,) = jax_export.symbolic_shape("B")
-    shapes = [jax.ShapeDtypeStruct((rows, *leaf.shape[1:]), leaf.dtype) for leaf in leaves]
+    size: Any = jax_export.symbolic_shape("B")[0] if rows is None else rows
+    shapes = [jax.ShapeDtypeStruct((size, *leaf.shape[1:]), leaf.dtype) for leaf in leaves]
     try:
         # Traced here: the converter's own versions of jax.numpy's functions lose types.
         traced = jaxpr_as_fun(jax.make_jaxpr(predict)(*shapes))
@@ -96,7 +106,9 @@ def _converted(
         raise ConfigError(
             109,
             f"the model does not convert to ONNX: {reason}",
-            fix="unroll scanned layers, choose other parts, or mmjax export RUN OUT",
+            fix="unroll scanned layers, "
+            + ("fix the rows (--onnx-rows 8), " if rows is None else "")
+            + "choose other parts, or mmjax export RUN OUT",
         ) from error
     return bytes(made.SerializeToString())
 

@@ -53,6 +53,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="also give what the model looks at in a picture, which the served page shows",
     )
+    parser.add_argument(
+        "--onnx-rows", type=int, metavar="N", help="its batch size; any where the model allows it"
+    )
     parser.add_argument("--license", default="not stated", help="for the model card")
 
 
@@ -69,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     if args.onnx:
         from mmjax.api.exporting_onnx import export_onnx
 
-        say(f"{export_onnx(args.run_folder, args.out)}")
+        say(f"{export_onnx(args.run_folder, args.out, rows=args.onnx_rows)}")
         return 0
     out = export(
         args.run_folder,

@@ -41,7 +41,7 @@ class MergedAttention(AttentionFusion, kw_only=True):
         if self.pooling == "cls":
             masks["cls"] = somewhere(projected, 1)
             first = self.learned("cls", 1)
-            values.append(jnp.broadcast_to(first, (len(masks["cls"]), *first.shape)))
+            values.append(jnp.broadcast_to(first, (masks["cls"].shape[0], *first.shape)))
         for name, one in projected.items():
             values.append(one.values + self.learned(f"{name}_embedding", 1))
             masks[name] = one.mask
