@@ -93,10 +93,14 @@ def _program(folder: str) -> Any:
     import tempfile
     from pathlib import Path
 
+    import jax
+
     from mmjax.checkpoint.run_folder import RunFolder
     from mmjax.export import load
     from mmjax.export.pointer import pointed
 
+    # All shapes are compiled before ready, so that many small ones hold a second start up as well.
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     if Path(folder).is_file():
         return load(pointed(folder))
     if not RunFolder(Path(folder)).exists():
