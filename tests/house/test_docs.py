@@ -16,6 +16,7 @@ import pytest
 from doc_pages import PAGES, SNIPPET, name_of
 from package_files import ROOT
 
+import mmjax
 from mmjax import cli
 
 DOCS = ROOT / ".docs"
@@ -82,6 +83,19 @@ def test_every_command_is_told():
     told = (DOCS / "pages" / "reference" / "commands.md").read_text(encoding="utf-8")
     for command in cli.COMMANDS:
         assert f"\nmmjax {command} " in told, command
+
+
+def test_every_public_name_is_in_the_reference():
+    pages = "\n".join(one.read_text() for one in (DOCS / "pages" / "reference").glob("*.md"))
+    told = re.findall(r"^::: ([\w.]+)(?:\n    options:\n      members: \[(.*?)\])?", pages, re.M)
+    names = {f"{place}.{name}" for place, members in told for name in members.split(", ")}
+    whole = {place for place, members in told if not members}
+    for name in mmjax.__all__:
+        place = mmjax._PLACES.get(name) or mmjax._CALLED.get(name)
+        if place:
+            assert f"{place}.{name}" in names | whole or place in whole, name
+        else:
+            assert f"mmjax.{name}" in whole, name
 
 
 SHOWN = """
