@@ -22,7 +22,7 @@ from mmjax.parallel.distributed import initialize
 from mmjax.serve.bulk import running
 from mmjax.serve.bulk.answering import as_json
 from mmjax.serve.bulk.job import Job, Work
-from mmjax.serve.bulk.rows import Block, plan
+from mmjax.serve.bulk.rows import Block, files_of, plan
 
 MODEL = "model"
 """The folder, in a job's, of the program that was made of a run."""
@@ -40,6 +40,7 @@ def predict_rows(
     and errors are those of `mmjax.serve.bulk.running.predict_rows`. In a job of several processes
     (`mmjax launch`) a run is spread over all of them, and each writes a file of its share.
     """
+    files_of(Path(rows))
     if not isinstance(model, Run) and (Path(model).is_file() or _exported(Path(model))):
         return running.predict_rows(model, rows, out, **options)
     if initialize():

@@ -99,11 +99,12 @@ def _rows(args: argparse.Namespace) -> int:
 
 def _shard(text: str) -> tuple[int, int]:
     from mmjax.core.errors import ConfigError
+    from mmjax.serve.bulk.running import checked
 
     place, slash, count = text.partition("/")
     if not slash or not place.isdecimal() or not count.isdecimal():
         raise ConfigError(105, f"--shard {text}", fix="0/8 to 7/8 for eight")
-    return int(place), int(count)
+    return checked((int(place), int(count)))
 
 
 def _one_or_few(args: argparse.Namespace) -> int:

@@ -63,6 +63,7 @@ def test_train_leaves_a_whole_run(trained):
         "metrics.jsonl",
         "plots",
         "processors",
+        "reference",
         "report.html",
         "status.json",
     }

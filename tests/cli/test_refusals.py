@@ -281,7 +281,10 @@ def test_a_run_that_is_not_there(refused, trained, tmp_path, command):
     [
         (["predict", "RUN", "--data", "x.csv"], ["--data without --out"]),
         (["predict", "RUN", "--split", "test"], ["--split without --out"]),
-        (["predict", "RUN"], ["--data, or a --split"]),
+        (["predict", "RUN"], ["ROWS, --data, a --split"]),
+        (["predict", "RUN", "rows.csv"], ["ROWS without OUT"]),
+        (["predict", "RUN", "rows.csv", "OUT", "--shard", "8/8"], ["shard 8/8", "0/8 to 7/8"]),
+        (["predict", "RUN", "rows.csv", "OUT", "--workers", "0"], ["--workers 0", "1 or more"]),
         (["predict", "RUN", "--text", "a", "--data", "x.csv"], ["or one example"]),
         (["predict", "RUN", "--set", "words"], ["--set words", "NAME=VALUE"]),
         (["predict", "RUN", "--audio", "a.wav"], ["reads no 'audio'"]),

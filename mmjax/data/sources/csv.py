@@ -63,7 +63,7 @@ class Csv:
         bad: list[BadRow] = []
         for line, row in rows:
             if len(row) != len(header):
-                wrong = ragged(name, line, len(row), len(header))
+                wrong = ragged_row(name, line, len(row), len(header))
                 if ragged == "raise":
                     raise wrong.error()
                 bad.append(wrong)
@@ -121,7 +121,7 @@ def field_limit(characters: int = MAX_FIELD) -> Iterator[None]:
             csv.field_size_limit(before)
 
 
-def ragged(name: str, line: int, fields: int, expected: int) -> BadRow:
+def ragged_row(name: str, line: int, fields: int, expected: int) -> BadRow:
     """The row on a line that has other fields than the header."""
     many = fields > expected
     fix = "quote fields that hold the delimiter" if many else "write every field"

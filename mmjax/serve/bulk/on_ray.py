@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from mmjax.core.errors import TransientError
 from mmjax.core.extras import require
 from mmjax.serve.bulk.job import Work
 from mmjax.serve.bulk.rows import Block
@@ -24,15 +25,14 @@ def answer_on_ray(
 
     `address` is the cluster's, "auto" for the one that this machine is of, "local" for one that is
     made here. The rows, the model and the folder must be where all its machines see them. Ray
-    starts actors again that die, and gives their blocks to others. Raises MissingExtra without Ray.
+    starts actors again that die, and gives their blocks to others. Raises MissingExtra without Ray,
+    and TransientError where no cluster answers.
     """
     ray: Any = require("ray", "ray")
     data: Any = require("ray.data", "ray")
     began = not ray.is_initialized()
     if began:
-        ray.init(
-            address=address, log_to_driver=False, include_dashboard=False
-        ) if address == "local" else ray.init(address=address, log_to_driver=False)
+        _join(ray, address)
     try:
         resources = ray.cluster_resources()
         gpus = int(resources.get("GPU", 0))
@@ -54,6 +54,20 @@ def answer_on_ray(
     finally:
         if began:
             ray.shutdown()
+
+
+def _join(ray: Any, address: str) -> None:
+    more = {"include_dashboard": False} if address == "local" else {}
+    try:
+        ray.init(address=address, log_to_driver=False, **more)
+    except Exception as error:  # of many kinds
+        said = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise TransientError(
+            720,
+            f"no Ray cluster '{address}': {said}",
+            where="--ray",
+            fix="ray start --head makes one, local is one for this job",
+        ) from error
 
 
 class _Actor:

@@ -19,7 +19,7 @@ from mmjax.core.files import digest_file
 from mmjax.core.registry import Spec
 from mmjax.data.cells import clean_text
 from mmjax.data.manifest import SUFFIXES
-from mmjax.data.sources.csv import field_limit, header_of, ragged
+from mmjax.data.sources.csv import field_limit, header_of, ragged_row
 from mmjax.data.sources.files import existing, root_of
 from mmjax.data.sources.jsonl import read_lines
 from mmjax.data.sources.parquet import ArrowColumn
@@ -104,7 +104,7 @@ def plan(
     are no manifests, rows that cannot be read, columns that are not there, and ids that are missing
     or occur twice.
     """
-    files = _files(Path(data))
+    files = files_of(Path(data))
     headers: list[tuple[str, ...]] = []
     blocks: list[Block] = []
     rows = 0
@@ -128,7 +128,8 @@ def plan(
     return Plan(source, tuple(blocks), rows, digest)
 
 
-def _files(data: Path) -> list[Path]:
+def files_of(data: Path) -> list[Path]:
+    """The manifest, or those in a folder by name. Raises DataError where there is none."""
     if data.is_dir():
         found = [one for one in sorted(data.iterdir()) if one.suffix.lower() in SUFFIXES]
         if not found:
@@ -181,7 +182,7 @@ def _plan_csv(path: Path, spec: Spec, size: int) -> tuple[tuple[str, ...], list[
             start, rows = lines.at, 0
             for row in reader:
                 if row and len(row) != len(header):
-                    raise ragged(str(path), reader.line_num, len(row), len(header)).error()
+                    raise ragged_row(str(path), reader.line_num, len(row), len(header)).error()
                 if any("\0" in cell for cell in row):
                     where = f"{path}:{reader.line_num}"
                     raise DataError(207, "NUL in a field", where=where, fix="remove it")
