@@ -11,6 +11,12 @@ UNHELD = (
         "an H100; its runs name config, settings and seed each",
     ),
     (
+        "exported",
+        "exports of every kind of task beside their runs",
+        "",
+        "the docstring of benchmarks/exported.py says how; it writes over benchmarks/results",
+    ),
+    (
         "checkpoint",
         "cost of verified checkpoints",
         "benchmarks.checkpoint",
@@ -35,6 +41,7 @@ UNHELD = (
         "torch; it writes over benchmarks/results",
     ),
     ("adapt_more", "cost of more ways of tuning", "benchmarks.adapt", "an idle core"),
+    ("adapt_kept", "cost of training on kept features", "benchmarks.adapt", "an idle core"),
     (
         "feature_cache",
         "what keeping features of frozen encoders saves",
