@@ -24,6 +24,7 @@ print(mmjax.export.load("runs/exported").predict({"text": "a feathered thing"}))
 with subprocess.Popen(
     [sys.executable, "-m", "mmjax", "serve", "runs/exported", "--port", "0"],
     stdout=subprocess.PIPE,
+    stderr=subprocess.DEVNULL,  # its log
     text=True,
 ) as server:
     url = server.stdout.readline().split()[2]  # "serving runs/exported  http://..."

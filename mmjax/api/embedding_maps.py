@@ -8,6 +8,7 @@ import numpy as np
 
 from mmjax.api import showing
 from mmjax.api.run import Run
+from mmjax.core.errors import ConfigError
 from mmjax.core.extras import require
 from mmjax.core.typing import Float
 from mmjax.data.cells import key_of, shown
@@ -15,6 +16,8 @@ from mmjax.data.dataset import Dataset
 from mmjax.report import EmbeddingMap, Seen
 from mmjax.train.evaluate import Evaluation
 
+_FEWEST = 5
+"""UMAP begins from eigenvectors of the rows' neighbours, of which fewer rows have too few."""
 Projection = Literal["pca", "umap"]
 MOST = 300
 """Dots of a map of rows; a map of modalities has as many in all."""
@@ -88,8 +91,12 @@ def project(
 
 def _umap(vectors: np.ndarray) -> np.ndarray:
     umap = require("umap", "umap")
+    if len(vectors) < _FEWEST:
+        fix = "--projection pca, or more rows"
+        raise ConfigError(109, f"UMAP of {len(vectors)} rows", where="projection", fix=fix)
     neighbours = min(15, len(vectors) - 1)
-    return umap.UMAP(n_neighbors=neighbours, random_state=0).fit_transform(vectors)
+    # Of one seed, and so on one core; the first map of a process waits for Numba to compile.
+    return umap.UMAP(n_neighbors=neighbours, random_state=0, n_jobs=1).fit_transform(vectors)
 
 
 def _colours(
