@@ -5,19 +5,23 @@ python -m benchmarks.adapt
 Text and image encoders of 12 layers each, a fusion and a head, batches of 2 (`SIZE`, as
 `train_step`). The step is the trainer's own. Seconds are processor seconds of one core; rounds are
 interleaved, each way in turn, and a ratio is that of the medians. Written to
-`benchmarks/results/adapt.json` and `adapt.md`; biases, prefix, DoRA and QLoRA were measured in a
-run of their own, beside LoRA and all, which is in `adapt_more.json` and `adapt_more.md`.
+`benchmarks/results/adapt.json` and `adapt.md`, what features that are kept save in
+`adapt_kept.json` and `adapt_kept.md` (making them takes a forward pass a row, once). Biases,
+prefix, DoRA and QLoRA were measured in a run of their own, beside LoRA and all, which is in
+`adapt_more.json` and `adapt_more.md`.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import math
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 
 from benchmarks import harness, timing
 from benchmarks.harness import restart_on_one_core
@@ -26,6 +30,7 @@ from benchmarks.train_step import LABELS, LETTERS, example
 from mmjax.core.files import atomic, write_json
 from mmjax.core.registry import Spec
 from mmjax.models.config import ModelConfig
+from mmjax.models.kept import Kept
 from mmjax.parallel.mesh import MeshConfig, make_mesh
 from mmjax.train import adapting
 from mmjax.train.config import Config, OptimizerConfig
@@ -41,6 +46,7 @@ LORA = Spec("lora", rank=8, targets=LINEAR)
 WAYS: Mapping[str, tuple[Spec, ...]] = {
     "all": (),
     "frozen encoders": (Spec("only", parts=("heads", "fusion")),),
+    "features kept": (Spec("only", parts=("heads", "fusion")),),
     "biases": (Spec("only", parts=("heads", "fusion", "biases")),),
     "LoRA": (LORA,),
     "DoRA": (LORA.replace(dora=True),),
@@ -52,12 +58,14 @@ WAYS: Mapping[str, tuple[Spec, ...]] = {
     "prefix": (Spec("prefix", count=8),),
 }
 """The first is what the others are compared with."""
+KEPT = "features kept"
+"""Frozen encoders whose outputs were made before, as by `train.feature_cache`."""
 
 
 class Way:
     """One way of training, compiled; the state is made anew for each round."""
 
-    def __init__(self, specs: tuple[Spec, ...], size: str):
+    def __init__(self, specs: tuple[Spec, ...], size: str, *, kept: bool = False):
         _, n, side, patch, d, layers = harness.dimensions(size, LETTERS)
         blocks = {"width": d, "depth": layers, "heads": d // 64, "mlp_dim": 4 * d, "scan": True}
         encoders = {
@@ -81,6 +89,9 @@ class Way:
         mesh = make_mesh(MeshConfig(), jax.devices()[:1])
         self.plan = plan_state(module, rule, batch, mesh, seed=0, ema=False)
         still = adapting.frozen_in(config, self.plan.abstract.params)
+        if kept:
+            module = module.clone(encoders={name: Kept(width=d) for name in encoders})
+            batch = dataclasses.replace(batch, inputs=dict.fromkeys(encoders, features(size)))
         step = make_step(
             module, rule, schedule, mesh, self.plan.shardings, frozen=still, total_steps=STEPS
         )
@@ -114,12 +125,19 @@ class Way:
         return found[1:]
 
 
+def features(size: str) -> dict[str, np.ndarray]:
+    """Summaries of the rows, and the masks of their tokens."""
+    b, n, _, _, d, _ = harness.dimensions(size, LETTERS)
+    pooled = np.random.default_rng(1).standard_normal((b, d)).astype(np.float32)
+    return {"pooled": pooled, "mask": np.ones((b, n), bool)}
+
+
 def _bytes(tree: Any) -> int:
     return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
 def measure(size: str, names: Sequence[str], rounds: int, steps: int) -> dict[str, Any]:
-    ways = {name: Way(WAYS[name], size) for name in names}
+    ways = {name: Way(WAYS[name], size, kept=name == KEPT) for name in names}
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(rounds):
         first = number % len(names)
@@ -145,7 +163,7 @@ def to_markdown(result: Mapping[str, Any]) -> str:
         lines.append(
             f"| {name} | {one['trained']:,} | {share:.2%} "
             f"| {one['parameter_bytes'] / 2**20:,.0f} MiB | {one['optimizer_bytes'] / 2**20:,.1f} "
-            f"MiB | {memory:.2%} | {one['median']:.2f} s | {whole['median'] / one['median']:.2f}x "
+            f"MiB | {memory:.2%} | {_told(one['median'])} | {whole['median'] / one['median']:.2f}x "
             f"| {one['temp_bytes'] / 2**20:,.0f} MiB |"
         )
     used = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
@@ -155,6 +173,10 @@ def to_markdown(result: Mapping[str, Any]) -> str:
         f"load {result['load_average']}."
     )
     return "\n".join([*lines, "", told, ""])
+
+
+def _told(seconds: float) -> str:
+    return f"{seconds:.2f} s" if seconds > 0.1 else f"{1000 * seconds:.1f} ms"
 
 
 def main() -> None:

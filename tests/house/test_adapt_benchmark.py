@@ -57,3 +57,11 @@ def test_what_was_measured_of_more_ways():
     assert qlora["temp_bytes"] < lora["temp_bytes"]
     assert whole["median"] / lora["median"] >= 1.25
     assert all(one["median"] < whole["median"] for name, one in ways.items() if name != "all")
+
+
+def test_what_was_measured_of_kept_features():
+    """A step on features that were made before takes a third of a whole one's time, or less."""
+    ways = read_json(ROOT / "benchmarks" / "results" / "adapt_kept.json")["ways"]
+    whole, kept, frozen = (ways[name] for name in ("all", "features kept", "frozen encoders"))
+    assert whole["median"] / kept["median"] >= 3
+    assert kept["trained"] == frozen["trained"]
