@@ -11,8 +11,8 @@
 - `folder.py`: the files, their sums, and how they are written at once. `card.py`: the model card.
 - `pointer.py`: which folder is served, and which was before.
 
-All but `tracing.py` and `streaming.py` are read without Flax. To add a way to store parameters: a name in `VARIANTS`
-with its branch in `stored` and `restored`.
+All but `tracing.py` and `streaming.py` are read without Flax. To add a way to store parameters: a
+name in `VARIANTS` with its branch in `stored` and `restored`.
 """
 
 from __future__ import annotations
