@@ -13,8 +13,9 @@ third, of those of its modality.
 from __future__ import annotations
 
 import argparse
+import functools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -132,11 +133,13 @@ def models() -> dict[str, Multimodal]:
     }
 
 
-def trained(module: Multimodal, carrier: str, steps: int) -> Any:
-    """Parameters after so many steps of new rows each, since noise cannot be learnt by heart."""
+def trainer(module: Multimodal, steps: int) -> Callable[[str], Any]:
+    """What gives parameters for a set, after so many steps of new rows each, since noise cannot be
+    learnt by heart. One program for all sets.
+    """
     optimizer = optax.adamw(optax.cosine_decay_schedule(1e-2, steps), weight_decay=0.02)
-    start = made(carrier, BATCH, 0)[0]
-    params = unbox(module.init(jax.random.key(0), start, train=False))["params"]
+    start = jax.jit(functools.partial(module.init, train=False))
+    first = unbox(start(jax.random.key(0), made(CARRIERS[0], BATCH, 0)[0]))["params"]
 
     @jax.jit
     def step(params: Any, state: Any, batch: Batch, key: Any) -> Any:
@@ -147,11 +150,14 @@ def trained(module: Multimodal, carrier: str, steps: int) -> Any:
         updates, state = optimizer.update(jax.grad(loss)(params), state, params)
         return optax.apply_updates(params, updates), state
 
-    state = optimizer.init(params)
-    for seed in range(steps):
-        batch = made(carrier, BATCH, 10 + seed)[0]
-        params, state = step(params, state, batch, jax.random.key(seed))
-    return params
+    def fit(carrier: str) -> Any:
+        params, state = first, optimizer.init(first)
+        for seed in range(steps):
+            batch = made(carrier, BATCH, 10 + seed)[0]
+            params, state = step(params, state, batch, jax.random.key(seed))
+        return params
+
+    return fit
 
 
 def pieces(values: np.ndarray, carrier: str) -> np.ndarray:
@@ -170,16 +176,22 @@ def donors_of(carrier: str) -> Donors:
     return Donors(np.zeros((rows, 1)), list(range(rows)), [""] * rows, batch)
 
 
-def pointed(module: Multimodal, carrier: str, rows: int, steps: int) -> dict[str, Any]:
-    """Shares of the rows that are answered rightly in which each method points at the carrier."""
+def pointed(
+    module: Multimodal, params: Any, carrier: str, rows: int, compiled: dict[Any, Any]
+) -> dict[str, Any]:
+    """Shares of the rows that are answered rightly in which each method points at the carrier.
+
+    Programs are those of any set, kept in `compiled`.
+    """
     batch, place = made(carrier, rows, 1)
     subject = Subject(
         module,
-        {"params": trained(module, carrier, steps)},
+        {"params": params},
         make_mesh(MeshConfig(), jax.devices()[:1]),
         KINDS,
         {},
         donors=lambda: donors_of(carrier),
+        _compiled=compiled,
     )
     device = jax.tree.map(jnp.asarray, batch)
     choice, _ = subject.chosen(device)
@@ -256,10 +268,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args(arguments)
     sets: dict[str, Any] = {}
+    compiled: dict[Any, Any]
     for model in args.models:
-        sets[model] = {}
+        sets[model], compiled = {}, {}
+        module = models()[model]
+        fit = trainer(module, args.steps)
         for carrier in CARRIERS:
-            sets[model][carrier] = pointed(models()[model], carrier, args.rows, args.steps)
+            sets[model][carrier] = pointed(module, fit(carrier), carrier, args.rows, compiled)
             say(f"{model}, {carrier}: {sets[model][carrier]}")
     result = {**about(), "rows": args.rows, "sets": sets, "least": least_of_claims(sets)}
     write_json(args.out / "explain_pointing.json", result)
