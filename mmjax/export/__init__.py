@@ -6,8 +6,8 @@
 
 - `program.py`: what a servable model promises, whatever it is made of.
 - `inputs.py`: raw items to arrays, in buckets of lengths. `loaded.py`: a folder as a program.
-- `tracing.py`: a model as StableHLO for several platforms; `streaming.py`: one that writes texts, as
-  the first token and one token more. `variants.py`: how parameters are kept.
+- `tracing.py`: a model as StableHLO for several platforms; `streaming.py`: one that writes texts,
+  as the first token and one token more. `variants.py`: how parameters are kept.
 - `folder.py`: the files, their sums, and how they are written at once. `card.py`: the model card.
 - `pointer.py`: which folder is served, and which was before.
 
