@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mmjax.parallel.chips import Chip, seconds_on_wire
-from mmjax.parallel.collectives import Sent, axes_by_size
+from mmjax.parallel.collectives import SLICES, Sent, axes_by_size
 from mmjax.parallel.topology import Topology
 from mmjax.train.ahead import Ahead, local_bytes, state_bytes
 
@@ -113,29 +113,26 @@ def by_kind(ahead: Ahead) -> dict[str, int]:
     return found
 
 
-def gathered(sent: list[Sent], mesh: Mapping[str, int], chip: Chip | None) -> list[Collectives]:
-    """Collectives by kind and group size, the largest first."""
-    names = axes_by_size(mesh)
+def gathered(
+    sent: list[Sent], mesh: Mapping[str, int], chip: Chip | None, slices: int = 1
+) -> list[Collectives]:
+    """Collectives by kind and group size, the largest first; `data` runs over the slices."""
+    names = axes_by_size({**mesh, "data": mesh["data"] // slices})
     parts: dict[tuple[str, int], list[Sent]] = collections.defaultdict(list)
     for one in sent:
         parts[one.kind, one.group].append(one)
     found = []
     for (kind, group), several in parts.items():
+        between = group == SLICES
+        ways, size = slices if between else group, sum(one.times * one.bytes for one in several)
+        if between:
+            # What is handed over is the operand.
+            size *= {"all-gather": ways, "reduce-scatter": 1 / ways}.get(kind, 1)
         seconds = None
         if chip is not None:
-            seconds = sum(
-                one.times * seconds_on_wire(kind, group, one.bytes, chip.ring) for one in several
-            )
-        found.append(
-            Collectives(
-                kind,
-                names.get(group, "other"),
-                group,
-                sum(one.times for one in several),
-                sum(one.times * one.bytes for one in several),
-                seconds,
-            )
-        )
+            seconds = seconds_on_wire(kind, ways, size, chip.network if between else chip.ring)
+        count = sum(one.times for one in several)
+        found.append(Collectives(kind, names.get(group, "other"), ways, count, size, seconds))
     return sorted(found, key=lambda one: -one.bytes)
 
 

@@ -124,7 +124,8 @@ def _compiled(
     if micro > 1 or any(one != "none" for one in remat.values()):
         plain = _model_flops(config, dataset, place, remat)
     memory = by_kind(ahead)
-    sent = gathered(collectives(ahead.program) if ahead.program else [], mesh, place.chip)
+    sends = collectives(ahead.program) if ahead.program else []
+    sent = gathered(sends, mesh, place.chip, place.slices)
     limit = _limit(ahead, place)
     # A TPU's compiler has refused what does not fit; its temporary arrays need not live at once.
     fits = ahead.memory is not None and (place.chip is not None or ahead.needed <= limit)

@@ -21,6 +21,10 @@ KINDS = (
     "collective-broadcast",
 )
 
+SLICES = -1
+"""The group of what is sent between slices of TPUs, over their slower network."""
+
+_BETWEEN = re.compile(r'_xla_megascale_transfer_type="(\w+)"')
 _CHANNEL = re.compile(r"channel_id=(\d+)")
 _LISTED = re.compile(r"replica_groups=\{\{([\d,]*)\}")
 _IOTA = re.compile(r"replica_groups=\[\d+,(\d+)\]<=")
@@ -34,7 +38,7 @@ class Sent:
 
     kind: str
     group: int
-    """The devices of one group; 0 where it has none."""
+    """The devices of one group; 0 where it has none, `SLICES` between slices."""
     bytes: float
     times: int
     operation: str = dataclasses.field(default="", compare=False)
@@ -47,6 +51,13 @@ def collectives(program: Program) -> list[Sent]:
     for name, times in program.runs.items():
         here = program.computations.get(name, [])
         for one in here:
+            if one.code == "send" and (between := _BETWEEN.search(one.rest)):
+                kind = between[1].lower().replace("_", "-")
+                # The type of a send holds what is sent, then flags.
+                size = size_of(arrays_of(one.type)[0])
+                key = f"{kind} {name} {one.name}"
+                found[key] = Sent(kind, SLICES, size, times, one.operation)
+                continue
             kind = one.code.removesuffix("-start")
             if kind not in KINDS:
                 continue
@@ -96,7 +107,8 @@ def axes_by_size(mesh: Mapping[str, int]) -> dict[int, str]:
     total = math.prod(mesh.values())
     if total not in names and total > 1:
         names[total].append("all")
-    return {size: " or ".join(dict.fromkeys(found)) for size, found in names.items()}
+    told = {size: " or ".join(dict.fromkeys(found)) for size, found in names.items()}
+    return {**told, SLICES: "slices"}
 
 
 def group_of(line: str) -> int:

@@ -6,7 +6,16 @@ import pytest
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from mmjax.parallel.collectives import Sent, axes_by_size, collectives, count, count_by_axis
+from mmjax.api.compiled import gathered
+from mmjax.parallel.chips import CHIPS
+from mmjax.parallel.collectives import (
+    SLICES,
+    Sent,
+    axes_by_size,
+    collectives,
+    count,
+    count_by_axis,
+)
 from mmjax.parallel.mesh import MeshConfig, make_mesh
 from mmjax.parallel.program import Program
 
@@ -52,8 +61,30 @@ def test_axes_are_told_by_the_size_of_their_groups():
         2: "data",
         4: "fsdp",
         8: "data x fsdp",
+        SLICES: "slices",
     }
-    assert axes_by_size({"data": 2, "fsdp": 1, "tensor": 2}) == {2: "data or tensor", 4: "all"}
+    assert axes_by_size({"data": 2, "fsdp": 1, "tensor": 2}) == {
+        2: "data or tensor",
+        4: "all",
+        SLICES: "slices",
+    }
+
+
+def test_what_goes_between_slices_is_read():
+    """As the TPU's compiler writes it: handed to the host, which knows the other slices."""
+    sends = """
+ENTRY %main (p: f32[2,4]) -> f32[2,4] {
+  %p = f32[2,4]{1,0} parameter(0)
+  %t = token[] after-all()
+  %send.1 = (f32[2,4]{1,0}, u32[], token[]) send(%p, %t), channel_id=2, is_host_transfer=true, frontend_attributes={_xla_megascale_reduce_operation="SUM",_xla_megascale_target="{1,2}x{0:15}",_xla_megascale_transfer_type="ALL_REDUCE"}
+  %other = (f32[9]{0}, u32[], token[]) send(%p, %t), channel_id=3, is_host_transfer=true
+}
+"""  # noqa: E501
+    sent = collectives(Program(sends))
+    assert sent == [Sent("all-reduce", SLICES, 32, 1)]
+    (told,) = gathered(sent, {"data": 8, "fsdp": 2}, CHIPS["v5e"], slices=2)
+    assert told.axis == "slices"
+    assert told.seconds == pytest.approx(2 * 1 / 2 * 32 / CHIPS["v5e"].network)
 
 
 @pytest.mark.parametrize(
