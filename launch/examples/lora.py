@@ -51,13 +51,13 @@ first = Config(
     optimizer=OptimizerConfig(learning_rate=3e-3),
     train=TrainConfig(duration="200 steps"),
 )
-mmjax.train(first, "runs/animals", frame=frame)
+mmjax.train(first, "runs/lora_first", frame=frame)
 
 second = dataclasses.replace(
-    config_lib.override(first, ["init.run=runs/animals", "data.targets.label.column=large"]),
+    config_lib.override(first, ["init.run=runs/lora_first", "data.targets.label.column=large"]),
     adapt={"text": Spec("lora", rank=4, alpha=8.0, targets=("/(query|value)$",))},
 )
-run = mmjax.train(second, "runs/large", frame=frame)
+run = mmjax.train(second, "runs/lora", frame=frame)
 print(run.evaluate(frame)["accuracy"])
-folder = Path(run.save_adapter("runs/large_adapter"))
+folder = Path(run.save_adapter("runs/lora_adapter"))
 print(sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()), "bytes of adapters")

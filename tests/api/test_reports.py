@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import sys
+import types
 
 import numpy as np
 import pandas as pd
@@ -89,6 +91,12 @@ def test_projection_is_principal_components():
     expected = theirs.fit_transform(vectors)
     np.testing.assert_allclose(np.abs(points), np.abs(expected), atol=1e-9)
     assert f"{theirs.explained_variance_ratio_.sum():.0%}" in told
+
+
+def test_umap_refuses_what_has_no_neighbours(monkeypatch):
+    monkeypatch.setitem(sys.modules, "umap", types.ModuleType("umap"))
+    with pytest.raises(ConfigError, match=r"UMAP of 3 rows.*pca"):
+        embedding_maps.project(np.eye(3), "umap")
 
 
 def data_of(frame, **options):
