@@ -3,13 +3,18 @@
 python -m benchmarks.host_overhead
 
 The trainer's own step and loader, as `mmjax train configs/quickstart.py` makes them, in a loop like
-its own: a batch is taken, put on the device, and the step is started; results are read every
-`train.log_every` steps. `input wait` is the wall time of `next(loader)`; putting a batch on
-the device and starting a step, which are the dispatch, the processor time of the main thread, so
+its own: a batch is taken and the step is started on it; results are read every `train.log_every`
+steps. `input wait` is the wall time of `next(loader)`; handing a batch over and starting a step,
+which are the dispatch, the processor time of the main thread, so
 that waiting for the step before, which is no cost of the host, does not count (what XLA computes in
 the calling thread does, on a CPU). All are medians over steps, since
 other programs on the machine take the main thread's turn now and then, and are held against the
-processor time of a step.
+processor time of a step; and against its wall time in the loop, which on a CPU several cores share,
+and on an accelerator is all that counts.
+
+Both ways of it take turns: `packed` is what the trainer does on one device (`mmjax.train.stepping`:
+small arrays in one vector a dtype, batches handed over as NumPy's arrays), `each` passes and puts
+each array by itself, as on a mesh of several devices.
 
 The loader alone and the step alone are timed in processor seconds of the whole process, with no
 thread ahead: how many times faster the one is than the other.
@@ -19,22 +24,27 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from benchmarks import timing
 from benchmarks.harness import RESULTS
 from benchmarks.machine import about
 from mmjax.core import config as config_lib
 from mmjax.core.files import atomic, write_json
-from mmjax.data.dataset import Dataset
+from mmjax.core.types import Batch
+from mmjax.data.loader import Loader
 from mmjax.data.pipeline import prepare
 from mmjax.parallel.sharding import put_batch
+from mmjax.train.packed import pack
+from mmjax.train.stepping import Stepping, feed
 from mmjax.train.trainer import Trainer, load
 from mmjax.writers.console import say
 
@@ -43,56 +53,81 @@ MOST_OVERHEAD = 0.02
 LEAST_RATIO = 3.0
 
 
-def loop(trainer: Trainer, dataset: Dataset, steps: int, every: int) -> dict[str, float]:
-    """Medians over steps of what the main thread spends: on input, on dispatch, in all."""
-    waits: list[float] = []
-    puts: list[float] = []
-    starts: list[float] = []
-    pending: list[Any] = []
-    with load(dataset, "train", trainer.mesh, train=True, seed=0) as loader:
-        for step in range(-every, steps):
-            if step == 0:
-                whole = time.process_time()
-                waits, puts, starts = [], [], []
-            began = time.perf_counter()
-            batch = next(loader)
-            waits.append(time.perf_counter() - began)
-            began = time.thread_time()
-            placed = put_batch(batch, trainer.mesh)
-            puts.append(time.thread_time() - began)
-            began = time.thread_time()
-            trainer.state, values = trainer.step(trainer.state, placed)
-            starts.append(time.thread_time() - began)
-            pending.append(values)
-            if (step + 1) % every == 0:
-                jax.device_get(pending)
-                pending = []
-    jax.block_until_ready(trainer.state)
-    return {
-        "all": (time.process_time() - whole) / steps,
-        "input wait": statistics.median(waits),
-        "put": statistics.median(puts),
-        "start": statistics.median(starts),
-    }
+class Each:
+    """Arrays one by one."""
 
+    def __init__(self, trainer: Trainer):
+        self.trainer = trainer
 
-def alone(trainer: Trainer, dataset: Dataset, rounds: int) -> tuple[list[float], list[float]]:
-    """Processor seconds of a batch of the loader, and of a step, round by round."""
-    config = dataclasses.replace(dataset.config, threads=0, workers=0)
-    loader = dataclasses.replace(dataset, config=config).loader("train", train=True)
-    placed = put_batch(next(loader), trainer.mesh)
+    def feed(self, batch: Batch) -> Batch:
+        return put_batch(batch, self.trainer.mesh)
 
-    def step() -> Any:
-        trainer.state, values = trainer.step(trainer.state, placed)
+    def take(self, fed: Batch) -> Any:
+        trainer = self.trainer
+        trainer.state, values = trainer.step(trainer.state, fed)
         return values
 
-    variants = [
-        timing.Variant("loader", lambda: next(loader), wait=lambda _: None),
-        timing.Variant("step", step),
-    ]
+    def arrays(self) -> int:
+        return len(jax.tree.leaves(self.trainer.state))
+
+
+class AsTrained(Each):
+    """As the trainer takes its steps."""
+
+    def __init__(self, trainer: Trainer):
+        super().__init__(trainer)
+        start = jax.device_put(jax.tree.map(np.array, trainer.state), trainer.plan.shardings)
+        self.stepping = Stepping(trainer.step, start, trainer.mesh)
+
+    def feed(self, batch: Batch) -> Batch:
+        return feed(batch, self.trainer.mesh)
+
+    def take(self, fed: Batch) -> Any:
+        return self.stepping.take(fed)
+
+    def arrays(self) -> int:
+        packed = pack(self.stepping.state, join=lambda parts: np.concatenate(jax.device_get(parts)))
+        return len(jax.tree.leaves(packed))
+
+
+WAYS = {"each": Each, "packed": AsTrained}
+
+
+def loop(way: Each, loader: Loader, steps: int) -> dict[str, list[float]]:
+    """Seconds of each step that the main thread spends on input and on dispatch; then it reads."""
+    found: dict[str, list[float]] = {"input wait": [], "put": [], "start": []}
+    pending: list[Any] = []
+    whole = time.perf_counter()
+    for _ in range(steps):
+        began = time.perf_counter()
+        batch = next(loader)
+        found["input wait"].append(time.perf_counter() - began)
+        began = time.thread_time()
+        fed = way.feed(batch)
+        found["put"].append(time.thread_time() - began)
+        began = time.thread_time()
+        pending.append(way.take(fed))
+        found["start"].append(time.thread_time() - began)
+    jax.device_get(pending)
+    found["wall"] = [(time.perf_counter() - whole) / steps]
+    return found
+
+
+def alone(trainer: Trainer, ways: dict[str, Each], rounds: int) -> dict[str, list[float]]:
+    """Processor seconds of a batch of the loader, and of a step each way, round by round."""
+    config = dataclasses.replace(trainer.dataset.config, threads=0, workers=0)
+    loader = dataclasses.replace(trainer.dataset, config=config).loader("train", train=True)
+    batch = next(loader)
+
+    def stepping(way: Each) -> Callable[[], Any]:
+        fed = way.feed(batch)
+        return lambda: way.take(fed)
+
+    variants = [timing.Variant("loader", lambda: next(loader), wait=lambda _: None)]
+    variants += [timing.Variant(name, stepping(way)) for name, way in ways.items()]
     with loader:
-        loading, stepping = timing.interleaved(variants, rounds, least_seconds=0.3)
-    return loading, stepping
+        found = timing.interleaved(variants, rounds, least_seconds=0.3)
+    return dict(zip(["loader", *ways], found, strict=True))
 
 
 def measure(steps: int, rounds: int) -> dict[str, Any]:
@@ -100,46 +135,71 @@ def measure(steps: int, rounds: int) -> dict[str, Any]:
     dataset = prepare(config.data)
     trainer = Trainer.build(config, dataset)
     trainer.begin()
-    found = loop(trainer, dataset, steps, trainer.periods.log)
-    with dataset.loader("train", train=True) as loader:
-        placed = next(loader)
-    loading, stepping = alone(trainer, dataset, rounds)
-    ratios = [b / a for a, b in zip(loading, stepping, strict=True)]
+    every = trainer.periods.log
+    # What packs copies the state, before the other gives it away.
+    ways = {name: way(trainer) for name, way in WAYS.items()}
+    found: dict[str, list[dict[str, list[float]]]] = {name: [] for name in ways}
+    with load(dataset, "train", trainer.mesh, train=True, seed=0) as loader:
+        for _ in range(1 + max(steps // every, 1)):
+            for name, way in ways.items():
+                found[name].append(loop(way, loader, every))
+    seconds = alone(trainer, ways, rounds)
+    ratios = [b / a for a, b in zip(seconds["loader"], seconds["packed"], strict=True)]
     low, middle, high = timing.quartiles(ratios)
-    step = timing.quartiles(stepping)[1]
-    return {
-        "steps": steps,
-        "every": trainer.periods.log,
-        "step_and_loader_seconds": found["all"],
-        "input_wait_seconds": found["input wait"],
-        "put_seconds": found["put"],
-        "start_seconds": found["start"],
-        "arrays": [len(jax.tree.leaves(tree)) for tree in (trainer.state, placed)],
-        "overhead": (found["input wait"] + found["put"] + found["start"]) / step,
-        "loader_alone_seconds": timing.quartiles(loading)[1],
-        "step_alone_seconds": step,
-        "step_over_loader": {"median": middle, "quartiles": [low, high], "rounds": rounds},
-    }
+    result: dict[str, Any] = {"steps": steps, "every": every}
+    for name, way in ways.items():
+        # The first stretch compiles.
+        parts = {
+            part: statistics.median(itertools.chain(*(one[part] for one in found[name][1:])))
+            for part in ("input wait", "put", "start", "wall")
+        }
+        wall = parts.pop("wall")
+        step = timing.quartiles(seconds[name])[1]
+        result[name] = {
+            **{f"{part.replace(' ', '_')}_seconds": value for part, value in parts.items()},
+            "step_alone_seconds": step,
+            "wall_seconds": wall,
+            "arrays": way.arrays(),
+            "overhead": sum(parts.values()) / step,
+            "overhead_of_wall": sum(parts.values()) / wall,
+        }
+    with dataset.loader("train", train=True) as loader:
+        result["batch_arrays"] = len(jax.tree.leaves(next(loader)))
+    result["loader_alone_seconds"] = timing.quartiles(seconds["loader"])[1]
+    result["step_over_loader"] = {"median": middle, "quartiles": [low, high], "rounds": rounds}
+    return result
 
 
 def to_markdown(result: dict[str, Any]) -> str:
     ratio = result["step_over_loader"]
     low, high = ratio["quartiles"]
-    state, batch = result["arrays"]
+    ways = [result[name] for name in WAYS]
+
+    def row(name: str, part: str, asked: str = "", *, of: str = "{:.3f} ms", times: float = 1e3):
+        return [name, *(of.format(way[part] * times) for way in ways), asked]
+
+    fed, share = result["batch_arrays"], "{:.2%}"
     rows = [
-        ("step alone, processor", f"{result['step_alone_seconds'] * 1e3:.1f} ms", ""),
-        ("loader alone, processor", f"{result['loader_alone_seconds'] * 1e3:.2f} ms", ""),
-        ("input wait, wall", f"{result['input_wait_seconds'] * 1e3:.3f} ms", ""),
-        (f"{batch} arrays put on the device", f"{result['put_seconds'] * 1e3:.3f} ms", ""),
-        (f"a step started, {state} arrays", f"{result['start_seconds'] * 1e3:.3f} ms", ""),
-        ("these three, of a step", f"{result['overhead']:.2%}", f"below {MOST_OVERHEAD:.0%}"),
-        (
-            "times the loader is faster",
+        row("step alone, processor", "step_alone_seconds", of="{:.1f} ms"),
+        row("step in the loop, wall", "wall_seconds", of="{:.1f} ms"),
+        row("arrays of the training state", "arrays", of="{:.0f}", times=1),
+        row("input wait, wall", "input_wait_seconds"),
+        row(f"{fed} arrays of a batch handed over", "put_seconds"),
+        row("a step started", "start_seconds"),
+        row("these three, of a step", "overhead", f"below {MOST_OVERHEAD:.0%}", of=share, times=1),
+        row("these three, of a step's wall time", "overhead_of_wall", of=share, times=1),
+        ["loader alone, processor", "", f"{result['loader_alone_seconds'] * 1e3:.2f} ms", ""],
+        [
+            "times the loader is faster than the step",
+            "",
             f"{ratio['median']:.1f} ({low:.1f}-{high:.1f})",
             f"at least {LEAST_RATIO:g}",
-        ),
+        ],
     ]
-    lines = ["| configs/quickstart.py, batches of 32 | measured | asked |", "|---|---:|---:|"]
+    lines = [
+        "| configs/quickstart.py, batches of 32 | each array | packed, as trained | asked |",
+        "|---|---:|---:|---:|",
+    ]
     lines += [f"| {' | '.join(row)} |" for row in rows]
     versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
     lines += [

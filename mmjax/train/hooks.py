@@ -17,6 +17,7 @@ from mmjax.train.evaluate import Evaluation
 from mmjax.train.periods import Periods
 from mmjax.train.selection import mode_of
 from mmjax.train.state import TrainState
+from mmjax.train.stepping import Stepping
 from mmjax.train.window import Window
 from mmjax.writers import MultiWriter, Progress
 
@@ -35,9 +36,9 @@ class Moment:
     """The border after `step` steps. Hooks run in order, each seeing what those before it set."""
 
     step: int
-    state: TrainState
-    values: Mapping[str, Any]
-    """What the step returned, still on the devices."""
+    stepping: Stepping
+    values: Any
+    """What the step returned, still on the devices and maybe `Packed`."""
     rows: np.ndarray
     """The table rows of the step's batch, on this host."""
     metrics: dict[str, float] = dataclasses.field(default_factory=dict)
@@ -46,6 +47,15 @@ class Moment:
     """Whether they are the best so far."""
     stop: str = ""
     """Why training should end here; empty if it should not."""
+
+    @property
+    def state(self) -> TrainState:
+        """After the step; the next one goes on from what it is set to. To read it costs time."""
+        return self.stepping.state
+
+    @state.setter
+    def state(self, state: TrainState) -> None:
+        self.stepping.state = state
 
 
 class Hook(Protocol):

@@ -28,7 +28,6 @@ from mmjax.models.base import Assembly
 from mmjax.models.pretraining import Pretraining
 from mmjax.parallel.feeding import batch_part
 from mmjax.parallel.mesh import check_batch_size, make_mesh
-from mmjax.parallel.sharding import put_batch
 from mmjax.train import adapting, batch_statistics, constants, features, from_run, job, warm_start
 from mmjax.train.config import Config
 from mmjax.train.evaluate import Evaluation, evaluate
@@ -44,6 +43,7 @@ from mmjax.train.selection import mode_of, require_metric
 from mmjax.train.signals import StopSignals
 from mmjax.train.state import StatePlan, TrainState, plan_state
 from mmjax.train.step import Step, make_evaluate, make_step
+from mmjax.train.stepping import Stepping, feed
 from mmjax.train.watchdog import Watchdog
 from mmjax.writers import Progress, build_writers
 
@@ -183,22 +183,22 @@ class Trainer:
 
         Raises Preempted, once saved, when a signal asked to stop.
         """
-        start = int(jax.device_get(self.state.step))
+        start, stopped = int(jax.device_get(self.state.step)), ""
+        stepping = Stepping(self.step, self.state, self.mesh)
         with StopSignals() as signals, Watchdog() as watchdog:
             pace = job.Pace()
             for step in range(start + 1, self.periods.total + 1):
                 batch = next(loader)
                 if step == start + 1:
                     failpoint("compile")
-                placed = put_batch(batch, self.mesh)
-                with pace.waiting(), jax.transfer_guard("disallow"):
-                    self.state, values = self.step(self.state, placed)
+                fed = feed(batch, self.mesh)
+                with pace.waiting():
+                    values = stepping.take(fed)
                 failpoint("step")
-                moment = Moment(step, self.state, values, np.asarray(batch.row))
+                moment = Moment(step, stepping, values, np.asarray(batch.row))
                 for hook in hooks:
                     with pace.waiting(getattr(hook, "waits", False)):
                         hook(moment)
-                self.state = moment.state
                 watchdog.beat(step)
                 pace.step()
                 asked = signals.agreed(self.periods.due(self.periods.log or 1, step), pace)
@@ -210,9 +210,10 @@ class Trainer:
                         f"{asked}: saved after step {step} of {self.periods.total}",
                         fix="go on with --resume",
                     )
-                if moment.stop:
-                    return moment.stop
-        return ""
+                if stopped := moment.stop:
+                    break
+        self.state = stepping.state
+        return stopped
 
 
 def fit(

@@ -8,6 +8,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from mmjax.train.packed import Packed
+
 
 class Window:
     """Losses and sums of the steps since the last line; they stay on the devices until `read`.
@@ -20,10 +22,10 @@ class Window:
         self.losses: list[float] = []
         self.sums: dict[str, np.ndarray] = {}
         """The task's, float64. Skipped steps are in neither."""
-        self._pending: list[Mapping[str, Any]] = []
+        self._pending: list[Any] = []
 
-    def add(self, values: Mapping[str, Any]) -> None:
-        """What one step returned."""
+    def add(self, values: Any) -> None:
+        """What one step returned, maybe `Packed`."""
         self._pending.append(values)
 
     def __len__(self) -> int:
@@ -32,7 +34,8 @@ class Window:
 
     def read(self) -> list[dict[str, Any]]:
         """What was added since the last `read`, on the host, in order."""
-        found = jax.device_get(self._pending)
+        told = jax.device_get(self._pending)
+        found = [one.tree if isinstance(one, Packed) else one for one in told]
         self._pending = []
         for values in found:
             if values["skipped_in_a_row"]:

@@ -15,6 +15,7 @@ from mmjax.core.files import read_json
 from mmjax.parallel.mesh import make_mesh
 from mmjax.train import trainer as trainer_module
 from mmjax.train.evaluate import Evaluation
+from mmjax.train.stepping import Stepping
 from mmjax.train.trainer import Trainer, fit
 from mmjax.writers import read_records
 
@@ -59,18 +60,24 @@ def test_sharded_equals_unsharded(data, tmp_path, monkeypatch, trainers):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), ours, theirs)
 
 
-def test_the_step_compiles_once_a_length(data, tmp_path, trainers):
+def test_the_step_compiles_once_a_length(data, tmp_path, monkeypatch, trainers):
+    steppings = []
+
+    def stepping(*args):
+        steppings.append(Stepping(*args))
+        return steppings[-1]
+
+    monkeypatch.setattr(trainer_module, "Stepping", stepping)
     lengths = tiny_run.plain(data, "text", "data.modalities.text.lengths=36")
     fit(lengths, tmp_path / "lengths")
     fit(tiny_run.plain(data, "text"), tmp_path / "one")
-    several, one = trainers
+    several, _ = trainers
     seen = set()
     with several.dataset.loader("train", train=True) as loader:
         for _ in range(8):
             seen.add(next(loader).inputs["text"]["input_ids"].shape)
     assert seen == {(8, 36), (8, 48)}
-    assert several.step._cache_size() == 2
-    assert one.step._cache_size() == 1
+    assert [made.programs for made in steppings] == [2, 1]
 
 
 def test_micro_batches_add_up_to_the_batch(data, tmp_path):
@@ -158,9 +165,9 @@ def test_an_unknown_metric_stops_before_the_first_step(data, tmp_path):
 
 def poison(monkeypatch, steps):
     """Makes the pictures of these steps NaN; returns the rows of their batches."""
-    put, count, rows = trainer_module.put_batch, iter(range(1, 100)), {}
+    put, count, rows = trainer_module.feed, iter(range(1, 100)), {}
 
-    def put_batch(batch, mesh):
+    def feed(batch, mesh):
         step = next(count)
         if step in steps:
             rows[step] = np.asarray(batch.row)
@@ -168,7 +175,7 @@ def poison(monkeypatch, steps):
             batch = dataclasses.replace(batch, inputs={"image": {"pixel_values": pixels}})
         return put(batch, mesh)
 
-    monkeypatch.setattr(trainer_module, "put_batch", put_batch)
+    monkeypatch.setattr(trainer_module, "feed", feed)
     return rows
 
 

@@ -1,0 +1,98 @@
+"""Steps on packed arrays are the trainer's own steps, bit for bit."""
+
+import jax
+import numpy as np
+import pytest
+import tiny_run
+
+from mmjax.data.pipeline import prepare
+from mmjax.parallel.sharding import put_batch
+from mmjax.train.heap import keep_freed
+from mmjax.train.packed import SMALL, Layout, Packed, pack
+from mmjax.train.stepping import Stepping, feed
+from mmjax.train.trainer import Trainer
+
+
+def a_tree():
+    rng = np.random.default_rng(0)
+    return {
+        "bias": rng.normal(size=3).astype(np.float32),
+        "kernel": rng.normal(size=(SMALL, 2)).astype(np.float32),
+        "none": None,
+        "step": np.int32(7),
+        "empty": np.zeros((0, 2), np.float32),
+        "half": [np.arange(4, dtype=np.float16).reshape(2, 2), np.float32(2.5)],
+    }
+
+
+def test_what_is_packed_comes_out_as_it_went_in():
+    tree = a_tree()
+    packed = pack(tree, join=np.concatenate)
+    assert [leaf.shape for leaf in packed.large] == [(SMALL, 2)]
+    sizes = {str(vector.dtype): vector.size for vector in packed.vectors}
+    assert sizes == {"float32": 3 + 0 + 1, "int32": 1, "float16": 4}
+    assert jax.tree.structure(packed.tree) == jax.tree.structure(tree)
+    for found, given in zip(jax.tree.leaves(packed.tree), jax.tree.leaves(tree), strict=True):
+        assert (found.shape, found.dtype) == (given.shape, given.dtype)
+        np.testing.assert_array_equal(found, given)
+
+
+def test_one_program_for_trees_of_one_layout():
+    assert Layout.of(a_tree()) == Layout.of(a_tree())
+    assert hash(Layout.of(a_tree())) == hash(Layout.of(a_tree()))
+    assert Layout.of(a_tree()) != Layout.of({**a_tree(), "bias": np.zeros(4, np.float32)})
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    data = tiny_run.write_data(tmp_path_factory.mktemp("data"))
+    with tiny_run.one_device():
+        config = tiny_run.config(data)
+        dataset = prepare(config.data)
+        trainer = Trainer.build(config, dataset)
+        trainer.begin()
+        with dataset.loader("train", train=True, seed=0) as loader:
+            batches = [next(loader) for _ in range(3)]
+    return trainer, batches
+
+
+def test_packed_steps_are_the_step(tiny):
+    trainer, batches = tiny
+    start = jax.device_get(trainer.state)
+    plain, told = jax.device_put(start, trainer.plan.shardings), []
+    for batch in batches:
+        plain, values = trainer.step(plain, put_batch(batch, trainer.mesh))
+        told.append(jax.device_get(values))
+    stepping = Stepping(trainer.step, jax.device_put(start), trainer.mesh)
+    for batch, expected in zip(batches, told, strict=True):
+        values = jax.device_get(stepping.take(feed(batch, trainer.mesh)))
+        assert isinstance(values, Packed)
+        jax.tree.map(np.testing.assert_array_equal, values.tree, expected)
+        # Reading the state in between takes nothing from the next step.
+        middle = jax.device_get(stepping.state)
+    assert stepping.programs == 1
+    for found in (middle, jax.device_get(stepping.state)):
+        assert jax.tree.structure(found) == jax.tree.structure(plain)
+        for ours, theirs in zip(jax.tree.leaves(found), jax.tree.leaves(plain), strict=True):
+            assert ours.dtype == theirs.dtype
+            np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_state_that_was_read_stays_what_it_was_and_one_that_is_set_is_taken_on(tiny):
+    trainer, batches = tiny
+    stepping = Stepping(trainer.step, jax.tree.map(np.asarray, trainer.state), trainer.mesh)
+    stepping.take(batches[0])
+    read = stepping.state
+    small = np.array(read.params["task"]["head"]["bias"])
+    stepping.take(batches[1])
+    jax.block_until_ready(stepping.state)
+    np.testing.assert_array_equal(read.params["task"]["head"]["bias"], small)
+
+    stepping.state = stepping.state.replace(step=np.int32(40))
+    stepping.take(batches[2])
+    assert int(stepping.state.step) == 41
+
+
+def test_what_the_environment_says_of_the_heap_holds(monkeypatch):
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "1")
+    assert keep_freed() is False
