@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mmjax.core.errors import CheckpointError, ConfigError, DataError, TransientError
+from mmjax.core.errors import ConfigError, DataError, TransientError
 from mmjax.export.program import Input, Prepared, Result
 from mmjax.serve.bulk import running
 from mmjax.serve.bulk.answering import Answerer, columns_of
@@ -162,7 +162,7 @@ def test_every_id_once_whatever_was_written_before(tmp_path):
     # What a kill leaves: half a file that has no name yet, and a block that is done again.
     (job.parts / ".00000004.jsonl.x.tmp").write_text('{"row": 16')
     again = _job(tmp_path, tmp_path / "rows.csv")
-    with pytest.raises(CheckpointError, match="--resume"), again.held(resume=False):
+    with pytest.raises(DataError, match="--resume"), again.held(resume=False):
         pass
     with again.held(resume=True):
         assert [one.number for one in again.pending()] == [0, 1, 4, 5, 6]
@@ -222,7 +222,7 @@ def test_shards_are_all_rows_once(tmp_path):
             assert job.finish().name == f"predictions-{shard:05d}-of-00003.jsonl"
         ids += [one["id"] for one in _read(job.path)]
     assert sorted(ids) == sorted(row["key"] for row in _rows())
-    with pytest.raises(CheckpointError, match="has shards 3, this one 2"):
+    with pytest.raises(DataError, match="has shards 3, this one 2"):
         _job(tmp_path, path, shard=0, shards=2).held(resume=True).__enter__()
     with pytest.raises(ConfigError, match="3/3"):
         running.checked((3, 3))
@@ -259,7 +259,7 @@ def test_one_process_a_share(tmp_path):
     job = _job(tmp_path, _csv(tmp_path, _rows()))
     with (
         job.held(resume=False),
-        pytest.raises(CheckpointError, match="another process"),
+        pytest.raises(TransientError, match="another process"),
         job.held(resume=True),
     ):
         pass
@@ -286,7 +286,7 @@ def test_other_rows_are_another_job(tmp_path):
     with job.held(resume=False):
         pass
     other = _job(tmp_path, _csv(tmp_path, _rows(24)))
-    with pytest.raises(CheckpointError, match="has rows 25, this one 24"), other.held(resume=True):
+    with pytest.raises(DataError, match="has rows 25, this one 24"), other.held(resume=True):
         pass
 
 

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from mmjax.core.errors import CheckpointError, ConfigError, DataError
+from mmjax.core.errors import ConfigError, DataError, TransientError
 from mmjax.core.failpoints import failpoint
 from mmjax.core.files import atomic, read_json, write_json
 from mmjax.serve.bulk.rows import Block, Plan, Source
@@ -94,20 +94,20 @@ class Job:
     def held(self, *, resume: bool) -> Iterator[None]:
         """The folder, of which no other process does this share meanwhile.
 
-        Raises CheckpointError where one does, where there is something of it and `resume` is not
-        said, and where what is there is of other rows, another model or other settings.
+        Raises TransientError where one does, DataError where there is something of it and `resume`
+        is not said, and where what is there is of other rows, another model or other settings.
         """
         self.out.mkdir(parents=True, exist_ok=True)
         with open(self.out / f".lock-{self.shard:05d}", "w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
-                raise CheckpointError(
-                    602, "another process writes there", where=str(self.out), fix="wait for it"
+                raise TransientError(
+                    721, "another process writes there", where=str(self.out), fix="wait for it"
                 ) from None
             if not resume and (self.path.exists() or self.parts.exists()):
-                raise CheckpointError(
-                    601,
+                raise DataError(
+                    225,
                     f"'{self.out}' has predictions already",
                     fix="--resume goes on with them, or name another folder",
                 )
@@ -150,8 +150,8 @@ class Job:
         there = read_json(path)
         for name, value in mine.items():
             if there.get(name) != value:
-                raise CheckpointError(
-                    609,
+                raise DataError(
+                    226,
                     f"the job there has {name} {there.get(name)}, this one {value}",
                     where=str(path),
                     fix="give the same rows, model and settings, or name another folder",
