@@ -153,7 +153,9 @@ def _models(app: FastAPI, front: _Front) -> None:
     @app.get("/v2/models/{model}", responses=found, tags=["model"])
     @app.get("/v2/models/{model}/versions/{version}", responses=found, tags=["model"])
     async def model_metadata(model: str, version: str | None = None) -> Response:
-        return _json(protocol.metadata(front.program(model, version)))
+        found = protocol.metadata(front.program(model, version))
+        found["parameters"]["filter"] = front.service.config.engine.filter
+        return _json(found)
 
     @app.get("/v2/models/{model}/ready", responses=ready, tags=["model"])
     @app.get("/v2/models/{model}/versions/{version}/ready", responses=ready, tags=["model"])

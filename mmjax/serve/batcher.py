@@ -19,11 +19,16 @@ class Ticket:
     """Whom to tell."""
 
 
+PATIENCE = 10
+
+
 class Batcher:
     """Items by bucket, oldest first; a batch is of one bucket.
 
     A bucket is due when it fills a batch, or when its oldest item has waited `max_delay` seconds.
-    Of several that are due the one with the oldest item goes first, so that none starves.
+    Of several that are due the one with the oldest item goes first, so that none starves. While
+    others are `coming`, which have arrived and are not prepared yet, an item waits longer, up to
+    `PATIENCE` times `max_delay`: a burst goes together rather than its first item alone.
     """
 
     def __init__(self, *, max_batch: int, max_delay: float):
@@ -47,13 +52,14 @@ class Batcher:
             del self._waiting[ticket.bucket]
         return True
 
-    def take(self, now: float) -> list[Ticket]:
+    def take(self, now: float, *, coming: bool = False) -> list[Ticket]:
         """The next batch that is due, or nothing. Items past their deadline are dropped."""
         self._drop_late(now)
+        delay = self._max_delay * (PATIENCE if coming else 1)
         due = [
             (_oldest(tickets), bucket)
             for bucket, tickets in self._waiting.items()
-            if len(tickets) >= self._max_batch or now >= _oldest(tickets) + self._max_delay
+            if len(tickets) >= self._max_batch or now >= _oldest(tickets) + delay
         ]
         if not due:
             return []

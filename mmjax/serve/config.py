@@ -20,7 +20,8 @@ class EngineConfig:
     max_batch: int | None = None
     """Items of a batch at most; as many as the program takes if None."""
     max_delay_ms: float = 2.0
-    """How long an item waits for others while the model is free."""
+    """How long an item waits for others while the model is free; up to ten times as long for those
+    that have arrived and are being read."""
     max_queue: int = 256
     """Items that are accepted and not yet in the model; more are refused at once."""
     deadline_s: float = 10.0

@@ -292,7 +292,8 @@ class Engine:
             return
         loop = asyncio.get_running_loop()
         held = len(self._batcher)
-        batch = self._batcher.take(loop.time())
+        coming = self._places + self._waiting > held
+        batch = self._batcher.take(loop.time(), coming=coming)
         # Those that are past their deadline are dropped by `take`, and wait no more.
         self._waiting -= held - len(self._batcher)
         if batch:
@@ -300,7 +301,9 @@ class Engine:
             return
         due = self._batcher.next_due()
         if due is not None:
-            self._timer = loop.call_at(due, self._pump)
+            # Those that are coming may go without a word, so they are looked for again.
+            again = loop.time() + self.config.max_delay_ms / 1000
+            self._timer = loop.call_at(max(due, again) if coming else due, self._pump)
 
     def _launch(self, batch: list[Ticket]) -> None:
         loop = asyncio.get_running_loop()

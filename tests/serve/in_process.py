@@ -59,6 +59,13 @@ def served(
     return asyncio.run(main())
 
 
+async def until(true: Callable[[], bool]) -> None:
+    """Comes back when something is true, within ten seconds."""
+    async with asyncio.timeout(10):
+        while not true():
+            await asyncio.sleep(0.002)
+
+
 def is_problem(answer, status, code=None, said=""):
     assert answer.status_code == status, answer.text
     told = answer.json()

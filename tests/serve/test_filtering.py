@@ -45,9 +45,13 @@ def test_an_answer_is_changed_or_withheld_in_every_way_of_asking():
             await s.client.post("/v1/predict", json=asks),
             await s.infer(text("a", "b")),
             await s.infer(text("a", "rude")),
+            await s.client.get("/v2/models/fruit"),
+            (await s.client.get("/metrics")).text,
         )
 
-    one, withheld, some, inferred, refused = served(body, CONFIG)
+    one, withheld, some, inferred, refused, about, metrics = served(body, CONFIG)
+    assert about.json()["parameters"]["filter"] == "test_filtering:polite"
+    assert 'mmjax_item_errors_total{code="MMX-817"} 3.0' in metrics.splitlines()
     assert one.json()["prediction"]["answer"]["seen"] == "a"
     assert is_problem(withheld, 403, 817, "withheld")
     first, second = some.json()["predictions"]

@@ -8,7 +8,7 @@ import json
 
 import pytest
 from fake_program import FakeProgram
-from in_process import JSON, is_problem, served, text
+from in_process import JSON, is_problem, served, text, until
 
 from mmjax.core.errors import ConfigError
 from mmjax.serve.app import make_app
@@ -96,7 +96,7 @@ def test_loading_and_draining_are_live_and_not_ready():
         await s.service.engine.start()
         ready = await s.client.get("/v2/health/ready")
         asked = [asyncio.ensure_future(s.predict(text="slow")) for _ in range(5)]
-        await asyncio.sleep(0.05)
+        await until(lambda: s.service.engine.active == 5)
         draining = asyncio.ensure_future(s.service.drain())
         await asyncio.sleep(0)
         late = [await s.client.get("/v2/health/ready"), await s.predict(text="late")]
@@ -115,10 +115,11 @@ def test_loading_and_draining_are_live_and_not_ready():
 
 def test_a_full_queue_is_429_before_the_body_is_read():
     async def body(s):
+        engine = s.service.engine
         asked = [asyncio.ensure_future(s.predict(text="slow")) for _ in range(2)]
-        await asyncio.sleep(0.05)
+        await until(lambda: [len(one) for one in engine.program.batches] == [2])
         waiting = [asyncio.ensure_future(s.predict(text="a")) for _ in range(2)]
-        await asyncio.sleep(0.05)
+        await until(lambda: engine.waiting == 2)
         shed = await s.client.post("/v1/predict", content=b"not read", headers=JSON)
         health = await s.client.get("/v2/health/live")
         metrics = (await s.client.get("/metrics")).text
@@ -126,7 +127,7 @@ def test_a_full_queue_is_429_before_the_body_is_read():
         return shed, health, metrics
 
     config = ServeConfig(engine=EngineConfig(max_queue=2, max_batch=2))
-    shed, health, metrics = served(body, config)
+    shed, health, metrics = served(body, config, program=FakeProgram(seconds=1.0))
     assert is_problem(shed, 429, 811)
     assert int(shed.headers["retry-after"]) >= 1
     assert health.status_code == 200

@@ -102,6 +102,18 @@ def test_batches_are_of_one_bucket_in_time_and_lose_nothing(seed):
     assert len({one.item for one in gone}) == len(gone) > 20
 
 
+def test_a_burst_goes_together_and_waits_for_no_more_than_that():
+    async def body(engine, program, loop):
+        await asyncio.gather(*(engine.predict([{"text": "a"}]) for _ in range(5)))
+        return [len(one) for one in program.batches]
+
+    assert with_engine(body, max_delay_ms=2.0)[0] == [5]
+    batcher = Batcher(max_batch=4, max_delay=1.0)
+    batcher.add(Ticket("a", 0, 0.0, 100.0))
+    assert not batcher.take(9.0, coming=True)
+    assert len(batcher.take(10.0, coming=True)) == 1
+
+
 def test_alone_or_with_others_an_item_gets_the_same():
     rng = np.random.default_rng(0)
     texts = ["".join(rng.choice(list("abcxyz"), rng.integers(1, 30))) for _ in range(60)]
