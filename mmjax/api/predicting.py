@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import errno
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -104,7 +105,7 @@ def spanning(
         Path(rows), columns=reads, size=block, root=root, id_column=id_column, wanted_id=own_id
     )
     job = Job(Path(out), found, f"{run.folder.config_hash()} {run.step}", place, count)
-    with job.held(resume=resume), _one_bad_row_alone(run, found.source.id_column):
+    with job.held(resume=resume), _one_bad_row_alone(run):
         open_blocks = {one.number for one in job.pending()}
         rounds = -(-len(found.blocks) // count)
         mine = np.array([r * count + place in open_blocks for r in range(rounds)])
@@ -130,10 +131,14 @@ def _anywhere(mine: np.ndarray) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def _one_bad_row_alone(run: Run, id_column: str | None) -> Iterator[None]:
+def _one_bad_row_alone(run: Run) -> Iterator[None]:
     before = run.config
     data = dataclasses.replace(
-        before.data, on_bad_sample="quarantine", max_bad_fraction=1.0, id_column=None
+        before.data,
+        on_bad_sample="quarantine",
+        max_bad_fraction=1.0,
+        max_bad=sys.maxsize,
+        id_column=None,
     )
     run.config = dataclasses.replace(before, data=data)
     try:
