@@ -11,12 +11,11 @@ here.
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +31,8 @@ from mmjax.core.files import atomic_path, read_json, write_json
 from mmjax.pretrained import find
 from mmjax.pretrained.family import Family
 from mmjax.pretrained.load import Pretrained
-from mmjax.pretrained.match import Shapes, locate
-from mmjax.pretrained.rules import Leaf
+from mmjax.pretrained.match import Shapes
+from mmjax.pretrained.peft_places import Place, places_of
 
 log = logging.getLogger(__name__)
 
@@ -51,30 +50,6 @@ _NAME = re.compile(re.escape(_PREFIX) + "(.+)[.](" + "|".join(map(re.escape, _PA
 
 Sites = dict[str, dict[str, np.ndarray]]
 """By the path of a module, the parameters of its adapter."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Place:
-    """A layer of theirs that is one of ours, or a part of one."""
-
-    path: str
-    layer: int | None
-    """Which of our stacked layers it is."""
-    inputs: tuple[int, ...]
-    outputs: tuple[int, ...]
-    """The axes of our weight."""
-    of_input: np.ndarray
-    """Where each of our inputs stands among theirs, of a convolution channels and places."""
-    of_output: np.ndarray
-    theirs: tuple[int, int]
-    """How many inputs and outputs theirs has."""
-    turned: bool
-    """Whether theirs is stored [in out], as GPT-2's are."""
-    layer_here: Layer
-    window: tuple[int, ...] | None = None
-    """Of a convolution of theirs, its channels and sizes."""
-    table: bool = False
-    """Whether theirs is an embedding."""
 
 
 def is_peft(folder: str | os.PathLike) -> bool:
@@ -117,7 +92,7 @@ def read(
     folder = Path(folder)
     settings = _settings(folder)
     weights = _weights(folder / WEIGHTS)
-    places = _places(family, config, shapes)
+    places = places_of(family, config, shapes)
     found: dict[str, dict[int | None, dict[str, np.ndarray]]] = {}
     kinds: dict[str, Layer] = {}
     unknown = []
@@ -186,7 +161,7 @@ def write(
         raise WeightsError(656, f"'{folder}' holds an adapter already", fix="name another folder")
     weights: dict[str, np.ndarray] = {}
     targets, turned, written = set(), False, set()
-    for name, places in _places(family, config, shapes).items():
+    for name, places in places_of(family, config, shapes).items():
         mine = [(place, sites[place.path]) for place in places if place.path in sites]
         if not mine:
             continue
@@ -277,62 +252,6 @@ def _weights(path: Path) -> dict[str, dict[str, np.ndarray]]:
     if left:
         log.warning("%s: left out %s", path, ", ".join(left[:8]))
     return found
-
-
-def _places(family: Family, config: Any, shapes: Shapes) -> dict[str, list[Place]]:
-    """Their layers by name, and where they are here."""
-    leaves = [
-        leaf
-        for leaf in family.table(config)
-        if leaf.ours.endswith(("/kernel", "/embedding")) and leaf.theirs.endswith(".weight")
-    ]
-    ends: dict[str, int] = {}
-    for leaf in leaves:
-        if leaf.part is not None:
-            ends[leaf.theirs] = max(ends.get(leaf.theirs, 0), leaf.part[1])
-    found: dict[str, list[Place]] = {}
-    for leaf in leaves:
-        path, layer = locate(leaf.ours, shapes)
-        if path is None:
-            continue
-        shape = shapes[path] if layer is None else shapes[path][1:]
-        place = next(_geometry(leaf, path, layer, shape, ends.get(leaf.theirs)), None)
-        if place is not None:
-            found.setdefault(leaf.theirs.removesuffix(".weight"), []).append(place)
-    return found
-
-
-def _geometry(
-    leaf: Leaf, path: str, layer: int | None, shape: tuple[int, ...], end: int | None
-) -> Iterator[Place]:
-    """What of theirs each number of our weight is, where both are matrices, turned or not.
-
-    A convolution of theirs is the matrix [out in*places].
-    """
-    theirs = list(leaf.shape_of_theirs(shape))
-    if end is not None:
-        theirs[leaf.axis] = end
-    if len(theirs) < 2 or len(shape) < 2:
-        return
-    where, _, kind = path.removeprefix("params/").rpartition("/")
-    table, window = kind == "embedding", tuple(theirs[1:]) if len(theirs) > 2 else None
-    width = math.prod(theirs[1:])
-    numbers = leaf.take(np.arange(theirs[0] * width).reshape(theirs))
-    rows, columns = numbers // width, numbers % width
-    ways = ((False, columns, rows), (True, rows, columns))
-    for turned, given, made in ways[1:] if table else ways[:1] if window else ways:
-        for count in range(1, len(shape)):
-            inputs, outputs = shape[:count], shape[count:]
-            size = int(np.prod(inputs))
-            i, o = given.reshape(size, -1), made.reshape(size, -1)
-            if (i == i[:, :1]).all() and (o == o[:1]).all():
-                sizes = (theirs[0], width) if turned else (width, theirs[0])
-                here: Layer = "embedding" if table else "dense"
-                if window is not None and len(shape) == len(theirs):
-                    here = "convolution"
-                axes = inputs, outputs, i[:, 0], o[0]
-                turned = turned and not table
-                yield Place(where, layer, *axes, sizes, turned, here, window, table)
 
 
 def _ours(place: Place, parts: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
