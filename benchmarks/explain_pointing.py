@@ -62,7 +62,7 @@ BATCH = 64
 MODALITY = {"shapley": Shapley(), "swaps": Swaps(donors=12)}
 """What says which modality matters; of the rest the sums over places do, where they add up."""
 PLACES: dict[str, Method] = {
-    "integrated_gradients": IntegratedGradients(steps=16, most_parts=4),
+    "integrated_gradients": IntegratedGradients(steps=16, most_parts=1),
     "occlusion": Occlusion(cells=4),
     "gradients": Gradients(),
     "smooth_grad": SmoothGrad(samples=8),
