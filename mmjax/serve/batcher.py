@@ -19,16 +19,12 @@ class Ticket:
     """Whom to tell."""
 
 
-PATIENCE = 10
-
-
 class Batcher:
     """Items by bucket, oldest first; a batch is of one bucket.
 
-    A bucket is due when it fills a batch, or when its oldest item has waited `max_delay` seconds.
-    Of several that are due the one with the oldest item goes first, so that none starves. While
-    others are `coming`, which have arrived and are not prepared yet, an item waits longer, up to
-    `PATIENCE` times `max_delay`: a burst goes together rather than its first item alone.
+    A bucket is due when it fills a batch, or when its oldest item has waited `max_delay` seconds,
+    times the `patience` with which a batch is asked for. Of several that are due the one with the
+    oldest item goes first, so that none starves.
     """
 
     def __init__(self, *, max_batch: int, max_delay: float):
@@ -52,10 +48,10 @@ class Batcher:
             del self._waiting[ticket.bucket]
         return True
 
-    def take(self, now: float, *, coming: bool = False) -> list[Ticket]:
+    def take(self, now: float, *, patience: float = 1.0) -> list[Ticket]:
         """The next batch that is due, or nothing. Items past their deadline are dropped."""
         self._drop_late(now)
-        delay = self._max_delay * (PATIENCE if coming else 1)
+        delay = self._max_delay * patience
         due = [
             (_oldest(tickets), bucket)
             for bucket, tickets in self._waiting.items()

@@ -30,6 +30,7 @@ State = Literal["loading", "ready", "failing", "draining", "stopped"]
 log = logging.getLogger(__name__)
 _END: Any = object()
 _MOST_SECONDS = 60
+_PATIENCE = 10.0
 
 
 class Engine:
@@ -293,7 +294,7 @@ class Engine:
         loop = asyncio.get_running_loop()
         held = len(self._batcher)
         coming = self._places + self._waiting > held
-        batch = self._batcher.take(loop.time(), coming=coming)
+        batch = self._batcher.take(loop.time(), patience=self._patience(coming))
         # Those that are past their deadline are dropped by `take`, and wait no more.
         self._waiting -= held - len(self._batcher)
         if batch:
@@ -304,6 +305,16 @@ class Engine:
             # Those that are coming may go without a word, so they are looked for again.
             again = loop.time() + self.config.max_delay_ms / 1000
             self._timer = loop.call_at(max(due, again) if coming else due, self._pump)
+
+    def _patience(self, coming: bool) -> float:
+        """How long an item waits for others, in delays.
+
+        While others have arrived that are not prepared yet it is long, so that a burst goes
+        together rather than its first item alone; whoever has the server alone waits for nobody.
+        """
+        if coming:
+            return _PATIENCE
+        return 0.0 if self._active <= 1 else 1.0
 
     def _launch(self, batch: list[Ticket]) -> None:
         loop = asyncio.get_running_loop()

@@ -59,4 +59,9 @@ def status_of(error: MMJaxError) -> int:
 
 def told(error: MMJaxError) -> dict[str, str]:
     """`{"error", "code"}`: one line, and its code."""
-    return {"error": str(error).partition(": ")[2], "code": f"MMX-{error.code:03d}"}
+    return {"error": str(error).partition(": ")[2], "code": code_of(error)}
+
+
+def code_of(error: MMJaxError) -> str:
+    """The code as it is written."""
+    return f"MMX-{error.code:03d}"

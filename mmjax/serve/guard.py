@@ -17,7 +17,7 @@ from mmjax.core.errors import MMJaxError
 from mmjax.serve.bodies import ClientGone
 from mmjax.serve.config import is_loopback
 from mmjax.serve.engine import Place
-from mmjax.serve.errors import ServeError, status_of, told
+from mmjax.serve.errors import ServeError, code_of, status_of, told
 from mmjax.serve.pages import Page
 from mmjax.serve.service import Service
 
@@ -51,6 +51,7 @@ class Guard:
         self._service = service
         self._pages = pages
         self._hosts = {*service.config.hosts, service.config.host, "localhost", "127.0.0.1", "::1"}
+        self._local = is_loopback(service.config.host)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -94,7 +95,7 @@ class Guard:
                 kind, _, token = headers.get("authorization", "").partition(" ")
                 if kind.lower() != "bearer" or not self._service.knows(token.strip()):
                     return ServeError(803, "no valid token", fix="Authorization: Bearer TOKEN")
-        elif is_loopback(config.host):
+        elif self._local:
             refused = self._of_another_site(headers)
             if refused is not None:
                 return refused
@@ -213,7 +214,7 @@ def _route(scope: Scope) -> str:
 
 def headers_of(error: MMJaxError) -> dict[str, str]:
     """The headers that go with an error."""
-    found = {"x-mmjax-code": told(error)["code"]}
+    found = {"x-mmjax-code": code_of(error)}
     if getattr(error, "retry_after", None):
         found["retry-after"] = str(error.retry_after)  # type: ignore[attr-defined]
     if error.code == 803:

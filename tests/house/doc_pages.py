@@ -2,7 +2,7 @@
 compared with what is shown.
 
 Blocks of bash and Python run as a reader would run them, in one folder, Python in one session that
-shows the last value of a block as a notebook does. A block of text behind one of them is its output.
+shows the last value of a block as a notebook does. A block of text behind one is its output.
 There `...` stands for anything, a line of it alone for any lines; numbers with a point agree to the
 digits that are shown, or within the tolerance of a comment before the block, which readers do not
 see; spaces and the lines of tables are not compared. Comments in a page's source:
