@@ -17,6 +17,12 @@ UNHELD = (
         "the docstring of benchmarks/exported.py says how; it writes over benchmarks/results",
     ),
     (
+        "exported_gpu",
+        "exported programs on a GPU beside a processor",
+        "",
+        "a GPU; the docstring of benchmarks/exported.py says how",
+    ),
+    (
         "checkpoint",
         "cost of verified checkpoints",
         "benchmarks.checkpoint",
@@ -103,5 +109,6 @@ UNHELD = (
         "idle cores, and the tools that it names",
     ),
     ("host_overhead", "what the host adds to a step", "benchmarks.host_overhead", "idle cores"),
+    ("host_overhead_gpu", "the same on a GPU", "benchmarks.host_overhead", "a GPU, idle cores"),
 )
 """Results whose figures are held against nothing: name, what, module and what it needs."""

@@ -321,7 +321,12 @@ def to_markdown(result: Mapping[str, Any]) -> str:
         f"{result['cores']} cores of {result['cpu']}, jax {result['versions']['jax']}, "
         f"{result['date']}: `python -m benchmarks.strategies`."
     )
-    return "\n".join([*lines, "", told, ""])
+    apart = [
+        f"{one['test']['accuracy'] - other['test']['accuracy']:+.3f}"
+        for one, other in zip(rows.get("adalora", ()), rows.get("lora", ()), strict=False)
+    ]
+    beside = f"AdaLoRA less LoRA on the test concepts, seed by seed: {', '.join(apart) or '-'}."
+    return "\n".join([*lines, "", told, "", beside, ""])
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
