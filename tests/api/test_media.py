@@ -119,7 +119,7 @@ def test_a_single_sound_is_predicted_by_path_bytes_and_command(sounds, tmp_path,
 def test_a_report_shows_sounds(sounds):
     run = sounds[0]
     page = run.folder.report.read_text(encoding="utf-8")
-    assert 'alt="cry"' in page
+    assert 'alt="cry of row ' in page
     assert f'mmjax predict {run.folder.path} --text "..." --audio FILE' in page.replace(
         "&quot;", '"'
     )
@@ -152,7 +152,7 @@ def test_videos_train_and_predict(videos, tmp_path, capsys):
 
 def test_a_report_shows_frames_side_by_side(videos):
     run, _ = videos
-    assert 'alt="clip"' in run.folder.report.read_text(encoding="utf-8")
+    assert 'alt="clip of row ' in run.folder.report.read_text(encoding="utf-8")
     fields, images = showing.inputs(run, run.dataset(), 0)
     assert fields == {"clip": "videos/0.mp4"}
     assert images["clip"].shape == (16, 3 * 16, 3)
