@@ -11,6 +11,11 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 
+from mmjax.core.registry import Spec
+from mmjax.data.config import sources
+from mmjax.data.sources.shards import File
+from mmjax.data.sources.tar_index import index_tar
+
 
 def picture(number: int, side: int = 8) -> bytes:
     """An encoded PNG that is another for each number."""
@@ -42,3 +47,13 @@ def write_tar(path: Path, members: Mapping[str, bytes], **options) -> Path:
             entry.size = len(content)
             tar.addfile(entry, io.BytesIO(content))
     return path
+
+
+def table_of(*paths, **options):
+    """The shards as a table."""
+    return sources.build(Spec("webdataset", paths=tuple(map(str, paths)), **options)).read()
+
+
+def index_of(path, **options):
+    """The index of a shard of not too many members."""
+    return index_tar(File(path), **{"max_members": 10_000, **options})

@@ -9,11 +9,10 @@ import pickle
 
 import numpy as np
 import pytest
-from tar_files import caption, picture, samples, write_tar
+from tar_files import caption, picture, samples, table_of, write_tar
 
 from mmjax.core.errors import ConfigError, DataError, TransientError
 from mmjax.core.registry import Spec
-from mmjax.data.config import sources
 from mmjax.data.manifest import read, source_for
 from mmjax.data.sources import shards
 from mmjax.data.sources.contents import decode
@@ -21,10 +20,6 @@ from mmjax.data.sources.shards import expand
 
 ROWS = 40
 pytestmark = pytest.mark.usefixtures("cache")
-
-
-def table_of(*paths, **options):
-    return sources.build(Spec("webdataset", paths=tuple(map(str, paths)), **options)).read()
 
 
 class TestTable:

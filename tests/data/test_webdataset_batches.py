@@ -8,26 +8,17 @@ import json
 import jax
 import numpy as np
 import pytest
-from tar_files import caption, picture, samples, write_tar
+from tar_files import caption, index_of, picture, samples, table_of, write_tar
 
 from mmjax.core.errors import ConfigError, DataError
 from mmjax.core.registry import Spec
 from mmjax.data import lazy
-from mmjax.data.config import DataConfig, SplitConfig, sources
+from mmjax.data.config import DataConfig, SplitConfig
 from mmjax.data.pipeline import prepare
 from mmjax.data.sources.shards import File
-from mmjax.data.sources.tar_index import index_tar
 
 ROWS = 40
 pytestmark = pytest.mark.usefixtures("cache")
-
-
-def table_of(*paths, **options):
-    return sources.build(Spec("webdataset", paths=tuple(map(str, paths)), **options)).read()
-
-
-def index_of(path, **options):
-    return index_tar(File(path), **{"max_members": 10_000, **options})
 
 
 MODALITIES = {

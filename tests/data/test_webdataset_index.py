@@ -8,26 +8,15 @@ import tarfile
 
 import numpy as np
 import pytest
-from tar_files import samples, write_tar
+from tar_files import index_of, samples, table_of, write_tar
 
 from mmjax.core.errors import DataError
-from mmjax.core.registry import Spec
-from mmjax.data.config import sources
 from mmjax.data.sources import index_files
 from mmjax.data.sources.shards import File
 from mmjax.data.sources.tar_index import content as tar_content
-from mmjax.data.sources.tar_index import index_tar
 
 ROWS = 40
 pytestmark = pytest.mark.usefixtures("cache")
-
-
-def table_of(*paths, **options):
-    return sources.build(Spec("webdataset", paths=tuple(map(str, paths)), **options)).read()
-
-
-def index_of(path, **options):
-    return index_tar(File(path), **{"max_members": 10_000, **options})
 
 
 class TestIndex:

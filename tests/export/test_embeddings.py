@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import jax
 import numpy as np
 import pytest
-import reference
 import tiny_models
 
 import mmjax
-from mmjax.api.run import Run
-from mmjax.checkpoint.run_folder import RunFolder
-from mmjax.core import config as config_lib
 from mmjax.core.registry import Spec
 from mmjax.data.config import DataConfig, SplitConfig
-from mmjax.data.pipeline import prepare
 from mmjax.models.config import ModelConfig
-from mmjax.parallel.sharding import unbox, variable_shardings
 from mmjax.tasks.answers import from_data, to_data
 from mmjax.tasks.answers.vectors import Vectors
 from mmjax.train.config import Config
@@ -59,16 +52,7 @@ def test_an_export_embeds_as_the_run_does(tmp_path, objective):
         ),
         objectives={objective: Spec(objective)},
     )
-    dataset = prepare(whole.data, frame=FRAME)
-    place = RunFolder(tmp_path / "run").create()
-    dataset.save(place.processors)
-    place.write_facts(dataset.facts)
-    place.write_config(config_lib.to_json(whole))
-    run = Run(place.path)
-    boxed = run._abstract(dataset)
-    shardings = variable_shardings(boxed, run.mesh)
-    variables = reference.random_like(unbox(boxed), seed=0, scale=0.5)
-    run._loaded = jax.device_put(variables, shardings), shardings
+    run = tiny_models.drawn(tmp_path / "run", whole, FRAME)
     wanted = run.embed(FRAME)
     out = run.export(tmp_path / "out", platforms=("cpu",), batch_sizes=(4,), data=FRAME)
     program = mmjax.export.load(out)

@@ -238,7 +238,12 @@ def made(folder: Path, case: Mapping[str, Any], *, seed: int = 0) -> Run:
         model=ModelConfig(encoders=encoders, fusion=case.get("fusion", Spec("concat", width=8))),
         task=case["task"],
     )
-    dataset = prepare(whole.data, frame=frame())
+    return drawn(folder, whole, frame(), seed=seed)
+
+
+def drawn(folder: Path, whole: Config, rows: Mapping[str, list[Any]], *, seed: int = 0) -> Run:
+    """A run of a config over rows, with parameters drawn at random and no checkpoint."""
+    dataset = prepare(whole.data, frame=rows)
     place = RunFolder(folder).create()
     dataset.save(place.processors)
     place.write_facts(dataset.facts)
