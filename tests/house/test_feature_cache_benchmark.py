@@ -28,9 +28,13 @@ def test_ratios_are_those_to_the_run_without(benchmark):
 
 
 def test_what_was_measured():
-    """Runs on kept features end as those without, to the last bit, in half their time or less."""
+    """Runs on kept features end as those without, to the last bit, in less than half their time.
+
+    With all encoders frozen they take a third of it or less, features made on the way included.
+    """
     ways = read_json(ROOT / "benchmarks" / "results" / "feature_cache.json")["ways"]
     for one in ways.values():
         assert one["largest_difference"] == 0
         assert one["accuracy"]["raw"] == one["accuracy"]["kept"]
-        assert one["seconds"]["raw"] / one["seconds"]["kept"] > 1.9
+        assert one["seconds"]["raw"] / one["seconds"]["kept"] > 2
+    assert ways["both frozen"]["faster"]["kept"] > 3
