@@ -55,6 +55,12 @@ UNHELD = (
         MINILM,
     ),
     (
+        "quickstart_lora",
+        "the quickstart with a LoRA on MiniLM, one seed",
+        "benchmarks.quickstart",
+        f"--config quickstart_lora --models fused; {MINILM}",
+    ),
+    (
         "strategies",
         "ways of tuning from a tenth of the labels",
         "",

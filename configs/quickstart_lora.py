@@ -7,8 +7,9 @@
 
 Rank 8 on queries and values, as PEFT has it for BERT; the image CNN, fusion and head are trained as
 in the quickstart. Other ways of training are one setting away, such as
-`adapt.text='{"name": "adalora", "rank": 12, "target": 8}'`. Hardware: a laptop CPU. What it gives
-on the test rows is not measured yet.
+`adapt.text='{"name": "adalora", "rank": 12, "target": 8}'`. Hardware: a laptop CPU; 392 s on
+one core, seed 0: test accuracy 0.882 (`benchmarks/results/quickstart_lora.md`), where MiniLM tuned
+whole has 0.887 +- 0.007 over three seeds.
 """
 
 import dataclasses
