@@ -211,7 +211,7 @@ def _as_it_began(run: Run, dataset: Dataset) -> Run:
         state = warm_start.start(state, config)
     if config.init is not None:
         state, _ = from_run.start(state, config, run.facts)
-    begun.adopt({"params": state.params, **state.collections})
+    begun.adopt(state.variables)
     return begun
 
 

@@ -112,14 +112,15 @@ def export(
         answers = to_data(answers_of(module))
         names = list(inputs.processors)
         required = names if len(names) == 1 else []
+        empty = functools.partial(inputs.collate, [])
         answering = forward(module, dtypes)
         if attention:
-            example = inputs.collate([], inputs.buckets[0], 2)
+            example = empty(inputs.buckets[0], 2)
             answering = attending(answering, run, variables, dtypes, example)
         programs, sizes = trace(
             answering,
             kept,
-            lambda bucket, size: inputs.collate([], bucket, size),
+            empty,
             inputs.buckets,
             platforms=platforms,
             batch_sizes=batch_sizes,
@@ -130,7 +131,7 @@ def export(
                 module,
                 dtypes,
                 kept,
-                lambda bucket, size: inputs.collate([], bucket, size),
+                empty,
                 inputs.buckets,
                 platforms=platforms,
             )

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from mmjax.api import slicing
 from mmjax.api.probing import L2, Linear, fit_linear
 from mmjax.core.typing import Float, Shaped
 from mmjax.metrics.multi_label import lrap_of_rows
@@ -39,16 +40,11 @@ def row_scores(task: Any, evaluation: Evaluation) -> tuple[str, Float[np.ndarray
     Accuracy of classes; label ranking average precision of labels, which needs no thresholds; and
     of numbers the mean absolute error in the data's units, NaN where a row has none.
     """
-    truth = np.asarray(evaluation.targets[task.target])
-    found = np.asarray(evaluation.predictions[key_of(task)])
-    if task.outputs_are == "classes":
-        return "accuracy", (found.argmax(axis=1) == truth).astype(np.float64)
     if task.outputs_are == "labels":
-        return "lrap", lrap_of_rows(found, truth.astype(bool))
-    error = np.abs(task.in_units(found) - task.in_units(truth))
-    known = np.isfinite(error)
-    sums = np.where(known, error, 0.0).sum(axis=1)
-    return "mae", np.where(known.any(axis=1), sums / np.maximum(known.sum(axis=1), 1), np.nan)
+        truth = np.asarray(evaluation.targets[task.target], bool)
+        return "lrap", lrap_of_rows(np.asarray(evaluation.predictions[key_of(task)]), truth)
+    metric = {"classes": "accuracy", "values": "mae"}[task.outputs_are]
+    return metric, np.asarray(slicing.row_scores(task, evaluation, metric), np.float64)
 
 
 def fit(

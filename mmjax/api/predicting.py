@@ -18,10 +18,11 @@ from mmjax.api.exporting import export
 from mmjax.api.run import Run, load_run
 from mmjax.core.errors import CheckpointError, ConfigError
 from mmjax.core.files import read_json
+from mmjax.data.quarantine import Quarantined
 from mmjax.export import folder as folders
 from mmjax.parallel.distributed import initialize
 from mmjax.serve.bulk import running
-from mmjax.serve.bulk.answering import as_json
+from mmjax.serve.bulk.answering import as_json, failed
 from mmjax.serve.bulk.job import Job, Work
 from mmjax.serve.bulk.rows import Block, files_of, plan
 
@@ -162,12 +163,10 @@ def _answered(run: Run, work: Work, blocks: tuple[Block, ...], own: int) -> list
             column = source.id_column
             name = {"row": at, "id": at if column is None else rows[row][column]}
             answer = {k: v for k, v in said.get(row, {}).items() if k not in ("row", "id")}
-            lines.append(as_json({**name, **(answer or {"error": _error(bad.get(row))})}))
+            lines.append(as_json({**name, **(answer or _error(bad.get(row)))}))
         start += block.rows
     return lines
 
 
-def _error(bad: Any) -> dict[str, str]:
-    if bad is None:
-        return {"code": "MMX-223", "message": "the row was left out"}
-    return {"code": f"MMX-{bad.code:03d}", "message": bad.message}
+def _error(bad: Quarantined | None) -> dict[str, Any]:
+    return failed(223, "the row was left out") if bad is None else failed(bad.code, bad.message)

@@ -64,8 +64,15 @@ def row_scores(task: Any, evaluation: Evaluation, metric: str) -> np.ndarray | N
         return np.argmax(chances, axis=1) == truth if truth.ndim == 1 else None
     if metric == "mae" and "values" in evaluation.predictions and hasattr(task, "in_units"):
         off = np.abs(task.in_units(evaluation.predictions["values"]) - task.in_units(truth))
-        return np.nanmean(off, axis=1) if off.ndim == 2 else None
+        return _mean_of_known(off) if off.ndim == 2 else None
     return None
+
+
+def _mean_of_known(off: np.ndarray) -> np.ndarray:
+    """The mean of what is known of each row, NaN of nothing."""
+    known = np.isfinite(off)
+    sums = np.where(known, off, 0.0).sum(axis=1)
+    return np.where(known.any(axis=1), sums / np.maximum(known.sum(axis=1), 1), np.nan)
 
 
 def _measured(

@@ -115,7 +115,7 @@ class Recompute:
         if not (begun and periods.due(periods.evaluate or periods.total, moment.step)):
             return
         state, dataset = moment.state, self.trainer.dataset
-        variables = {"params": state.best_params, **state.collections}
+        variables = state.best_variables
         seed = self.trainer.config.seed
         with self.load(dataset, "train", self.trainer.mesh, train=True, seed=seed) as batches:
             some = itertools.islice(batches, batches_for(dataset))
@@ -134,7 +134,6 @@ def hooks(
     planned = trainer.plan.shardings
     if trainer.periods.average is None or KIND not in planned.collections:
         return []
-    shardings = {"params": planned.params, **planned.collections}
     seed = trainer.config.seed
-    made = Statistics(trainer.module, trainer.mesh, shardings, seed)
+    made = Statistics(trainer.module, trainer.mesh, planned.variables, seed)
     return [Recompute(trainer, made, load)]

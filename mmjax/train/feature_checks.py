@@ -146,7 +146,7 @@ def tokens_read(module: Any, batch: Batch, state: TrainState, names: set[str]) -
             for name, fields in batch.inputs.items()
         }
         key = jax.random.wrap_key_data(state.key, impl=rng.IMPLEMENTATION)
-        variables = {"params": state.params, **state.collections}
+        variables = state.variables
         variables |= {"clock": {"progress": jnp.zeros(())}, "momentum": state.best_params}
         own = dataclasses.replace(batch, inputs=inputs)
         if not train:

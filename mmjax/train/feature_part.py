@@ -31,7 +31,7 @@ from mmjax.parallel.mesh import traced_on
 from mmjax.parallel.sharding import put_batch, replicated
 from mmjax.train import feature_checks, feature_key
 from mmjax.train.config import Config
-from mmjax.train.state import StatePlan, TrainState
+from mmjax.train.state import StatePlan
 from mmjax.writers import console
 
 Variables = Mapping[str, Any]
@@ -74,7 +74,7 @@ class Part:
             config,
             name,
             functools.partial(encode, encoder, name),
-            _own(variables_of(plan.abstract), name),
+            _own(plan.abstract.variables, name),
             {train: _absent(raw, name, longest, mesh.size, train=train) for train in SPLITS},
         )
         shaped = {}
@@ -91,7 +91,7 @@ class Part:
 
     def with_tokens(self, plan: StatePlan) -> Part:
         """With the number of tokens in batches of each length."""
-        raw, variables = self.processor.raw, _own(variables_of(plan.abstract), self.name)
+        raw, variables = self.processor.raw, _own(plan.abstract.variables, self.name)
 
         def count(length: int, train: bool) -> int:
             batch = _absent(raw, self.name, length, self.mesh.size, train=train)
@@ -265,10 +265,6 @@ def folder_of(where: str) -> Path:
         return Path(where)
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return home / "mmjax" / "features"
-
-
-def variables_of(state: TrainState) -> dict[str, Any]:
-    return {"params": state.params, **state.collections}
 
 
 def _own(variables: Variables, name: str) -> dict[str, Any]:

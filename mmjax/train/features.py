@@ -16,7 +16,7 @@ from mmjax.models.kept import Kept
 from mmjax.train import feature_checks
 from mmjax.train.config import Config
 from mmjax.train.example import example_shapes
-from mmjax.train.feature_part import Part, Variables, variables_of
+from mmjax.train.feature_part import Part, Variables
 from mmjax.train.state import StatePlan, TrainState
 
 
@@ -31,7 +31,7 @@ class Features:
     def fill(self, state: TrainState) -> None:
         """Makes what is not kept yet, with the weights of a state. A collective."""
         for part in self.parts:
-            part.fill(variables_of(state))
+            part.fill(state.variables)
 
     def serves(self, dataset: Dataset, mesh: Mesh) -> bool:
         """Whether some features of this data set's rows can be had, on this mesh."""

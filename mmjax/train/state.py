@@ -48,6 +48,16 @@ class TrainState:
         complete = len(jax.tree.leaves(self.ema)) == len(jax.tree.leaves(self.params))
         return self.ema if complete else whole(self.ema, self.params)
 
+    @property
+    def variables(self) -> dict[str, Any]:
+        """Of the model while it trains, by collection."""
+        return {"params": self.params, **self.collections}
+
+    @property
+    def best_variables(self) -> dict[str, Any]:
+        """Of the model when it is evaluated, by collection."""
+        return {**self.variables, "params": self.best_params}
+
 
 @dataclasses.dataclass(frozen=True)
 class StatePlan:

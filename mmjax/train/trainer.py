@@ -165,12 +165,10 @@ class Trainer:
 
         With `batches`, only so many of the first.
         """
-        planned = self.plan.shardings
-        shardings = {"params": planned.params, **planned.collections}
-        function = make_evaluate(self.module, self.mesh, shardings)
+        function = make_evaluate(self.module, self.mesh, self.plan.shardings.variables)
 
         def run(state: TrainState, batches: int | None = None) -> Evaluation:
-            variables = {"params": state.best_params, **state.collections}
+            variables = state.best_variables
             with load(self.dataset, split, self.mesh, train=False) as loader:
                 some = itertools.islice(loader, batches)
                 texts = self.dataset.texts

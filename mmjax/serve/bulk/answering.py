@@ -78,7 +78,7 @@ class Answerer:
             try:
                 prepared = ready.result()
             except MMJaxError as error:
-                found[place] = {"error": {"code": f"MMX-{error.code:03d}", "message": error.what}}
+                found[place] = failed(error.code, error.what)
                 continue
             batch = waiting[prepared.bucket]
             batch.append((place, prepared))
@@ -125,6 +125,11 @@ class Answerer:
             files = list_media(root, cell, where=column, max_bytes=_MAX_BYTES)
         read = [read_media(root, one, where=column) for one in files]
         return read if len(read) > 1 else read[0]
+
+
+def failed(code: int, what: str) -> dict[str, Any]:
+    """What is said of a row that has no answer."""
+    return {"error": {"code": f"MMX-{code:03d}", "message": what}}
 
 
 def as_json(said: Mapping[str, Any]) -> str:
