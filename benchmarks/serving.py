@@ -122,14 +122,23 @@ def throughput(args: argparse.Namespace) -> dict[str, Any]:
 
 _QUEUE = 64
 _GROUPS = 8
+_DEPTHS = (8, 40, 80)
+"""Layers of the model under three times its capacity: one server process takes in and refuses some
+thousand requests a second, whatever a model can answer."""
 
 
 def overload(args: argparse.Namespace) -> dict[str, Any]:
-    """Three times the capacity. As many clients as fill the queue and a batch wait for answers;
-    the rate is that of the 128 others, who are refused."""
+    """Three times the capacity of a light model and of heavier ones."""
+    return {f"{depth} layers": _overload(depth) for depth in _DEPTHS}
+
+
+def _overload(depth: int) -> dict[str, Any]:
+    """As many clients as fill the queue and a batch wait for answers; the rate is that of the 128
+    others, who are refused."""
     others = 128
     clients = _QUEUE + 32 + others
-    with running("serving_model", "mmjax", "--max-queue", str(_QUEUE)) as server:
+    options = ("--max-queue", str(_QUEUE), "--depth", str(depth))
+    with running("serving_model", "mmjax", *options) as server:
         capacity = load(server, clients=_QUEUE)
         rate = 3 * capacity.rate() / others
         before = server.metrics()

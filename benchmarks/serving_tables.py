@@ -44,6 +44,8 @@ def _section(title: str, found: Mapping[str, Any]) -> list[str]:
     where = f"{about['date']}, {about['cpu']}, {about['cores']} cores"
     lines = [f"## {title}", "", f"{where}, load average {about['load_average']} at its start.", ""]
     rest = {key: value for key, value in found.items() if key != "about"}
+    if all(isinstance(one, Mapping) and "offered_s" in one for one in rest.values()):
+        return [*lines, *_side_by_side(rest), ""]
     loads = dict(_loads(rest))
     if loads:
         lines += ["| | " + " | ".join(_COLUMNS) + " |", "|---" * (len(_COLUMNS) + 1) + "|"]
@@ -53,6 +55,23 @@ def _section(title: str, found: Mapping[str, Any]) -> list[str]:
     for key, value in _plain(rest):
         lines.append(f"- {key}: {value}")
     return [*lines, ""]
+
+
+def _side_by_side(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """A column of every number for each of several."""
+    flat = {name: _flat(one) for name, one in found.items()}
+    lines = [f"| | {' | '.join(flat)} |", "|---" * (len(flat) + 1) + "|"]
+    for key in next(iter(flat.values())):
+        lines.append(f"| {key} | {' | '.join(str(one.get(key, '')) for one in flat.values())} |")
+    return lines
+
+
+def _flat(found: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    rows: dict[str, Any] = {}
+    for key, value in found.items():
+        name = f"{above}{key.replace('_', ' ')}"
+        rows |= _flat(value, f"{name}, ") if isinstance(value, Mapping) else {name: value}
+    return rows
 
 
 def _loads(found: Mapping[str, Any], above: str = "") -> list[tuple[str, Mapping[str, Any]]]:
