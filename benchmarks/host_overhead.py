@@ -16,6 +16,13 @@ Both ways of it take turns: `packed` is what the trainer does on one device (`mm
 small arrays in one vector a dtype, batches handed over as NumPy's arrays), `each` passes and puts
 each array by itself, as on a mesh of several devices.
 
+What is left is the start of a program: 0.5 ms, of which a program of the same arrays that computes
+nothing takes a tenth. Tried against it, on two quiet cores: larger arrays in the vectors as well
+(0.51 for 0.56 ms, and a step that takes 3 % longer), arguments that are not donated and batches
+that are on the device already (no difference), and five or twenty steps in one program by
+`lax.scan`, which starts in 0.05 ms a step; but XLA's CPU compiler runs convolutions within a loop
+24 times slower.
+
 The loader alone and the step alone are timed in processor seconds of the whole process, with no
 thread ahead: how many times faster the one is than the other.
 """
