@@ -87,13 +87,14 @@ def spanning(
     workers: int | None = None,
     ray: str | None = None,
     shard: tuple[int, int] | None = None,
+    filter: str | None = None,
 ) -> Path:
     """As `predict_rows`, by one model over the devices of all processes, which go in step.
 
     Each round answers a block of each process, and each writes its own. Raises ConfigError for
     options that spread rows otherwise.
     """
-    for name, value in (("workers", workers), ("ray", ray)):
+    for name, value in (("workers", workers), ("ray", ray), ("filter", filter)):
         if value is not None:
             raise ConfigError(109, f"{name}={value} in a job of several processes", fix="leave it")
     place, count = jax.process_index(), jax.process_count()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import functools
 import json
 import logging
@@ -21,6 +20,7 @@ from typing import Any, Literal
 from mmjax.checkpoint.lock import Holder
 from mmjax.core.errors import ConfigError, nearest
 from mmjax.core.extras import require
+from mmjax.core.files import flocked
 from mmjax.core.space import (
     Choice,
     IntRange,
@@ -336,15 +336,8 @@ def alone(path: Path, *, patient: bool = True) -> Iterator[bool]:
     of waiting."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX if patient else fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        except OSError:
-            # Some network file systems know no flock; the database still hands out points once.
-            log.debug("%s cannot be locked", path)
-        yield True
+        # Without a lock the database still hands out points once.
+        yield flocked(file, patient=patient)
 
 
 def _counted(records: Sequence[Record]) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
-import fcntl
 import json
 import logging
 import os
@@ -15,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 
 from mmjax.core.errors import CheckpointError
+from mmjax.core.files import flocked
 
 _log = logging.getLogger(__name__)
 
@@ -160,9 +160,8 @@ def _mutex(path: Path) -> Iterator:
     """
     while True:
         with open(path, "a+", encoding="utf-8") as file:
-            # Some network file systems know no flock; the holder's name still protects there.
-            with contextlib.suppress(OSError):
-                fcntl.flock(file, fcntl.LOCK_EX)
+            # Where there is no lock, the holder's name still protects.
+            flocked(file)
             try:
                 same = os.path.samestat(os.fstat(file.fileno()), os.stat(path))
             except FileNotFoundError:

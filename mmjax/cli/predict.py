@@ -40,6 +40,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     many.add_argument("--shard", metavar="I/N", help="every N-th block from the I-th on, from 0")
     many.add_argument("--resume", action="store_true", help="go on with what OUT has")
     many.add_argument("--id", metavar="COLUMN", help="what rows are known by; their numbers if not")
+    many.add_argument(
+        "--filter", metavar="M:F", help="a function that may change or withhold answers"
+    )
     many.add_argument("--block", type=int, default=1024, help="rows that are written together")
     many.add_argument("--threads", type=int, default=4, help="threads that read media, each")
     one_example.configure(parser)
@@ -91,6 +94,7 @@ def _rows(args: argparse.Namespace) -> int:
         root=args.root,
         block=args.block,
         threads=args.threads,
+        filter=args.filter,
         progress=tell,
     )
     say(f"{path}")

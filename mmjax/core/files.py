@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
+
+log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
@@ -43,6 +46,25 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def flocked(file: IO, *, patient: bool = True) -> bool:
+    """Takes the lock of an open file, which goes with it; False if another process holds it.
+
+    One that is patient waits until nobody does. True without a lock where the file system (some
+    network file systems) or the operating system (Windows) has none.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX if patient else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        log.debug("%s cannot be locked", file.name)
+    return True
 
 
 def write_json(path: str | os.PathLike, value: Any) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from mmjax.core.errors import DataError
-from mmjax.core.files import digest_file, read_json, write_json
+from mmjax.core.files import digest_file, flocked, read_json, write_json
 from mmjax.core.typing import Bool, Int
 from mmjax.data.modalities.base import Cells, Example, Place, Processor
 from mmjax.data.table import Table
@@ -117,19 +117,15 @@ def write(
 def locked(folder: Path, *, wanted: bool = True) -> Iterator[None]:
     """Within, no other run on this machine makes this folder: what one makes the next ones find.
 
-    Does nothing if it is not `wanted`.
+    Does nothing if it is not `wanted`. Where there are no locks two runs may both make it, and the
+    second one's stays.
     """
     if not wanted:
         yield
         return
-    try:
-        import fcntl
-    except ImportError:  # Windows: two runs may then both make it, and the second one's stays
-        yield
-        return
     folder.parent.mkdir(parents=True, exist_ok=True)
     with open(folder.with_name(f".{folder.name}.lock"), "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        flocked(file)
         yield
 
 

@@ -13,6 +13,9 @@ from mmjax.serve.errors import ServeError
 
 log = logging.getLogger(__name__)
 
+FAILED = 814
+"""The code of an item that the model failed on."""
+
 
 def run_batch(program: Program, items: Sequence[Prepared]) -> list[Result | MMJaxError]:
     """The results of a batch in its order.
@@ -28,7 +31,7 @@ def run_batch(program: Program, items: Sequence[Prepared]) -> list[Result | MMJa
         if isinstance(error, MMJaxError):
             return [error]
         log.exception("the model failed on an item")
-        return [ServeError(814, "the model failed on this item")]
+        return [ServeError(FAILED, "the model failed on this item")]
 
 
 def _results(program: Program, items: Sequence[Prepared]) -> list[Result]:

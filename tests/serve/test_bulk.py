@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import sys
@@ -201,6 +202,50 @@ def test_a_bad_row_fails_alone(tmp_path):
     assert found[3]["error"]["code"] == "MMX-301"
     assert "error" not in found[5]
     assert found[5]["bytes"] == 5
+
+
+class Moody(Program):
+    """Cannot bear one picture, and with `alone` none at all."""
+
+    def __init__(self, alone=False):
+        super().__init__()
+        self.alone = alone
+
+    def run(self, prepared):
+        if self.alone or any(one.arrays["words"] == "größe 3" for one in prepared):
+            raise RuntimeError("no")
+        return super().run(prepared)
+
+
+def test_a_row_that_the_model_fails_on_fails_alone(tmp_path):
+    job = _job(tmp_path, _csv(tmp_path, _rows(6)))
+    found = [json.loads(one) for one in Answerer(Moody(), _work(job)).lines(job.plan.blocks[0])]
+    assert [one.get("error", {}).get("code") for one in found] == [None, None, None, "MMX-814"]
+    with pytest.raises(TransientError, match="failed on all 4 rows"):
+        list(Answerer(Moody(alone=True), _work(job)).lines(job.plan.blocks[0]))
+
+
+def no_even_letters(example, result):
+    letters = result.answer["letters"]
+    assert letters == len(example["words"])
+    return None if letters % 2 == 0 else dataclasses.replace(result, answer={"odd": letters})
+
+
+def test_answers_go_through_the_filter(tmp_path):
+    job = _job(tmp_path, _csv(tmp_path, _rows(6)))
+    work = dataclasses.replace(_work(job), filter=f"{__name__}:no_even_letters")
+    found = [json.loads(one) for one in Answerer(Program(), work).lines(job.plan.blocks[0])]
+    for row, said in zip(_rows(4), found, strict=True):
+        if len(row["words"]) % 2:
+            assert said["odd"] == len(row["words"])
+        else:
+            assert said["error"] == {"code": "MMX-817", "message": "the answer is withheld"}
+    with pytest.raises(ConfigError, match="no_such"):
+        Answerer(Program(), dataclasses.replace(work, filter=f"{__name__}:no_such"))
+    with job.held(resume=False):
+        pass
+    with pytest.raises(DataError, match="has filter None"):
+        dataclasses.replace(job, filter=work.filter).held(resume=True).__enter__()
 
 
 def test_batches_are_full_where_they_can_be(tmp_path):

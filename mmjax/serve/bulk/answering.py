@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 import itertools
 import json
 import math
@@ -11,12 +12,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from mmjax.core.errors import ConfigError, MMJaxError
+from mmjax.core.errors import ConfigError, MMJaxError, TransientError
 from mmjax.data.paths import list_media, read_media
 from mmjax.export.inputs import MEDIA
-from mmjax.export.program import Input, Prepared, Program, Result
+from mmjax.export.program import Example, Input, Prepared, Program, Result
 from mmjax.serve.bulk.job import Work
 from mmjax.serve.bulk.rows import Block
+from mmjax.serve.filtering import filtered, named
+from mmjax.serve.running import FAILED, run_batch
 
 _AHEAD = 2
 """Batches whose rows are read while another is answered."""
@@ -35,11 +38,21 @@ def columns_of(inputs: Sequence[Input]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(column for one in inputs for column in one.columns))
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Ready:
+    """A row that waits for its batch, by its place in the block."""
+
+    place: int
+    example: Example
+    prepared: Prepared
+
+
 class Answerer:
     """What answers blocks: a program and the threads that prepare rows for it."""
 
     def __init__(self, program: Program, work: Work):
         self._program, self._work = program, work
+        self._filter = named(work.filter) if work.filter else None
         self._pool = ThreadPoolExecutor(work.threads)
         self._media = {
             column: one.kind
@@ -73,32 +86,48 @@ class Answerer:
         root = self._work.source.root_of(block)
         found: list[Mapping[str, Any] | None] = [None] * len(cells)
         largest = self._program.batch_sizes[-1]
-        waiting: dict[Hashable, list[tuple[int, Prepared]]] = collections.defaultdict(list)
+        waiting: dict[Hashable, list[_Ready]] = collections.defaultdict(list)
         for place, ready in enumerate(self._prepared(cells, root, largest * _AHEAD)):
             try:
-                prepared = ready.result()
+                example, prepared = ready.result()
             except MMJaxError as error:
                 found[place] = failed(error.code, error.what)
                 continue
             batch = waiting[prepared.bucket]
-            batch.append((place, prepared))
+            batch.append(_Ready(place, example, prepared))
             if len(batch) == largest:
                 self._run(waiting.pop(prepared.bucket), found)
         for batch in waiting.values():
             self._run(batch, found)
-        assert all(one is not None for one in found)
-        return found  # type: ignore[return-value]
+        told = [one for one in found if one is not None]
+        assert len(told) == len(cells)
+        self._require_model([one["error"] for one in told if "error" in one], len(told))
+        return told
 
-    def _run(
-        self, batch: list[tuple[int, Prepared]], found: list[Mapping[str, Any] | None]
-    ) -> None:
-        results: list[Result] = self._program.run([one for _, one in batch])
-        for (place, _), result in zip(batch, results, strict=True):
-            found[place] = result.answer
+    def _require_model(self, errors: Sequence[Mapping[str, str]], rows: int) -> None:
+        """Raises TransientError where the model fails on every row: that is not the rows' error."""
+        if len(errors) == rows and {one["code"] for one in errors} == {_named(FAILED)}:
+            raise TransientError(
+                720,
+                f"the model failed on all {rows} rows of a block",
+                where=self._work.model,
+                fix="see the messages above, then --resume",
+            )
+
+    def _run(self, batch: list[_Ready], found: list[Mapping[str, Any] | None]) -> None:
+        """Tells each row of a batch its answer, or its own error."""
+        results = run_batch(self._program, [one.prepared for one in batch])
+        for one, said in zip(batch, results, strict=True):
+            if self._filter is not None and isinstance(said, Result):
+                said = filtered(self._filter, one.example, said)
+            if isinstance(said, Result):
+                found[one.place] = said.answer
+            else:
+                found[one.place] = failed(said.code, said.what)
 
     def _prepared(
         self, cells: list[dict[str, Any]], root: Path, ahead: int
-    ) -> Iterator[Future[Prepared]]:
+    ) -> Iterator[Future[tuple[Example, Prepared]]]:
         """Each row as it is ready, `ahead` of them in work or waiting."""
         rows = iter(cells)
         work = collections.deque(
@@ -110,10 +139,10 @@ class Answerer:
                 self._pool.submit(self._prepare, one, root) for one in itertools.islice(rows, 1)
             )
 
-    def _prepare(self, cells: Mapping[str, Any], root: Path) -> Prepared:
+    def _prepare(self, cells: Mapping[str, Any], root: Path) -> tuple[Example, Prepared]:
         wanted = self._work.source.columns
         example = {name: self._cell(name, cells[name], root) for name in wanted}
-        return self._program.prepare(example)
+        return example, self._program.prepare(example)
 
     def _cell(self, column: str, cell: Any, root: Path) -> Any:
         """A medium's bytes; nothing outside `root` is read."""
@@ -129,7 +158,11 @@ class Answerer:
 
 def failed(code: int, what: str) -> dict[str, Any]:
     """What is said of a row that has no answer."""
-    return {"error": {"code": f"MMX-{code:03d}", "message": what}}
+    return {"error": {"code": _named(code), "message": what}}
+
+
+def _named(code: int) -> str:
+    return f"MMX-{code:03d}"
 
 
 def as_json(said: Mapping[str, Any]) -> str:

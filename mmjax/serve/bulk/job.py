@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import os
 import shutil
 from collections.abc import Iterable, Iterator
@@ -19,7 +18,7 @@ from typing import Any
 
 from mmjax.core.errors import ConfigError, DataError, TransientError
 from mmjax.core.failpoints import failpoint
-from mmjax.core.files import atomic, read_json, write_json
+from mmjax.core.files import atomic, flocked, read_json, write_json
 from mmjax.serve.bulk.rows import Block, Plan, Source
 
 FORMAT = 1
@@ -33,6 +32,8 @@ class Work:
     source: Source
     parts: str
     threads: int = 4
+    filter: str | None = None
+    """What `mmjax.serve.filtering.named` finds, and every answer goes through."""
 
     def write(self, block: Block, lines: Iterable[str]) -> None:
         """The answers of a block, a line a row, whole or not at all; again is the same file."""
@@ -63,6 +64,7 @@ class Job:
     """What tells the model from others."""
     shard: int = 0
     shards: int = 1
+    filter: str | None = None
 
     @property
     def path(self) -> Path:
@@ -99,12 +101,10 @@ class Job:
         """
         self.out.mkdir(parents=True, exist_ok=True)
         with open(self.out / f".lock-{self.shard:05d}", "w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+            if not flocked(lock, patient=False):
                 raise TransientError(
                     721, "another process writes there", where=str(self.out), fix="wait for it"
-                ) from None
+                )
             if not resume and (self.path.exists() or self.parts.exists()):
                 raise DataError(
                     225,
@@ -140,6 +140,7 @@ class Job:
             "id": self.plan.source.id_column,
             "model": self.model,
             "shards": self.shards,
+            "filter": self.filter,
         }
         path = self.out / "job.json"
         if not path.exists():

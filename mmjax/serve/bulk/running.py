@@ -13,6 +13,7 @@ from mmjax.serve.bulk.job import Job, Work
 from mmjax.serve.bulk.on_ray import answer_on_ray
 from mmjax.serve.bulk.rows import Block, plan
 from mmjax.serve.bulk.workers import answer_by_processes, answer_here
+from mmjax.serve.filtering import named
 
 BLOCK = 1024
 
@@ -33,6 +34,7 @@ def predict_rows(
     root: str | None = None,
     block: int = BLOCK,
     threads: int = 4,
+    filter: str | None = None,
     progress: Progress | None = None,
 ) -> Path:
     """The file in `out` that has an answer, or the error, of every row of a manifest.
@@ -41,10 +43,14 @@ def predict_rows(
     beside this one, or actors of the Ray cluster `ray`; this process alone if neither is given. A
     `shard` `(i, n)` does every n-th block of `block` rows from the i-th on. What was written before
     stays where `resume` is said. Rows are known by `id_column`, by the column that the model's run
-    had, or by their numbers. Errors are those of `rows.plan`, `Job.held` and `export.load`.
+    had, or by their numbers. Every answer goes through `filter`, a function's place
+    (`mmjax.serve.filtering`). Errors are those of `rows.plan`, `Job.held`, `export.load` and
+    `filtering.named`.
     """
     # Parameters are loaded where blocks are answered: a device may have room for them once.
     opened = loaded.opened(model)
+    if filter is not None:
+        named(filter)
     found = plan(
         Path(rows),
         columns=columns_of(loaded.inputs_of(opened).described()),
@@ -53,7 +59,7 @@ def predict_rows(
         id_column=id_column,
         wanted_id=opened.manifest["metadata"].get("id_column"),
     )
-    job = Job(Path(out), found, opened.digest, *checked(shard))
+    job = Job(Path(out), found, opened.digest, *checked(shard), filter=filter)
     with job.held(resume=resume):
         pending = job.pending()
         left = sum(one.rows for one in pending)
@@ -64,7 +70,8 @@ def predict_rows(
             if progress is not None:
                 progress(job.rows - left, job.rows)
 
-        work = Work(str(opened.path.resolve()), found.source, str(job.parts.resolve()), threads)
+        parts = str(job.parts.resolve())
+        work = Work(str(opened.path.resolve()), found.source, parts, threads, filter)
         if pending and ray is not None:
             answer_on_ray(work, pending, done, address=ray, workers=workers)
         elif pending and workers is not None:
