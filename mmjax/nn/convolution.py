@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import einops
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from mmjax.core.errors import ConfigError
 from mmjax.core.typing import Array, Dtype, Float
+from mmjax.nn import grouped_convolution, plain_convolution
 from mmjax.nn.dense import Initializer, parameter
-from mmjax.nn.grouped_convolution import for_flax
 from mmjax.nn.pooling import max_over
 
 he_normal: Initializer = nn.initializers.he_normal()
+
+
+def _convolving(groups: int) -> Any:
+    return plain_convolution.for_flax if groups == 1 else grouped_convolution.for_flax
 
 
 def conv(
@@ -39,7 +43,7 @@ def conv(
         strides=(stride, stride) if isinstance(stride, int) else stride,
         padding=padding,
         feature_group_count=groups,
-        conv_general_dilated=None if groups == 1 else for_flax,
+        conv_general_dilated=_convolving(groups),
         use_bias=use_bias,
         kernel_init=nn.with_logical_partitioning(he_normal, axes),
         bias_init=nn.with_logical_partitioning(nn.initializers.zeros, ("channels_out",)),
@@ -72,7 +76,7 @@ def conv1d(
         kernel_dilation=(dilation,),
         padding=((before, after),),
         feature_group_count=groups,
-        conv_general_dilated=None if groups == 1 else for_flax,
+        conv_general_dilated=_convolving(groups),
         use_bias=use_bias,
         kernel_init=nn.with_logical_partitioning(he_normal, axes),
         bias_init=nn.with_logical_partitioning(nn.initializers.zeros, ("channels_out",)),
@@ -110,12 +114,11 @@ class Conv3D(nn.Module, kw_only=True):
             values.astype(self.dtype), ((0, 0), (reach, reach), (0, 0), (0, 0), (0, 0))
         )
         slices = jnp.stack([padded[:, step : step + depth] for step in range(size)], axis=-2)
-        output = jax.lax.conv_general_dilated(
+        output = plain_convolution.plain_convolution(
             einops.rearrange(slices, "b d h w s c -> (b d) h w (s c)"),
             einops.rearrange(kernel, "s h w c o -> h w (s c) o"),
-            (1, 1),
-            "SAME",
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            strides=(1, 1),
+            padding="SAME",
         )
         return einops.rearrange(output, "(b d) h w o -> b d h w o", b=batch) + bias
 
