@@ -381,20 +381,18 @@ def _dump(annotation: Any, value: Any) -> Any:
         types_ = {k: s.type for k, s in settings.items()}
         facts = {k: v for k, v in value.options.items() if k not in settings}
         required = {k: v for k, v in options.items() if v is not dataclasses.MISSING}
-        return {
-            "name": value.name,
-            **{k: _dump(types_[k], v) for k, v in required.items()},
-            **facts,
-        }
+        dumped = {k: _dump(types_[k], v) for k, v in required.items()}
+        return {"name": value.name, **dumped, **facts}
     if _is_dataclass(type(value)):
-        # A field that is newer than stored configs is left out if empty: their hashes stay.
+        # A field that is newer than stored configs is left out by default: their hashes stay.
         new = {f.name for f in dataclasses.fields(value) if "unsaid" in f.metadata}
-        hints = {k: h for k, h in _fields(type(value)).items() if k not in new or getattr(value, k)}
-        return {k: _dump(hint, getattr(value, k)) for k, hint in hints.items()}
+        plain = type(value)() if new else None
+        said = {k: (hint, getattr(value, k)) for k, hint in _fields(type(value)).items()}
+        kept = (k for k, (_, one) in said.items() if k not in new or one != getattr(plain, k))
+        return {k: _dump(*said[k]) for k in kept}
+    args = typing.get_args(annotation) or (Any, Any)
     if isinstance(value, Mapping):
-        inner = typing.get_args(annotation)[1] if typing.get_args(annotation) else Any
-        return {k: _dump(inner, v) for k, v in value.items()}
+        return {k: _dump(args[1], v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        inner = typing.get_args(annotation)[0] if typing.get_args(annotation) else Any
-        return [_dump(inner, item) for item in value]
+        return [_dump(args[0], item) for item in value]
     return value

@@ -194,9 +194,9 @@ class DataConfig:
     max_bad_fraction: float = 0.01
     """Quarantining more than this fraction (from 200 rows on) stops the run."""
     max_bad: int = 1000
-    sampling: Sampling | None = dataclasses.field(default=None, metadata={"unsaid": "if empty"})
+    sampling: Sampling | None = dataclasses.field(default=None, metadata={"unsaid": "by default"})
     """Rare classes train more often than they come; as they come if None."""
-    few_shot: FewShot | None = dataclasses.field(default=None, metadata={"unsaid": "if empty"})
+    few_shot: FewShot | None = dataclasses.field(default=None, metadata={"unsaid": "by default"})
     """A few rows of each class train; all if None."""
 
     def allows_bad(self, bad: int, rows: int) -> bool:

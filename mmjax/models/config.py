@@ -31,16 +31,16 @@ class ModelConfig:
     """Chance that a row's modality is hidden during training; one always stays."""
     auxiliary_loss: float = 0.0
     """Weight of the losses of each modality alone, the others hidden from the fusion."""
-    missing_tokens: bool = dataclasses.field(default=False, metadata={"unsaid": "if empty"})
+    missing_tokens: bool = dataclasses.field(default=False, metadata={"unsaid": "by default"})
     """Whether a learnt token and summary take the place of a modality that a row lacks, or that
     `modality_dropout` hides, before the fusion. For several modalities, fused as features."""
-    r_drop: float = dataclasses.field(default=0.0, metadata={"unsaid": "if empty"})
+    r_drop: float = dataclasses.field(default=0.0, metadata={"unsaid": "by default"})
     """With more than 0, training takes each batch twice with other dropout, and the loss gains that
     many times the symmetric divergence of both predictions (R-Drop)."""
-    mixup: float = dataclasses.field(default=0.0, metadata={"unsaid": "if empty"})
+    mixup: float = dataclasses.field(default=0.0, metadata={"unsaid": "by default"})
     """With more than 0, training mixes the tokens of each row with those of another before the
     fusion, in shares drawn from Beta(mixup, mixup), and their targets alike (manifold mixup)."""
-    gradient_balance: float = dataclasses.field(default=0.0, metadata={"unsaid": "if empty"})
+    gradient_balance: float = dataclasses.field(default=0.0, metadata={"unsaid": "by default"})
     """With more than 0, the encoder of the modality that says most of the truth gets a smaller
     gradient: OGM (Peng et al. 2022), this its alpha, such as 0.3. Of Adam's steps a factor that
     stays takes nothing; `optimizer.name=sgd` is what the paper has. See `optimizer.gradient_noise`.

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import jax
 import numpy as np
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh
 
 from mmjax.core.errors import ConfigError
@@ -34,14 +35,14 @@ class MeshConfig:
     data: int = -1
     fsdp: int = 1
     tensor: int = 1
-    sequence: int = dataclasses.field(default=0, metadata={"unsaid": "if empty"})
+    sequence: int = dataclasses.field(default=0, metadata={"unsaid": "by default"})
     """Splits the tokens of every stack of layers, for long video or audio; 0 and 1 split nothing.
     The attention gathers keys and values, all else of a layer works on its part."""
-    slices: int = dataclasses.field(default=0, metadata={"unsaid": "if empty"})
+    slices: int = dataclasses.field(default=0, metadata={"unsaid": "by default"})
     """Groups of devices with a slower network between them (slices of TPUs, hosts with GPUs):
     `data` runs over them outermost, the other axes stay within one. 0 asks nothing of them."""
     overrides: Mapping[str, tuple[str, ...]] = dataclasses.field(
-        default_factory=dict, hash=False, metadata={"unsaid": "if empty"}
+        default_factory=dict, hash=False, metadata={"unsaid": "by default"}
     )
     """Parameter pattern -> mesh axes of its dimensions ("fsdp", "data+fsdp", "" for whole), instead
     of the rules; the first pattern that finds the path holds, for its optimiser state as well."""
@@ -117,7 +118,7 @@ def make_mesh(config: MeshConfig, devices: list[jax.Device] | None = None) -> Me
     devices = jax.devices() if devices is None else devices
     if config.slices > 1:
         return arranged(config, devices)
-    return _whole(mesh_shape(config, len(devices)), axis_names(config), devices)
+    return placed(mesh_shape(config, len(devices)), axis_names(config), devices)
 
 
 def arranged(config: MeshConfig, devices: Sequence[Any]) -> Mesh:
@@ -154,12 +155,21 @@ def arranged(config: MeshConfig, devices: Sequence[Any]) -> Mesh:
             fix="groups of one size, and mesh.data a multiple of their number",
         )
     inner = (shape[0] // len(parts), *shape[1:])
-    blocks = [_whole(inner, names, part).devices for part in parts]
+    blocks = [placed(inner, names, part).devices for part in parts]
     return Mesh(np.concatenate(blocks), names, axis_types=(AxisType.Auto,) * len(names))
 
 
-def _whole(shape: tuple[int, ...], names: tuple[str, ...], devices: Sequence[Any]) -> Mesh:
-    return jax.make_mesh(shape, names, axis_types=(AxisType.Auto,) * len(names), devices=devices)
+def placed(shape: tuple[int, ...], names: tuple[str, ...], devices: Sequence[Any]) -> Mesh:
+    """The mesh over devices in an order that suits their network.
+
+    On TPUs an axis takes a part of a dimension of the torus where it fits none, as `fsdp=2` on
+    4 x 4 x 4 chips, which `jax.make_mesh` refuses (jax 0.10.2) but for v5e.
+    """
+    types = (AxisType.Auto,) * len(names)
+    if devices[0].platform != "tpu":
+        return jax.make_mesh(shape, names, axis_types=types, devices=devices)
+    found = mesh_utils.create_device_mesh(shape, devices, allow_split_physical_axes=True)
+    return Mesh(found, names, axis_types=types)
 
 
 def traced_on(mesh: Mesh, function: Callable[..., T]) -> Callable[..., T]:

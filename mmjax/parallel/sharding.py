@@ -192,20 +192,28 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(BATCH_AXES))
 
 
+def several_batches(mesh: Mesh) -> NamedSharding:
+    """Of batches that are stacked along the first axis."""
+    return NamedSharding(mesh, PartitionSpec(None, BATCH_AXES))
+
+
 def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
-def put_batch(batch: Batch, mesh: Mesh) -> Batch:
-    """The global batch on the devices, from the rows that each process holds."""
-    sharding = batch_sharding(mesh)
+def put_batch(batch: Batch, mesh: Mesh, *, axis: int = 0) -> Batch:
+    """The global batch on the devices, from the rows that each process holds.
+
+    With `axis=1` it is several, stacked.
+    """
+    sharding = several_batches(mesh) if axis else batch_sharding(mesh)
     if jax.process_count() == 1:
         return jax.device_put(batch, sharding)
     _, parts = batch_part(mesh)
 
     def put(array: Any) -> jax.Array:
         # Its shape is not to be guessed: where processes hold the same rows, the guess is wrong.
-        shape = (parts * array.shape[0], *array.shape[1:])
+        shape = (*array.shape[:axis], parts * array.shape[axis], *array.shape[axis + 1 :])
         return jax.make_array_from_process_local_data(sharding, array, shape)
 
     return jax.tree.map(put, batch)

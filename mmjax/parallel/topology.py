@@ -14,7 +14,14 @@ from jax.sharding import AbstractMesh, AxisType, Mesh
 from mmjax.core.errors import ConfigError, nearest
 from mmjax.core.extras import require
 from mmjax.parallel.chips import CHIPS, Chip
-from mmjax.parallel.mesh import MeshConfig, arranged, axis_names, make_mesh, mesh_shape
+from mmjax.parallel.mesh import (
+    MeshConfig,
+    arranged,
+    axis_names,
+    make_mesh,
+    mesh_shape,
+    placed,
+)
 
 # What libtpu would otherwise ask a machine with TPUs for, or another process for the chip.
 _ENVIRONMENT = {
@@ -109,10 +116,7 @@ class Topology:
         devices = list(found.devices)
         if self.slices > 1 or config.slices:
             return arranged(config, devices)
-        names = axis_names(config)
-        sizes = mesh_shape(config, len(devices))
-        mesh = topologies.make_mesh(found, sizes, names)
-        return Mesh(mesh.devices, names, axis_types=(AxisType.Auto,) * len(names))
+        return placed(mesh_shape(config, len(devices)), axis_names(config), devices)
 
 
 def topology_mesh(topology: str, config: MeshConfig) -> Mesh:

@@ -32,11 +32,11 @@ class OptimizerConfig:
     )
     """Parameters whose path ("/encoders_text/words/embedding") one of these finds do not decay."""
     decays: Mapping[str, float] = dataclasses.field(
-        default_factory=dict, metadata={"unsaid": "if empty"}
+        default_factory=dict, metadata={"unsaid": "by default"}
     )
     """Weight decays by pattern, in place of `weight_decay`; the first that finds the path holds.
     What `no_decay` finds does not decay whatever they say."""
-    l1: float = dataclasses.field(default=0.0, metadata={"unsaid": "if empty"})
+    l1: float = dataclasses.field(default=0.0, metadata={"unsaid": "by default"})
     """With more than 0, each step also moves what decays by so many times the learning rate towards
     0, and no further: weights that are not needed end there. Beside `weight_decay`, elastic net."""
     multipliers: Mapping[str, float] = dataclasses.field(default_factory=dict)
@@ -49,14 +49,14 @@ class OptimizerConfig:
     """For sgd."""
     max_grad_norm: float | None = 1.0
     moments: Literal["", "bfloat16", "int8"] = dataclasses.field(
-        default="", metadata={"unsaid": "if empty"}
+        default="", metadata={"unsaid": "by default"}
     )
     """What the rule's moments are kept in between steps: half or a quarter of the bytes of float32.
     If empty, what parameters are stored in."""
-    gradient_noise: float = dataclasses.field(default=0.0, metadata={"unsaid": "if empty"})
+    gradient_noise: float = dataclasses.field(default=0.0, metadata={"unsaid": "by default"})
     """With more than 0, the gradient of each array of an encoder gains Gaussian noise of so many
     times its own standard deviation: the GE of OGM-GE (Peng et al. 2022), where it is 1."""
-    sam: float = dataclasses.field(default=0.0, metadata={"unsaid": "if empty"})
+    sam: float = dataclasses.field(default=0.0, metadata={"unsaid": "by default"})
     """With more than 0, the radius of sharpness-aware minimisation (Foret et al. 2021), around any
     update rule; such as 0.05. A step takes two gradients."""
 
@@ -67,9 +67,13 @@ class TrainConfig:
 
     duration: str = "10 epochs"
     gradient_accumulation_steps: int = 1
+    steps_per_call: int = dataclasses.field(default=1, metadata={"unsaid": "by default"})
+    """So many steps in one program, to the same bits: the host starts it once for all of them,
+    which tells where a step takes few milliseconds. Batches of one shape, and none beyond a line of
+    metrics, an evaluation or a checkpoint, for which signals wait, too."""
     ema_decay: float = 0.0
     """Evaluates and keeps an exponential average of the parameters; 0 keeps none."""
-    average_from: str = dataclasses.field(default="", metadata={"unsaid": "if empty"})
+    average_from: str = dataclasses.field(default="", metadata={"unsaid": "by default"})
     """From here on, such as "75%" of the run, evaluates and keeps the mean of the parameters after
     each step (stochastic weight averaging), in place of an exponential average."""
     evaluate_every: str = "1 epoch"
@@ -90,13 +94,13 @@ class TrainConfig:
     single_modality_baselines: bool = False
     """Also trains each modality alone, with the same budget, and reports them beside the whole."""
     before_after: Literal["", "always", "never"] = dataclasses.field(
-        default="", metadata={"unsaid": "if empty"}
+        default="", metadata={"unsaid": "by default"}
     )
     """Whether a run that began from pretrained weights is told beside them on the same rows: by the
     names of classes alone, by a linear probe, and tuned. Empty: where that costs little."""
     writers: tuple[str, ...] = ("jsonl",)
     feature_cache: Mapping[str, str] = dataclasses.field(
-        default_factory=dict, metadata={"unsaid": "if empty"}
+        default_factory=dict, metadata={"unsaid": "by default"}
     )
     """Modality -> folder in which what its encoder makes of each row is kept, or "auto": it is then
     made once, and training runs on it; if empty, it is not. For encoders that are frozen as a
@@ -138,7 +142,7 @@ class Config:
     init: InitConfig | None = None
     """What parameters start from, such as `init.run=runs/pretrain`; all are new if None."""
     adapt: Mapping[str, AdaptSpec] = dataclasses.field(
-        default_factory=dict, metadata={"unsaid": "if empty"}
+        default_factory=dict, metadata={"unsaid": "by default"}
     )
     """What is trained, and how, by names of your own: adapters such as LoRA, parts alone, or layers
     at their own rates. Parts with adapters are frozen, but for what `optimizer.multipliers` names.

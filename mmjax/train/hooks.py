@@ -38,7 +38,7 @@ class Moment:
     step: int
     stepping: Stepping
     values: Any
-    """What the step returned, still on the devices and maybe `Packed`."""
+    """What the step returned, still on the devices, as `Stepping.take` says."""
     rows: np.ndarray
     """The table rows of the step's batch, on this host."""
     metrics: dict[str, float] = dataclasses.field(default_factory=dict)
@@ -47,6 +47,9 @@ class Moment:
     """Whether they are the best so far."""
     stop: str = ""
     """Why training should end here; empty if it should not."""
+    among: bool = False
+    """Whether later steps were taken with this one (`train.steps_per_call`): the state is theirs,
+    and training ends after them at the earliest."""
 
     @property
     def state(self) -> TrainState:
@@ -236,7 +239,7 @@ class Validate:
         moment.improved = self._note(self._sign * found[self._metric])
         told = "  ".join(f"{name} {value:.4f}" for name, value in shown.items())
         self._progress.note(f"step {moment.step}  validation  {told}")
-        moment.stop = self.why_stop()
+        moment.stop = self.why_stop() or moment.stop
 
     def _note(self, score: float) -> bool:
         """Counts an evaluation; whether it is the best so far."""
@@ -305,6 +308,8 @@ class Save:
 
     def __call__(self, moment: Moment) -> None:
         self._checkpoints.check_errors()
+        if moment.among:
+            return
         best = self._keep_best and moment.improved
         last = bool(moment.stop) or moment.step == self._periods.total
         if last or best or self._periods.due(self._periods.save, moment.step):

@@ -38,6 +38,10 @@ class Periods:
             average=steps(train.average_from, "train.average_from") if train.average_from else None,
         )
 
+    def border(self, step: int) -> bool:
+        """Whether anything happens after `step` steps."""
+        return any(self.due(one, step) for one in (self.total, self.log, self.evaluate, self.save))
+
     def due(self, period: int, step: int) -> bool:
         """Whether a thing of this period happens after `step` steps; always after the last."""
         return bool(period) and (step % period == 0 or step == self.total)

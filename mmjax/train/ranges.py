@@ -43,6 +43,7 @@ _RULES: dict[str, _Rule] = {
     "optimizer.max_grad_norm": _POSITIVE,
     "optimizer.sam": _NOT_NEGATIVE,
     "train.gradient_accumulation_steps": _COUNT,
+    "train.steps_per_call": _COUNT,
     "train.ema_decay": _BELOW_ONE,
     "train.early_stopping_patience": _COUNT,
     "train.early_stopping_threshold": _NOT_NEGATIVE,

@@ -43,7 +43,7 @@ from mmjax.train.selection import mode_of, require_metric
 from mmjax.train.signals import StopSignals
 from mmjax.train.state import StatePlan, TrainState, plan_state
 from mmjax.train.step import Step, make_evaluate, make_step
-from mmjax.train.stepping import Stepping, feed
+from mmjax.train.stepping import Stepping, calls
 from mmjax.train.watchdog import Watchdog
 from mmjax.writers import Progress, build_writers
 
@@ -181,26 +181,29 @@ class Trainer:
 
         Raises Preempted, once saved, when a signal asked to stop.
         """
-        start, stopped = int(jax.device_get(self.state.step)), ""
-        stepping = Stepping(self.step, self.state, self.mesh)
+        step, most = int(jax.device_get(self.state.step)), self.config.train.steps_per_call
+        stepping, stopped = Stepping(self.step, self.state, self.mesh, most), ""
         with StopSignals() as signals, Watchdog() as watchdog:
             pace = job.Pace()
-            for step in range(start + 1, self.periods.total + 1):
-                batch = next(loader)
-                if step == start + 1:
-                    failpoint("compile")
-                fed = feed(batch, self.mesh)
+            failpoint("compile")
+            for batches, ahead in calls(loader, self.periods, step, most):
                 with pace.waiting():
-                    values = stepping.take(fed)
-                failpoint("step")
-                moment = Moment(step, stepping, values, np.asarray(batch.row))
-                for hook in hooks:
-                    with pace.waiting(getattr(hook, "waits", False)):
-                        hook(moment)
-                watchdog.beat(step)
-                pace.step()
-                asked = signals.agreed(self.periods.due(self.periods.log or 1, step), pace)
-                if asked:
+                    told = stepping.take(batches)
+                last = step + len(batches)
+                for batch, values in zip(batches, told, strict=True):
+                    step += 1
+                    failpoint("step")
+                    rows = np.asarray(batch.row)
+                    moment = Moment(step, stepping, values, rows, stop=stopped, among=step < last)
+                    for hook in hooks:
+                        with pace.waiting(getattr(hook, "waits", False)):
+                            hook(moment)
+                    stopped = moment.stop
+                    watchdog.beat(step)
+                    pace.step()
+                border = self.periods.due(self.periods.log or 1, step)
+                # Where the loader is ahead, its place is not that of the state.
+                if not ahead and (asked := signals.agreed(border, pace)):
                     save.now(moment)
                     save.wait()
                     raise Preempted(
@@ -208,7 +211,7 @@ class Trainer:
                         f"{asked}: saved after step {step} of {self.periods.total}",
                         fix="go on with --resume",
                     )
-                if stopped := moment.stop:
+                if stopped:
                     break
         self.state = stepping.state
         return stopped

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from mmjax.train.packed import Packed
+from mmjax.train.stepping import Within
 
 
 class Window:
@@ -25,7 +26,7 @@ class Window:
         self._pending: list[Any] = []
 
     def add(self, values: Any) -> None:
-        """What one step returned, maybe `Packed`."""
+        """What one step returned, maybe `Packed` or `Within` what several did."""
         self._pending.append(values)
 
     def __len__(self) -> int:
@@ -34,8 +35,9 @@ class Window:
 
     def read(self) -> list[dict[str, Any]]:
         """What was added since the last `read`, on the host, in order."""
-        told = jax.device_get(self._pending)
-        found = [one.tree if isinstance(one, Packed) else one for one in told]
+        arrays = {id(one): one for one in map(_arrays, self._pending)}
+        told = dict(zip(arrays, jax.device_get([*arrays.values()]), strict=True))
+        found = [_of_step(one, told[id(_arrays(one))]) for one in self._pending]
         self._pending = []
         for values in found:
             if values["skipped_in_a_row"]:
@@ -59,6 +61,15 @@ class Window:
     def restore(self, state: Mapping[str, Any]) -> None:
         self.losses = [float(loss) for loss in state["losses"]]
         self.sums = {name: _dense(stored) for name, stored in state["sums"].items()}
+
+
+def _arrays(values: Any) -> Any:
+    return values.several if isinstance(values, Within) else values
+
+
+def _of_step(values: Any, arrays: Any) -> dict[str, Any]:
+    found = values.of(arrays) if isinstance(values, Within) else arrays
+    return found.tree if isinstance(found, Packed) else found
 
 
 def _sparse(array: np.ndarray) -> dict[str, list]:

@@ -1,6 +1,9 @@
+import dataclasses
+import itertools
 import math
 
 import jax
+import numpy as np
 import pytest
 from jax.sharding import AxisType
 
@@ -108,3 +111,28 @@ def test_new_settings_are_not_in_the_stored_config_while_they_are_empty():
     assert config_lib.to_json(MeshConfig()) == {"data": -1, "fsdp": 1, "tensor": 1}
     told = MeshConfig(sequence=2, overrides={"words": ("", "fsdp")})
     assert config_lib.from_json(MeshConfig, config_lib.to_json(told)) == told
+
+
+@dataclasses.dataclass(frozen=True)
+class Chip:
+    """What a mesh asks of a TPU."""
+
+    id: int
+    coords: tuple[int, int, int]
+    platform = "tpu"
+    device_kind = "TPU v5"
+    core_on_chip = 0
+    process_index = 0
+    slice_index = 0
+
+
+@pytest.mark.parametrize("sizes", [(32, 2, 1), (8, 2, 4), (2, 2, 16)])
+def test_an_axis_may_take_a_part_of_a_dimension_of_the_torus(sizes):
+    places = itertools.product(range(4), repeat=3)
+    chips = [Chip(number, place) for number, place in enumerate(places)]
+    mesh = make_mesh(MeshConfig(*sizes), chips)
+    assert tuple(mesh.shape.values()) == sizes
+    assert {one.id for one in mesh.devices.flat} == set(range(64))
+    for pair in np.moveaxis(mesh.devices, 1, -1).reshape(-1, 2):
+        a, b = (np.array(one.coords) for one in pair)
+        assert np.abs(a - b).sum() == 1

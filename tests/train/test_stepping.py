@@ -5,12 +5,15 @@ import numpy as np
 import pytest
 import tiny_run
 
+from mmjax.core.types import Batch
 from mmjax.data.pipeline import prepare
 from mmjax.parallel.sharding import put_batch
 from mmjax.train.heap import keep_freed
 from mmjax.train.packed import SMALL, Layout, Packed, pack
-from mmjax.train.stepping import Stepping, feed
+from mmjax.train.periods import Periods
+from mmjax.train.stepping import Stepping, Within, calls
 from mmjax.train.trainer import Trainer
+from mmjax.train.window import Window
 
 
 def a_tree():
@@ -65,7 +68,7 @@ def test_packed_steps_are_the_step(tiny):
         told.append(jax.device_get(values))
     stepping = Stepping(trainer.step, jax.device_put(start), trainer.mesh)
     for batch, expected in zip(batches, told, strict=True):
-        values = jax.device_get(stepping.take(feed(batch, trainer.mesh)))
+        values = jax.device_get(stepping.take([batch])[0])
         assert isinstance(values, Packed)
         jax.tree.map(np.testing.assert_array_equal, values.tree, expected)
         # Reading the state in between takes nothing from the next step.
@@ -78,18 +81,58 @@ def test_packed_steps_are_the_step(tiny):
             np.testing.assert_array_equal(ours, theirs)
 
 
+def test_several_steps_in_one_program_are_the_steps(tiny):
+    trainer, batches = tiny
+    start = jax.device_get(trainer.state)
+    one = Stepping(trainer.step, start, trainer.mesh)
+    told = [jax.device_get(one.take([batch])[0]).tree for batch in batches]
+    several = Stepping(trainer.step, start, trainer.mesh, 2)
+    window = Window()
+    # The second call is of one step alone.
+    for some in (batches[:2], batches[2:]):
+        for values in several.take(some):
+            assert isinstance(values, Within)
+            window.add(values)
+    assert several.programs == 1
+    jax.tree.map(np.testing.assert_array_equal, window.read(), told)
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        jax.device_get(several.state),
+        jax.device_get(one.state),
+    )
+
+
+def test_calls_end_where_something_is_due_and_where_shapes_change():
+    def batch(row, width=3):
+        ids = np.zeros((2, width), np.int32)
+        return Batch({"text": {"input_ids": ids}}, {}, {}, np.ones(2, bool), np.full(2, row))
+
+    periods = Periods(total=11, warmup=0, log=5, evaluate=7, save=0)
+    wide = [batch(row) for row in range(12)]
+    found = list(calls(iter(wide), periods, 0, 3))
+    steps = [[int(one.row[0]) for one in batches] for batches, _ in found]
+    assert steps == [[0, 1, 2], [3, 4], [5], [6], [7, 8], [9], [10]]
+    assert not any(ahead for _, ahead in found)
+    # The same calls from where they are resumed.
+    assert [len(batches) for batches, _ in calls(iter(wide[7:]), periods, 7, 3)] == [2, 1, 1]
+
+    mixed = [batch(0), batch(1), batch(2, 4), batch(3, 4)]
+    found = list(calls(iter(mixed), Periods(total=4, warmup=0, log=0, evaluate=0, save=0), 0, 9))
+    assert [(len(batches), ahead) for batches, ahead in found] == [(2, True), (2, False)]
+
+
 def test_a_state_that_was_read_stays_what_it_was_and_one_that_is_set_is_taken_on(tiny):
     trainer, batches = tiny
     stepping = Stepping(trainer.step, jax.tree.map(np.asarray, trainer.state), trainer.mesh)
-    stepping.take(batches[0])
+    stepping.take(batches[:1])
     read = stepping.state
     small = np.array(read.params["task"]["head"]["bias"])
-    stepping.take(batches[1])
+    stepping.take(batches[1:2])
     jax.block_until_ready(stepping.state)
     np.testing.assert_array_equal(read.params["task"]["head"]["bias"], small)
 
     stepping.state = stepping.state.replace(step=np.int32(40))
-    stepping.take(batches[2])
+    stepping.take(batches[2:])
     assert int(stepping.state.step) == 41
 
 

@@ -13,6 +13,7 @@ from mmjax.checkpoint.load import load_arrays
 from mmjax.core.errors import CheckpointError, ConfigError, DataError, NumericError
 from mmjax.core.files import read_json
 from mmjax.parallel.mesh import make_mesh
+from mmjax.train import stepping as stepping_module
 from mmjax.train import trainer as trainer_module
 from mmjax.train.evaluate import Evaluation
 from mmjax.train.stepping import Stepping
@@ -87,6 +88,24 @@ def test_micro_batches_add_up_to_the_batch(data, tmp_path):
     )
     for name in ("train/loss", "train/grad_norm", "validation/loss"):
         np.testing.assert_allclose(losses(parts, name), losses(whole, name), rtol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(), ("mesh.data=2", "mesh.fsdp=2")], ids=["alone", "mesh"])
+def test_steps_in_one_call_are_the_same_run(data, tmp_path, shape, monkeypatch):
+    devices = jax.local_devices()
+    monkeypatch.setattr(
+        trainer_module, "make_mesh", lambda config: make_mesh(config, devices[: 4 if shape else 1])
+    )
+    changes = ("train.duration=7 steps", "train.log_every=3 steps", "train.evaluate_every=5 steps")
+    one = fit(tiny_run.plain(data, "text", *changes, *shape), tmp_path / "one")
+    four = fit(
+        tiny_run.plain(data, "text", *changes, *shape, "train.steps_per_call=4"), tmp_path / "four"
+    )
+    for name in ("train/loss", "train/grad_norm", "validation/loss"):
+        assert losses(one, name) == losses(four, name)
+    assert len(losses(one)) == 3
+    ours, theirs = (load_arrays(run.path, "latest") for run in (four, one))
+    jax.tree.map(np.testing.assert_array_equal, ours, theirs)
 
 
 def fake_scores(monkeypatch, scores, name="accuracy"):
@@ -165,17 +184,17 @@ def test_an_unknown_metric_stops_before_the_first_step(data, tmp_path):
 
 def poison(monkeypatch, steps):
     """Makes the pictures of these steps NaN; returns the rows of their batches."""
-    put, count, rows = trainer_module.feed, iter(range(1, 100)), {}
+    put, count, rows = stepping_module.feed, iter(range(1, 100)), {}
 
-    def feed(batch, mesh):
-        step = next(count)
+    def feed(batches, mesh, most):
+        (batch,), step = batches, next(count)
         if step in steps:
             rows[step] = np.asarray(batch.row)
             pixels = batch.inputs["image"]["pixel_values"] * np.float32("nan")
             batch = dataclasses.replace(batch, inputs={"image": {"pixel_values": pixels}})
-        return put(batch, mesh)
+        return put([batch], mesh, most)
 
-    monkeypatch.setattr(trainer_module, "feed", feed)
+    monkeypatch.setattr(stepping_module, "feed", feed)
     return rows
 
 
