@@ -167,7 +167,7 @@ def trainer(module: Multimodal, steps: int) -> Callable[[str], Any]:
 
 
 def pieces(values: np.ndarray, carrier: str) -> np.ndarray:
-    """The sums of the pieces that may carry the label: words, or quarters of the picture or the frames."""
+    """The sums of what may carry the label: words, or quarters of the picture or the frames."""
     if carrier == "text":
         return values
     if carrier == "image":

@@ -12,16 +12,15 @@ other programs on the machine take the main thread's turn now and then, and are 
 processor time of a step; and against its wall time in the loop, which on a CPU several cores share,
 and on an accelerator is all that counts.
 
-Both ways of it take turns: `packed` is what the trainer does on one device (`mmjax.train.stepping`:
-small arrays in one vector a dtype, batches handed over as NumPy's arrays), `each` passes and puts
-each array by itself, as on a mesh of several devices.
+Three ways of it take turns: `each` passes and puts each array by itself, as on a mesh of several
+devices; `packed` is a step a program on one device (`mmjax.train.stepping`: small arrays in one
+vector a dtype, batches handed over as NumPy's arrays); and `several` is that with as many steps a
+program as the config says (`train.steps_per_call`), which is how it is trained.
 
-What is left is the start of a program: 0.5 ms, of which a program of the same arrays that computes
-nothing takes a tenth. Tried against it, on two quiet cores: larger arrays in the vectors as well
-(0.51 for 0.56 ms, and a step that takes 3 % longer), arguments that are not donated and batches
-that are on the device already (no difference), and five or twenty steps in one program by
-`lax.scan`, which starts in 0.05 ms a step; but XLA's CPU compiler runs convolutions within a loop
-24 times slower.
+With a step a program what is left is the start of one: 0.5 ms on two quiet cores, of which a
+program of the same arrays that computes nothing takes a tenth. Neither larger arrays in the vectors
+as well (0.51 for 0.56 ms, and a step that takes 3 % longer) nor arguments that are not donated nor
+batches that are on the device already made a difference: hence several steps a program.
 
 The loader alone and the step alone are timed in processor seconds of the whole process, with no
 thread ahead: how many times faster the one is than the other.
@@ -50,9 +49,10 @@ from mmjax.core.types import Batch
 from mmjax.data.loader import Loader
 from mmjax.data.pipeline import prepare
 from mmjax.parallel.sharding import put_batch
+from mmjax.train.loading import ahead_of, load
 from mmjax.train.packed import pack
-from mmjax.train.stepping import Stepping, feed
-from mmjax.train.trainer import Trainer, load
+from mmjax.train.stepping import Stepping, Within, feed
+from mmjax.train.trainer import Trainer
 from mmjax.writers.console import say
 
 CONFIG = Path(__file__).resolve().parents[1] / "configs" / "quickstart.py"
@@ -63,13 +63,16 @@ LEAST_RATIO = 3.0
 class Each:
     """Arrays one by one."""
 
+    count = 1
+    """Steps a program."""
+
     def __init__(self, trainer: Trainer):
         self.trainer = trainer
 
-    def feed(self, batch: Batch) -> Batch:
-        return put_batch(batch, self.trainer.mesh)
+    def feed(self, batches: Sequence[Batch]) -> Any:
+        return put_batch(*batches, self.trainer.mesh)
 
-    def take(self, fed: Batch) -> Any:
+    def take(self, fed: Any) -> Any:
         trainer = self.trainer
         trainer.state, values = trainer.step(trainer.state, fed)
         return values
@@ -78,26 +81,35 @@ class Each:
         return len(jax.tree.leaves(self.trainer.state))
 
 
-class AsTrained(Each):
-    """As the trainer takes its steps."""
+class Packed(Each):
+    """A step a program."""
 
     def __init__(self, trainer: Trainer):
         super().__init__(trainer)
         start = jax.device_put(jax.tree.map(np.array, trainer.state), trainer.plan.shardings)
-        self.stepping = Stepping(trainer.step, start, trainer.mesh)
+        self.stepping = Stepping(trainer.step, start, trainer.mesh, self.count)
 
-    def feed(self, batch: Batch) -> Batch:
-        return feed(batch, self.trainer.mesh)
+    def feed(self, batches: Sequence[Batch]) -> Any:
+        return feed(batches, self.trainer.mesh, self.count)
 
-    def take(self, fed: Batch) -> Any:
-        return self.stepping.take(fed)
+    def take(self, fed: Any) -> Any:
+        told = self.stepping.take_fed(fed, self.count)[0]
+        return told.several if isinstance(told, Within) else told
 
     def arrays(self) -> int:
         packed = pack(self.stepping.state, join=lambda parts: np.concatenate(jax.device_get(parts)))
         return len(jax.tree.leaves(packed))
 
 
-WAYS = {"each": Each, "packed": AsTrained}
+class Several(Packed):
+    """As the trainer takes its steps."""
+
+    @property
+    def count(self) -> int:
+        return self.trainer.config.train.steps_per_call
+
+
+WAYS = {"each": Each, "packed": Packed, "several": Several}
 
 
 def loop(way: Each, loader: Loader, steps: int) -> dict[str, list[float]]:
@@ -105,16 +117,16 @@ def loop(way: Each, loader: Loader, steps: int) -> dict[str, list[float]]:
     found: dict[str, list[float]] = {"input wait": [], "put": [], "start": []}
     pending: list[Any] = []
     whole = time.perf_counter()
-    for _ in range(steps):
+    for _ in range(steps // way.count):
         began = time.perf_counter()
-        batch = next(loader)
-        found["input wait"].append(time.perf_counter() - began)
+        batches = [next(loader) for _ in range(way.count)]
+        found["input wait"].append((time.perf_counter() - began) / way.count)
         began = time.thread_time()
-        fed = way.feed(batch)
-        found["put"].append(time.thread_time() - began)
+        fed = way.feed(batches)
+        found["put"].append((time.thread_time() - began) / way.count)
         began = time.thread_time()
         pending.append(way.take(fed))
-        found["start"].append(time.thread_time() - began)
+        found["start"].append((time.thread_time() - began) / way.count)
     jax.device_get(pending)
     found["wall"] = [(time.perf_counter() - whole) / steps]
     return found
@@ -127,14 +139,16 @@ def alone(trainer: Trainer, ways: dict[str, Each], rounds: int) -> dict[str, lis
     batch = next(loader)
 
     def stepping(way: Each) -> Callable[[], Any]:
-        fed = way.feed(batch)
+        fed = way.feed([batch] * way.count)
         return lambda: way.take(fed)
 
     variants = [timing.Variant("loader", lambda: next(loader), wait=lambda _: None)]
     variants += [timing.Variant(name, stepping(way)) for name, way in ways.items()]
     with loader:
         found = timing.interleaved(variants, rounds, least_seconds=0.3)
-    return dict(zip(["loader", *ways], found, strict=True))
+    counts = [1, *(way.count for way in ways.values())]
+    each = ([one / count for one in some] for some, count in zip(found, counts, strict=True))
+    return dict(zip(["loader", *ways], each, strict=True))
 
 
 def measure(steps: int, rounds: int) -> dict[str, Any]:
@@ -146,12 +160,13 @@ def measure(steps: int, rounds: int) -> dict[str, Any]:
     # What packs copies the state, before the other gives it away.
     ways = {name: way(trainer) for name, way in WAYS.items()}
     found: dict[str, list[dict[str, list[float]]]] = {name: [] for name in ways}
-    with load(dataset, "train", trainer.mesh, train=True, seed=0) as loader:
+    ahead = ahead_of(config.train)
+    with load(dataset, "train", trainer.mesh, train=True, seed=0, ahead=ahead) as loader:
         for _ in range(1 + max(steps // every, 1)):
             for name, way in ways.items():
                 found[name].append(loop(way, loader, every))
     seconds = alone(trainer, ways, rounds)
-    ratios = [b / a for a, b in zip(seconds["loader"], seconds["packed"], strict=True)]
+    ratios = [b / a for a, b in zip(seconds["loader"], seconds["several"], strict=True)]
     low, middle, high = timing.quartiles(ratios)
     result: dict[str, Any] = {"steps": steps, "every": every}
     for name, way in ways.items():
@@ -167,6 +182,7 @@ def measure(steps: int, rounds: int) -> dict[str, Any]:
             "step_alone_seconds": step,
             "wall_seconds": wall,
             "arrays": way.arrays(),
+            "steps_a_program": way.count,
             "overhead": sum(parts.values()) / step,
             "overhead_of_wall": sum(parts.values()) / wall,
         }
@@ -190,22 +206,24 @@ def to_markdown(result: dict[str, Any]) -> str:
         row("step alone, processor", "step_alone_seconds", of="{:.1f} ms"),
         row("step in the loop, wall", "wall_seconds", of="{:.1f} ms"),
         row("arrays of the training state", "arrays", of="{:.0f}", times=1),
+        row("steps a program", "steps_a_program", of="{:.0f}", times=1),
         row("input wait, wall", "input_wait_seconds"),
         row(f"{fed} arrays of a batch handed over", "put_seconds"),
         row("a step started", "start_seconds"),
         row("these three, of a step", "overhead", f"below {MOST_OVERHEAD:.0%}", of=share, times=1),
         row("these three, of a step's wall time", "overhead_of_wall", of=share, times=1),
-        ["loader alone, processor", "", f"{result['loader_alone_seconds'] * 1e3:.2f} ms", ""],
+        ["loader alone, processor", "", "", f"{result['loader_alone_seconds'] * 1e3:.2f} ms", ""],
         [
             "times the loader is faster than the step",
+            "",
             "",
             f"{ratio['median']:.1f} ({low:.1f}-{high:.1f})",
             f"at least {LEAST_RATIO:g}",
         ],
     ]
     lines = [
-        "| configs/quickstart.py, batches of 32 | each array | packed, as trained | asked |",
-        "|---|---:|---:|---:|",
+        "| configs/quickstart.py, batches of 32 | each array | packed | as trained | asked |",
+        "|---|---:|---:|---:|---:|",
     ]
     lines += [f"| {' | '.join(row)} |" for row in rows]
     versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())

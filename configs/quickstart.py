@@ -70,6 +70,7 @@ def get_config() -> Config:
         ),
         train=TrainConfig(
             duration="40 epochs",
+            steps_per_call=10,
             ema_decay=0.99,
             evaluate_every="5 epochs",
             save_every="5 epochs",

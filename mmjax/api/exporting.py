@@ -43,8 +43,8 @@ from mmjax.tasks.answers import to_data
 from mmjax.tasks.answers.base import Answers
 from mmjax.tasks.answers.vectors import Vectors
 from mmjax.train.evaluate import Evaluation, evaluate
+from mmjax.train.loading import load as load_batches
 from mmjax.train.step import Prepares, make_evaluate
-from mmjax.train.trainer import load as load_batches
 
 EMBEDDING = "embedding"
 """The task of an export that answers with vectors."""

@@ -22,7 +22,8 @@ from mmjax.parallel.distributed import initialize
 from mmjax.parallel.sharding import put_batch
 from mmjax.report import ranges as report
 from mmjax.train.config import Config
-from mmjax.train.trainer import Trainer, load
+from mmjax.train.loading import load
+from mmjax.train.trainer import Trainer
 from mmjax.train.warm_start import with_encoders
 
 log = logging.getLogger(__name__)

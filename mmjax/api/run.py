@@ -33,8 +33,8 @@ from mmjax.train.config import Config
 from mmjax.train.evaluate import Evaluation, evaluate, gather
 from mmjax.train.example import example_batch
 from mmjax.train.features import Features
+from mmjax.train.loading import load
 from mmjax.train.step import make_evaluate
-from mmjax.train.trainer import load
 
 if TYPE_CHECKING:
     from mmjax.explain.writing import Explanations

@@ -21,8 +21,8 @@ from mmjax.core.errors import CheckpointError, ConfigError, nearest
 from mmjax.core.files import write_json
 from mmjax.data.dataset import Dataset
 from mmjax.train import batch_statistics
+from mmjax.train.loading import load
 from mmjax.train.selection import mode_of
-from mmjax.train.trainer import load
 
 Method = Literal["uniform", "greedy"]
 

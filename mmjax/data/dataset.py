@@ -160,10 +160,12 @@ class Dataset:
         process_index: int = 0,
         process_count: int = 1,
         batch_size: int | None = None,
+        ahead: int = 1,
     ) -> Loader:
         """Batches `start`, `start` + 1, ... of a split; `Loader` says what they are.
 
         `batch_size` is global; `config.batch_size`, or `eval_batch_size` in evaluation, if None.
+        `config.prefetch` batches are made before they are asked for, `ahead` at least.
         """
         config, rows = self.config, self.rows(split)
         if not 0 <= process_index < process_count:
@@ -191,7 +193,7 @@ class Dataset:
             start=start,
             threads=config.threads,
             workers=config.workers,
-            prefetch=config.prefetch,
+            prefetch=max(config.prefetch, ahead),
             groups=self._groups(split) if train else None,
             classes=self._classes(split) if train else None,
             power=config.sampling.power if config.sampling else 0.0,

@@ -39,7 +39,7 @@ def seconds(value: float | None) -> str:
     if value is None:
         return "-"
     if 0 < value < 1e-4:
-        return f"{value * 1e6:.2f} µs"
+        return f"{value * 1e6:.2f} µs" if value >= 1e-8 else "below 0.01 µs"
     return f"{value:.3f} s" if value >= 0.1 else f"{value * 1e3:.3f} ms"
 
 

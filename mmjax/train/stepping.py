@@ -142,14 +142,17 @@ class Stepping:
 
         What each returned, on the devices; it may be `Packed`, or `Within` what several did.
         """
-        fed = feed(batches, self._mesh, self._most)
+        return self.take_fed(feed(batches, self._mesh, self._most), len(batches))
+
+    def take_fed(self, fed: Batch, count: int) -> list[Any]:
+        """`take` of so many batches that `feed` returned."""
         if self._most == 1:
             return [self._take(fed)]
-        count = np.int32(len(batches))
-        told = self._take(
-            fed, count if self._packs else jax.device_put(count, replicated(self._mesh))
-        )
-        return [Within(told, place) for place in range(len(batches))]
+        turns: Any = np.int32(count)
+        if not self._packs:
+            turns = jax.device_put(turns, replicated(self._mesh))
+        told = self._take(fed, turns)
+        return [Within(told, place) for place in range(count)]
 
     def _take(self, *given: Any) -> Any:
         if not self._packs:

@@ -26,13 +26,13 @@ from mmjax.data.loader import Loader
 from mmjax.data.pipeline import prepare
 from mmjax.models.base import Assembly
 from mmjax.models.pretraining import Pretraining
-from mmjax.parallel.feeding import batch_part
 from mmjax.parallel.mesh import check_batch_size, make_mesh
 from mmjax.train import adapting, batch_statistics, constants, features, from_run, job, warm_start
 from mmjax.train.config import Config
 from mmjax.train.evaluate import Evaluation, evaluate
 from mmjax.train.example import example_shapes
 from mmjax.train.hooks import Hook, Log, Moment, Save, Validate
+from mmjax.train.loading import ahead_of, load
 from mmjax.train.optim import make_schedule
 from mmjax.train.other_run import processor_folders
 from mmjax.train.periods import Periods
@@ -48,16 +48,6 @@ from mmjax.train.watchdog import Watchdog
 from mmjax.writers import Progress, build_writers
 
 log = logging.getLogger(__name__)
-
-
-def load(
-    dataset: Dataset, split: str, mesh: Mesh, *, train: bool, seed: int = 0, start: int = 0
-) -> Loader:
-    """This process's part of a split's batches, as `mesh` shares them out."""
-    part, parts = batch_part(mesh)
-    return dataset.loader(
-        split, train=train, seed=seed, start=start, process_index=part, process_count=parts
-    )
 
 
 @dataclasses.dataclass
@@ -338,7 +328,15 @@ def _train(
     elif resuming:
         trainer.begin()
     loader = stack.enter_context(
-        load(dataset, "train", trainer.mesh, train=True, seed=config.seed, start=start)
+        load(
+            dataset,
+            "train",
+            trainer.mesh,
+            train=True,
+            seed=config.seed,
+            start=start,
+            ahead=ahead_of(train),
+        )
     )
     if config.init is not None and not resuming:
         # From here on the run that it starts from is needed no more.
