@@ -15,8 +15,12 @@ Formulas, n chips of which f split the state, P parameters, c = 2 bytes of bfloa
 - activations, computed again layer by layer: of each tower, for each row, depth x tokens x width x
   c that are kept, and of one layer 8 x tokens x width x c + 3 x tokens x hidden x c + 3 x heads x
   tokens^2 x 4; the gradients, 4 P / f bytes; the batch; the vectors of all rows.
-- data axis (n / f groups): an all-reduce of gradients, 2 (g - 1) / g x P c / f bytes.
-- fsdp axis: gathered twice, scattered once, 3 (f - 1) / f x P c bytes; the table of words is looked
+- data axis (n / f groups): an all-reduce of gradients, 2 (g - 1) / g x P c / f bytes. The fused
+  model uses text encoder and fusion twice, for pairs and for hidden words, and the table of words a
+  third time, for what is said of them: XLA sums the gradients of each use over the devices by
+  themselves, before it adds them, which is counted as often.
+- fsdp axis: gathered twice, scattered once, 3 (f - 1) / f x P c bytes, and what is used again once
+  more scattered; the table of words is looked
   up where it lies, 2 (f - 1) / f x r x tokens x width x c. The fused model gathers its averaged
   encoders besides, and text encoder and fusion twice, for pairs and for hidden words.
 - the vectors of all rows for a loss over all pairs: 2 sides x rows of all chips x joint x 4 bytes;
@@ -205,10 +209,22 @@ def gathered_again(kind: str, several: list[Tower]) -> int:
     return image + 3 * text + 2 * (fusion + several[2].depth * 4 * several[2].width ** 2)
 
 
+def summed_again(kind: str, several: list[Tower], words: int) -> int:
+    """Numbers of the gradients that a fused model sums over devices besides: of text encoder and
+    fusion once, of the table of words twice."""
+    if kind == "two towers":
+        return 0
+    text, fusion = (
+        one.depth * (4 * one.width**2 + 2 * one.width * one.hidden) for one in several[1:]
+    )
+    return text + fusion + several[2].depth * 4 * several[2].width ** 2 + 2 * words
+
+
 def sends(
     numbers: int,
     words: int,
     again: int,
+    summed: int,
     looked_up: float,
     fsdp: int,
     groups: int,
@@ -217,12 +233,13 @@ def sends(
     times: int = 3,
 ) -> dict[str, float]:
     """Bytes that a chip sends of so many parameters, the table of words among them, of which so
-    many numbers are looked up; `again` are gathered once more."""
+    many numbers are looked up; `again` are gathered once more, and `summed` summed."""
     share = (fsdp - 1) / fsdp
     return {
-        "gathers": share * (times * (numbers - words) + again) * c * micro,
+        # Of each sum a device keeps its part, or with `times=4` all of it, which is sent as well.
+        "gathers": share * (times * (numbers - words) + again + (times - 2) * summed) * c * micro,
         "words": 2 * share * looked_up * c,
-        "gradients": 2 * (groups - 1) / max(groups, 1) * numbers * c / fsdp,
+        "gradients": 2 * (groups - 1) / max(groups, 1) * (numbers + summed) * c / fsdp,
     }
 
 
@@ -257,9 +274,10 @@ def predicted(model: Model, chip: Any, name: str, chips: int, rows: float) -> di
     text = towers(model.kind, model.size)[1]
     more = gathered_again(model.kind, towers(model.kind, model.size))
     looked_up = rows * text.tokens * text.width
-    sent = sends(p, model.words, more, looked_up, fsdp, local, micro)
+    summed = summed_again(model.kind, towers(model.kind, model.size), model.words)
+    sent = sends(p, model.words, more, summed, looked_up, fsdp, local, micro)
     sent["vectors"] = 2 * rows * (chips - 1) * e * 4
-    outside = 2 * (slices - 1) / slices * p * C / fsdp / max(local, 1)
+    outside = 2 * (slices - 1) / slices * (p + summed) * C / fsdp / max(local, 1)
     parts = {
         "similarities": pairs / seconds,
         "computed again": (again - 1) * rows * model.flops / seconds,

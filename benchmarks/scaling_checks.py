@@ -140,11 +140,13 @@ def _checked(kind: str, axis: str, count: int) -> dict[str, Any]:
     length = whole.data.modalities["text"].options["max_length"]
     rows, fsdp = TINY_ROWS / count, count if axis == "fsdp" else 1
     more = scaling.gathered_again(kind, [TINY, TINY, TINY])
+    summed = scaling.summed_again(kind, [TINY, TINY, TINY], words)
     # A CPU's compiler sums gradients whole on every device: 4 where 3 are needed.
     formula = scaling.sends(
         sum(size for _, size in params),
         words,
         more,
+        summed,
         rows * length * TINY.width,
         fsdp,
         count // fsdp,

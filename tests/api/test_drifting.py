@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +13,11 @@ import tiny_run
 import mmjax
 from mmjax.api import drifting, reference
 from mmjax.cli import main
+from mmjax.core import config as config_lib
 from mmjax.core.errors import CheckpointError, ConfigError, DataError
+from mmjax.data.pipeline import prepare
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -156,3 +161,17 @@ def test_surges_of_bad_news_are_alarms_too():
     assert not drifting._surges(periods, 1.0)[0].alarm
     with pytest.raises(ConfigError, match="without rows"):
         mmjax.drift("nowhere", predictions=[], time="date")
+
+
+def test_the_finance_scenario_alarms_on_the_day_of_the_surge(tmp_path):
+    """And on no other, nor of another topic: headlines by topic over time, and a run's scores."""
+    whole = config_lib.load(ROOT / "configs" / "scenario_finance.py")
+    lengths = ("duration", "evaluate_every", "save_every")
+    whole = config_lib.override(whole, [f"train.{one}=3 epochs" for one in lengths])
+    run = mmjax.train(whole, tmp_path / "run")
+    table, rows = prepare(whole.data).table, prepare(whole.data).rows("test")
+    news = {k: [cells[row] for row in rows] for k, cells in table.columns.items() if k != "split"}
+    found = mmjax.drift(run, news, time="date", topic="topic")
+    assert [one.kind for one in found.alarms] == ["surge"]
+    assert found.alarms[0].of == "banks on 2024-05-26"
+    assert {one.of for one in found.measures if one.kind == "surge"} > {"energy", "retail"}
