@@ -376,6 +376,9 @@ def main() -> None:
 
     if "predicted" in arguments.parts:
         result.update(predictions())
+        for one in result["compiled"]:
+            told = scaling_checks.told_of(result, one["kind"], one["size"], one["chips"])
+            one |= {f"{name}_by_formula": told[name] for name in ("needed", "sent")}
         write()
     if "checked" in arguments.parts:
         result["checked"] = []

@@ -24,6 +24,13 @@ CASES = (
 """Model, size and chips, compiled in this order."""
 
 
+def told_of(result: dict[str, Any], kind: str, size: str, chips: int) -> dict[str, Any]:
+    """What is predicted of a weakly scaled step on TPU v5e."""
+    case = ("v5e", "weak", kind, size, chips)
+    names = ("chip", "scaling", "kind", "size", "chips")
+    return next(one for one in result["predicted"] if tuple(one[n] for n in names) == case)
+
+
 def compiled(result: dict[str, Any], most: int) -> Iterator[dict[str, Any]]:
     """Weakly scaled steps, compiled for TPUs that are not there; those that are known are left."""
     import mmjax
@@ -32,12 +39,7 @@ def compiled(result: dict[str, Any], most: int) -> Iterator[dict[str, Any]]:
     done = {(one["kind"], one["size"], one["chips"]) for one in result["compiled"]}
     for kind, size, chips in [case for case in CASES if case not in done][:most]:
         model = next(m for m in result["models"] if (m["kind"], m["size"]) == (kind, size))
-        told = next(
-            one
-            for one in result["predicted"]
-            if (one["chip"], one["scaling"], one["kind"], one["size"], one["chips"])
-            == ("v5e", "weak", kind, size, chips)
-        )
+        told = told_of(result, kind, size, chips)
         rows = scaling.ROWS * chips
         config = scaling.config(kind, size, rows, told["fsdp"])
         step = mmjax.compile(config, topology=TOPOLOGIES[chips])

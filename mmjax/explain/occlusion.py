@@ -12,6 +12,7 @@ import numpy as np
 
 from mmjax.core.types import Batch
 from mmjax.core.typing import Array, Float, Int
+from mmjax.explain import features as feature_lib
 from mmjax.explain.base import Found, Method, total
 from mmjax.explain.scores import Choice
 from mmjax.explain.subject import Subject
@@ -59,7 +60,11 @@ class Occlusion(Method):
         return Found(sums, parts, facts=self._told(subject, batch, choice, before))
 
     def groups(self, subject: Subject, batch: Batch, name: str) -> Groups:
-        """The pieces of every row of a modality."""
+        """The pieces of every row of a modality; padding is of none."""
+        found = self._pieces(subject, batch, name)
+        return np.where(np.asarray(feature_lib.valid(batch, name, found)), found, -1)
+
+    def _pieces(self, subject: Subject, batch: Batch, name: str) -> Groups:
         shape, rows = shape_of(batch, name), batch.row_mask.shape[0]
         if subject.words is not None and subject.kinds[name] in ("text", "texts", "dialogue"):
             found = np.full((rows, *shape), -1, np.int32)

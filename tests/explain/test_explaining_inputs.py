@@ -94,7 +94,7 @@ CASES = {
     ),
     "scan": (
         "volume",
-        VolumeCNN(channels=(8,), blocks=(0,), groups=4, width=8),
+        VolumeCNN(channels=(8,), blocks=(1,), groups=4, width=8),
         {"voxel_values": normal(8, 8, 8, 1)},
         (8, 8, 8),
         ("grad_cam", "hires_cam"),
@@ -172,7 +172,7 @@ def made(mesh):
 
 def method_of(name):
     small = {
-        "integrated_gradients": IntegratedGradients(steps=16, most_parts=1),
+        "integrated_gradients": IntegratedGradients(steps=8),
         "smooth_grad": SmoothGrad(samples=2),
         "occlusion": Occlusion(cells=2),
     }

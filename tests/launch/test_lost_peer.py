@@ -26,14 +26,14 @@ made, folder = trainer.Moment, Path({folder!r})
 (folder / f"start-{{time.time()}}").touch()
 
 
-def moment(step, *rest):
+def moment(step, *rest, **more):
     """Process 1 is killed, or stopped, in its first life, once step 2 is saved."""
     if step == 4 and os.environ["MMJAX_PROCESS_ID"] == "1" and not (folder / "killed").exists():
         while not list(folder.glob("run/checkpoints/2/MMJAX_MANIFEST.json")):
             time.sleep(0.05)
         (folder / "killed").write_text(str(time.time()))
         os.kill(os.getpid(), signal.{how})
-    return made(step, *rest)
+    return made(step, *rest, **more)
 
 
 trainer.Moment = moment

@@ -24,7 +24,7 @@ import mmjax.train.trainer as trainer
 made, folder = trainer.Moment, Path({folder!r})
 
 
-def moment(step, *rest):
+def moment(step, *rest, **more):
     """In the first life the notice comes after step 3, and step 4 waits for it."""
     if step == 3 and os.environ.get("SLURM_PROCID") == "0" and not (folder / "told").exists():
         (folder / "told").touch()
@@ -32,7 +32,7 @@ def moment(step, *rest):
         while (folder / "notice").exists():
             time.sleep(0.02)
         time.sleep(0.3)
-    return made(step, *rest)
+    return made(step, *rest, **more)
 
 
 trainer.Moment = moment

@@ -41,14 +41,14 @@ def watch(life: dict, rows: Path) -> None:
     made, save_now = trainer.Moment, hooks.Save.now
     steps = 0
 
-    def moment(step, state, values, at):
+    def moment(step, state, values, at, **more):
         nonlocal steps
         steps += 1
         with rows.open("a") as file:
             file.write(json.dumps({"step": step, "rows": np.asarray(at).tolist()}) + "\n")
         if steps == asked["at"] and asked["names"]:
             os.kill(os.getpid(), signal.SIGSTOP)
-        return made(step, state, values, at)
+        return made(step, state, values, at, **more)
 
     def now(self, moment):
         if steps == asked["at"] and len(asked["names"]) > 1:

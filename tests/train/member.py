@@ -24,10 +24,10 @@ from mmjax.train import trainer
 def main(folder: Path, data: Path, stop_at: int, changes: list[str]) -> int:
     made = trainer.Moment
 
-    def moment(step, *rest):
+    def moment(step, *rest, **more):
         if step == stop_at:
             os.kill(os.getpid(), signal.SIGTERM)
-        return made(step, *rest)
+        return made(step, *rest, **more)
 
     trainer.Moment = moment
     slow, next_batch = float(os.environ.get("MEMBER_SLOW", "0")), Loader.__next__
