@@ -18,6 +18,7 @@ from mmjax.explain.features import Parts, valid
 from mmjax.explain.scores import Choice
 from mmjax.explain.subject import Subject
 from mmjax.explain.tokens import shape_of
+from mmjax.nn.convolution import Conv3D
 
 _KINDS = ("image", "audio", "sequence", "volume", "video")
 _STAGE = re.compile(r"stage_\d+_norm$")
@@ -88,7 +89,7 @@ class GradCam(PartMethod):
                 return None
             if subject.kinds.get(path[0].removeprefix("encoders_")) not in _KINDS:
                 return None
-            if isinstance(module, nn.Conv) and module.name != "patches":
+            if isinstance(module, nn.Conv | Conv3D) and module.name != "patches":
                 convolves.add(path[0])
             order.append(path)
             return "output"
