@@ -17,6 +17,7 @@ from mmjax.nn.dense import dense
 from mmjax.nn.pooling import masked_mean
 from mmjax.objectives.base import Context, Objective, output, require_modalities
 from mmjax.objectives.pairwise import MASKED, by_rows, cosines
+from mmjax.parallel.sharding import everywhere
 
 
 def hard_negatives(
@@ -40,6 +41,7 @@ def hard_negatives(
     no more than `chunk` rows of the similarities exist at a time. No gradient flows.
     """
     a, b = jax.lax.stop_gradient((a, b))
+    b = everywhere(b)
 
     def of_rows(index: Array, own: Array, example: Array) -> Array:
         others = valid[None, :] & (index[:, None] != jnp.arange(len(valid)))

@@ -17,6 +17,7 @@ from mmjax.nn.dense import parameter
 from mmjax.objectives.base import Context, Objective, Request
 from mmjax.objectives.pairwise import MASKED, by_rows, cosines, mean_over, over_pairs
 from mmjax.objectives.queue import Queue, empty_queue, enqueue
+from mmjax.parallel.sharding import everywhere
 
 
 def momentum_contrastive_loss(
@@ -53,7 +54,8 @@ def momentum_contrastive_loss(
     examples = jnp.zeros(size, jnp.int32) if rows is None else rows
 
     def one_way(vectors: Array, averaged: Array, others: Array, queue: Array) -> Array:
-        candidates = jax.lax.stop_gradient(jnp.concatenate([others, queue.astype(others.dtype)]))
+        candidates = jnp.concatenate([others, queue.astype(others.dtype)])
+        candidates = everywhere(jax.lax.stop_gradient(candidates))
 
         def losses(index: Array, own: Array, teacher: Array, example: Array) -> Array:
             entries = jnp.broadcast_to(seen, (len(index), len(seen)))

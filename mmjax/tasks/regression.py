@@ -74,7 +74,10 @@ class Regression(PooledTask, kw_only=True):
         each = outputs.astype(jnp.float32).reshape(len(outputs), self.num_targets, len(levels))
         if self.crossing == "none":
             steps = jnp.concatenate([each[..., :1], jax.nn.softplus(each[..., 1:])], axis=-1)
-            each = jnp.cumsum(steps, axis=-1)
+            # Not `jnp.cumsum`: compiled for a CPU (jaxlib 0.10.2) the gradient of one entry of it,
+            # taken by `jnp.take_along_axis`, is wrong.
+            upto = jnp.triu(jnp.ones((len(levels), len(levels)), jnp.float32))
+            each = jnp.matmul(steps, upto, precision="highest")
         return each.reshape(outputs.shape)
 
     def _levels(self) -> tuple[float, ...]:

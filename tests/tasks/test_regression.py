@@ -8,6 +8,7 @@ import sklearn.metrics
 from mmjax import tasks
 from mmjax.core.errors import ConfigError
 from mmjax.core.types import Batch, Fused
+from mmjax.parallel.sharding import unbox
 
 RNG = np.random.default_rng(0)
 ROWS = 20
@@ -144,3 +145,28 @@ def test_decode_gives_the_units_of_the_data():
 def test_settings_that_make_no_sense_are_refused(options, said):
     with pytest.raises(ConfigError, match=said):
         _build(**options).output(jnp.zeros((ROWS, 4 if "quantiles" in options else 2)), _batch())
+
+
+def test_the_compiled_gradient_of_a_quantile_is_its_derivative():
+    """Of one that is picked, as an explanation does; XLA's of a running sum is not."""
+    task = tasks.build("regression", loss="quantile")
+    rng = np.random.default_rng(0)
+    pooled = jnp.asarray(rng.normal(size=(ROWS, 8)), jnp.float32)
+    mask, first = jnp.ones((ROWS, 1), bool), jnp.zeros((ROWS, 1), jnp.int32)
+    shapes = jax.eval_shape(
+        lambda: task.init(
+            jax.random.key(0), Fused(pooled[:, None], mask, pooled, {}), train=False,
+            method="head_outputs",
+        )
+    )  # fmt: skip
+    params = reference.random_like(unbox(shapes)["params"])
+
+    def picked(pooled):
+        fused = Fused(pooled[:, None], mask, pooled, {"text": (0, 1)})
+        found = task.apply({"params": params}, fused, train=False, method="head_outputs")
+        return jnp.take_along_axis(found.reshape(ROWS, 1, 3)[..., 1], first, axis=1)[:, 0]
+
+    along = jnp.asarray(rng.normal(size=pooled.shape), jnp.float32)
+    _, derivative = jax.jvp(picked, (pooled,), (along,))
+    slopes = jax.jit(jax.grad(lambda one: picked(one).sum()))(pooled)
+    np.testing.assert_allclose((slopes * along).sum(axis=1), derivative, rtol=1e-5)
