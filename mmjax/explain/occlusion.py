@@ -62,7 +62,7 @@ class Occlusion(Method):
     def groups(self, subject: Subject, batch: Batch, name: str) -> Groups:
         """The pieces of every row of a modality; padding is of none."""
         found = self._pieces(subject, batch, name)
-        return np.where(np.asarray(feature_lib.valid(batch, name, found)), found, -1)
+        return np.where(np.asarray(feature_lib.valid(batch, name, jnp.asarray(found))), found, -1)
 
     def _pieces(self, subject: Subject, batch: Batch, name: str) -> Groups:
         shape, rows = shape_of(batch, name), batch.row_mask.shape[0]

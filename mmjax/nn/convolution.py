@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import einops
 import jax.numpy as jnp
@@ -12,15 +11,12 @@ from flax import linen as nn
 
 from mmjax.core.errors import ConfigError
 from mmjax.core.typing import Array, Dtype, Float
-from mmjax.nn import grouped_convolution, plain_convolution
 from mmjax.nn.dense import Initializer, parameter
+from mmjax.nn.grouped_convolution import for_flax
+from mmjax.nn.plain_convolution import plain_convolution
 from mmjax.nn.pooling import max_over
 
 he_normal: Initializer = nn.initializers.he_normal()
-
-
-def _convolving(groups: int) -> Any:
-    return plain_convolution.for_flax if groups == 1 else grouped_convolution.for_flax
 
 
 def conv(
@@ -43,7 +39,7 @@ def conv(
         strides=(stride, stride) if isinstance(stride, int) else stride,
         padding=padding,
         feature_group_count=groups,
-        conv_general_dilated=_convolving(groups),
+        conv_general_dilated=for_flax,
         use_bias=use_bias,
         kernel_init=nn.with_logical_partitioning(he_normal, axes),
         bias_init=nn.with_logical_partitioning(nn.initializers.zeros, ("channels_out",)),
@@ -76,7 +72,7 @@ def conv1d(
         kernel_dilation=(dilation,),
         padding=((before, after),),
         feature_group_count=groups,
-        conv_general_dilated=_convolving(groups),
+        conv_general_dilated=for_flax,
         use_bias=use_bias,
         kernel_init=nn.with_logical_partitioning(he_normal, axes),
         bias_init=nn.with_logical_partitioning(nn.initializers.zeros, ("channels_out",)),
@@ -114,7 +110,7 @@ class Conv3D(nn.Module, kw_only=True):
             values.astype(self.dtype), ((0, 0), (reach, reach), (0, 0), (0, 0), (0, 0))
         )
         slices = jnp.stack([padded[:, step : step + depth] for step in range(size)], axis=-2)
-        output = plain_convolution.plain_convolution(
+        output = plain_convolution(
             einops.rearrange(slices, "b d h w s c -> (b d) h w (s c)"),
             einops.rearrange(kernel, "s h w c o -> h w (s c) o"),
             strides=(1, 1),

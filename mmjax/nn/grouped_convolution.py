@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmjax.core.typing import Array, Float
+from mmjax.nn.plain_convolution import convolve, plain_convolution
 
 Padding = str | tuple[tuple[int, int], ...]
 
@@ -44,15 +45,11 @@ def for_flax(
     feature_group_count: int = 1,
     **unused: Any,
 ) -> Array:
-    """`grouped_convolution` with the signature of what `nn.Conv` calls."""
-    return grouped_convolution(
-        inputs,
-        kernel,
-        strides=strides,
-        padding=padding,
-        dilation=rhs_dilation,
-        groups=feature_group_count,
-    )
+    """`plain_convolution`, or that in groups, with the signature of what `nn.Conv` calls."""
+    given: dict[str, Any] = {"strides": strides, "padding": padding, "dilation": rhs_dilation}
+    if feature_group_count == 1:
+        return plain_convolution(inputs, kernel, **given)
+    return grouped_convolution(inputs, kernel, **given, groups=feature_group_count)
 
 
 def _convolve(
@@ -63,16 +60,7 @@ def _convolve(
     dilation: tuple[int, ...],
     groups: int,
 ) -> Array:
-    space = "DHW"[3 - len(strides) :]
-    return jax.lax.conv_general_dilated(
-        inputs,
-        kernel,
-        strides,
-        padding,
-        rhs_dilation=dilation,
-        dimension_numbers=(f"N{space}C", f"{space}IO", f"N{space}C"),
-        feature_group_count=groups,
-    )
+    return convolve(inputs, kernel, strides, padding, dilation, groups=groups)
 
 
 _grouped = jax.custom_vjp(_convolve, nondiff_argnums=(2, 3, 4, 5))

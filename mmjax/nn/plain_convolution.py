@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -40,43 +39,32 @@ def plain_convolution(
     return _plain(inputs, kernel, tuple(strides), pads, steps)
 
 
-def for_flax(
-    inputs: Array,
-    kernel: Array,
-    strides: Sequence[int],
-    padding: str | Sequence[tuple[int, int]],
-    *,
-    rhs_dilation: Sequence[int] | None = None,
-    **unused: Any,
-) -> Array:
-    """`plain_convolution` with the signature of what `nn.Conv` calls."""
-    return plain_convolution(
-        inputs, kernel, strides=strides, padding=padding, dilation=rhs_dilation
-    )
-
-
 def _reach(sizes: Sequence[int], steps: Sequence[int]) -> tuple[int, ...]:
     """The places that `sizes` values cover that lie so many steps apart."""
     return tuple((size - 1) * step + 1 for size, step in zip(sizes, steps, strict=True))
 
 
-def _convolve(
+def convolve(
     inputs: Array,
     kernel: Array,
     strides: tuple[int, ...],
-    pads: Pads,
+    padding: str | Pads,
     dilation: tuple[int, ...],
-    spread: tuple[int, ...],
+    *,
+    spread: tuple[int, ...] | None = None,
+    groups: int = 1,
 ) -> Array:
+    """XLA's own, with channels last; `spread` is how far inputs are moved apart."""
     space = "DHW"[3 - len(strides) :]
     return jax.lax.conv_general_dilated(
         inputs,
         kernel,
         strides,
-        pads,
+        padding,
         lhs_dilation=spread,
         rhs_dilation=dilation,
         dimension_numbers=(f"N{space}C", f"{space}IO", f"N{space}C"),
+        feature_group_count=groups,
     )
 
 
@@ -84,7 +72,7 @@ def _convolve(
 def _plain(
     inputs: Array, kernel: Array, strides: tuple[int, ...], pads: Pads, dilation: tuple[int, ...]
 ) -> Array:
-    return _convolve(inputs, kernel, strides, pads, dilation, (1,) * len(strides))
+    return convolve(inputs, kernel, strides, pads, dilation)
 
 
 def _forward(
@@ -100,12 +88,8 @@ def _backward(
     residuals: tuple[Array, Array],
     slope: Array,
 ) -> tuple[Array, Array]:
-    ones = (1,) * len(strides)
-
     def own(inputs: Array, kernel: Array, slope: Array) -> tuple[Array, Array]:
-        _, pull = jax.vjp(
-            lambda x, k: _convolve(x, k, strides, pads, dilation, ones), inputs, kernel
-        )
+        _, pull = jax.vjp(lambda x, k: convolve(x, k, strides, pads, dilation), inputs, kernel)
         return pull(slope)
 
     def spelt(inputs: Array, kernel: Array, slope: Array) -> tuple[Array, Array]:
@@ -141,7 +125,7 @@ def _of_inputs(
     )
     turned = jnp.flip(kernel, range(kernel.ndim - 2)).swapaxes(-1, -2)
     ones = (1,) * len(strides)
-    return _convolve(slope, turned, ones, borders, dilation, strides)
+    return convolve(slope, turned, ones, borders, dilation, spread=strides)
 
 
 def _of_kernel(
@@ -159,12 +143,11 @@ def _of_kernel(
         (low, across + had - 1 - size - low)
         for across, had, size, (low, _) in zip(reach, given, inputs.shape[1:-1], pads, strict=True)
     )
-    found = _convolve(
+    found = convolve(
         jnp.moveaxis(inputs, (0, -1), (-1, 0)),
         jnp.moveaxis(slope, 0, -2),
         dilation,
         borders,
         strides,
-        (1,) * len(strides),
     )
     return jnp.moveaxis(found, 0, -2)

@@ -79,7 +79,7 @@ class Stepping:
     To start a program costs the host some microseconds for each array. On a mesh of one device,
     where that may be a good part of a step, the state's small arrays and all that a step returns
     are therefore packed into one vector a dtype between steps (`Packed`): the same step within a
-    larger program, to the same bits. Several steps are a loop of as many turns as there are
+    larger program. Several steps are a loop of as many turns as there are
     batches, so that one program does for any number of them.
     """
 

@@ -59,6 +59,11 @@ def tiny(tmp_path_factory):
     return trainer, batches
 
 
+def same_numbers(found, expected):
+    """What steps tell is added up in another order in another program, parameters are not."""
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), found, expected)
+
+
 def test_packed_steps_are_the_step(tiny):
     trainer, batches = tiny
     start = jax.device_get(trainer.state)
@@ -70,7 +75,7 @@ def test_packed_steps_are_the_step(tiny):
     for batch, expected in zip(batches, told, strict=True):
         values = jax.device_get(stepping.take([batch])[0])
         assert isinstance(values, Packed)
-        jax.tree.map(np.testing.assert_array_equal, values.tree, expected)
+        same_numbers(values.tree, expected)
         # Reading the state in between takes nothing from the next step.
         middle = jax.device_get(stepping.state)
     assert stepping.programs == 1
@@ -94,7 +99,7 @@ def test_several_steps_in_one_program_are_the_steps(tiny):
             assert isinstance(values, Within)
             window.add(values)
     assert several.programs == 1
-    jax.tree.map(np.testing.assert_array_equal, window.read(), told)
+    same_numbers(window.read(), told)
     jax.tree.map(
         np.testing.assert_array_equal,
         jax.device_get(several.state),
