@@ -69,8 +69,8 @@ class TrainConfig:
     gradient_accumulation_steps: int = 1
     steps_per_call: int = dataclasses.field(default=1, metadata={"unsaid": "by default"})
     """So many steps in one program, the same as one by one: the host starts it once for all of
-    them, which tells where a step takes few milliseconds. Batches of one shape, and none beyond a line of
-    metrics, an evaluation or a checkpoint, for which signals wait, too."""
+    them, which tells where a step takes few milliseconds. Batches of one shape, and none beyond a
+    line of metrics, an evaluation or a checkpoint, for which signals wait, too."""
     ema_decay: float = 0.0
     """Evaluates and keeps an exponential average of the parameters; 0 keeps none."""
     average_from: str = dataclasses.field(default="", metadata={"unsaid": "by default"})
