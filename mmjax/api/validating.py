@@ -12,7 +12,7 @@ from typing import Any
 from mmjax.api.choosing import INPUTS
 from mmjax.checkpoint.run_folder import RunFolder
 from mmjax.core import config as config_lib
-from mmjax.core.errors import ConfigError, MMJaxError, nearest
+from mmjax.core.errors import ConfigError, MMJaxError, code_name, nearest
 from mmjax.data import manifest, schema
 from mmjax.data.config import DataConfig, sources
 from mmjax.data.examined_rows import Told
@@ -53,7 +53,7 @@ class Validation:
     def lines(self) -> list[str]:
         """A line a problem, and what it comes to."""
         found = [str(one) for one in self.problems]
-        counts = Counter(f"MMX-{one.code:03d}" for one in self.problems)
+        counts = Counter(code_name(one.code) for one in self.problems)
         codes = f" ({', '.join(f'{n} {code}' for code, n in sorted(counts.items()))})"
         found += [f"{name}: in {count} of {self.rows} rows" for name, count in self.present.items()]
         if self.splits:

@@ -29,7 +29,7 @@ class MMJaxError(Exception):
         super().__init__(str(self))
 
     def __str__(self) -> str:
-        parts = [f"mmjax error MMX-{self.code:03d}: {self.what}"]
+        parts = [f"mmjax error {code_name(self.code)}: {self.what}"]
         if self.where:
             parts.append(f"where: {self.where}")
         if self.fix:
@@ -38,6 +38,11 @@ class MMJaxError(Exception):
 
     def __reduce__(self):  # worker processes send errors back by pickling them
         return _rebuild, (type(self), self.code, self.what, self.where, self.fix)
+
+
+def code_name(code: int) -> str:
+    """A code as it is written."""
+    return f"MMX-{code:03d}"
 
 
 def _rebuild(cls: type[MMJaxError], code: int, what: str, where: str, fix: str) -> MMJaxError:

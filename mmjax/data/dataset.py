@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from mmjax.core import config as typed
-from mmjax.core.errors import ConfigError, DataError, nearest
+from mmjax.core.errors import ConfigError, DataError, code_name, nearest
 from mmjax.core.files import write_json
 from mmjax.core.typing import Int
 from mmjax.data import lazy
@@ -250,7 +250,7 @@ class Dataset:
 
     def summary(self) -> dict[str, Any]:
         """JSON values: rows by split and label, what was left out, what each join matched."""
-        codes = Counter(f"MMX-{bad.code:03d}" for bad in self.quarantine.found)
+        codes = Counter(code_name(bad.code) for bad in self.quarantine.found)
         return {
             "table": self.table.name,
             "rows": len(self.table) + len(self.table.bad),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Literal
 
-from mmjax.core.errors import MMJaxError
+from mmjax.core.errors import MMJaxError, code_name
 from mmjax.data.table import BadRow, Table
 
 Severity = Literal["error", "warning"]
@@ -43,8 +43,8 @@ class Problem:
 
     def __str__(self) -> str:
         fix = f" | fix: {self.fix}" if self.fix else ""
-        told = f"{self.severity} MMX-{self.code:03d}: {self.message}{fix}"
+        told = f"{self.severity} {code_name(self.code)}: {self.message}{fix}"
         return " ".join((f"{self.where}: {told}" if self.where else told).split())
 
     def as_json(self) -> dict[str, Any]:
-        return {**dataclasses.asdict(self), "code": f"MMX-{self.code:03d}"}
+        return {**dataclasses.asdict(self), "code": code_name(self.code)}

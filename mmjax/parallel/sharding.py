@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 from flax import linen as nn
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from mmjax.core.errors import ConfigError, nearest
 from mmjax.core.types import Batch
@@ -170,10 +170,8 @@ def spread(values: Any) -> Any:
     every device, a part of the channels each, and sent the activations (benchmarks/sharding.py).
     As they are without a mesh in the context, and where rows do not divide.
     """
-    mesh = jax.sharding.get_abstract_mesh()
-    if mesh.empty or mesh.size == 1 or {*mesh.axis_types} != {AxisType.Auto}:
-        return values
-    if not set(BATCH_AXES) <= set(mesh.axis_names):
+    mesh = _laid_out()
+    if mesh is None or not set(BATCH_AXES) <= set(mesh.axis_names):
         return values
     ways = mesh.shape.get(SEQUENCE, 1)
     rows = math.prod(mesh.shape[axis] for axis in BATCH_AXES)
@@ -194,10 +192,17 @@ def everywhere(values: Any) -> Any:
     times the 65,536 vectors of a queue in a step of ALBEF on 256 chips, 2.7 of the 4.5 GB that each
     sent; benchmarks/scaling.py).
     """
-    mesh = jax.sharding.get_abstract_mesh()
-    if mesh.empty or mesh.size == 1 or {*mesh.axis_types} != {AxisType.Auto}:
+    if _laid_out() is None:
         return values
     return jax.lax.with_sharding_constraint(values, PartitionSpec())
+
+
+def _laid_out() -> AbstractMesh | None:
+    """The mesh in the context, where XLA lays arrays out over several devices of it."""
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty or mesh.size == 1 or {*mesh.axis_types} != {AxisType.Auto}:
+        return None
+    return mesh
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:

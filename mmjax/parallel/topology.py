@@ -14,14 +14,7 @@ from jax.sharding import AbstractMesh, AxisType, Mesh
 from mmjax.core.errors import ConfigError, nearest
 from mmjax.core.extras import require
 from mmjax.parallel.chips import CHIPS, Chip
-from mmjax.parallel.mesh import (
-    MeshConfig,
-    arranged,
-    axis_names,
-    make_mesh,
-    mesh_shape,
-    placed,
-)
+from mmjax.parallel.mesh import MeshConfig, arranged, axis_names, make_mesh, mesh_shape, placed
 
 # What libtpu would otherwise ask a machine with TPUs for, or another process for the chip.
 _ENVIRONMENT = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mmjax.core.errors import DataError, MMJaxError
+from mmjax.core.errors import DataError, MMJaxError, code_name
 
 STATUS = {
     800: 400,  # the body is not what the path takes
@@ -64,4 +64,4 @@ def told(error: MMJaxError) -> dict[str, str]:
 
 def code_of(error: MMJaxError) -> str:
     """The code as it is written."""
-    return f"MMX-{error.code:03d}"
+    return code_name(error.code)

@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.metrics_core import CounterMetricFamily, Metric
 
 from mmjax import __version__
+from mmjax.core.errors import code_name
 from mmjax.serve.engine import Engine
 from mmjax.serve.watching import Watcher
 
@@ -91,7 +92,7 @@ class Measures(Watcher):
         self._shed.labels(reason).inc(rows)
 
     def failed(self, code: int) -> None:
-        self._failed.labels(f"MMX-{code:03d}").inc()
+        self._failed.labels(code_name(code)).inc()
 
 
 class _OfProgram:

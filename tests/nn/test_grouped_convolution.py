@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
+from xla_convolution import same_as_xla
 
 from mmjax.nn.grouped_convolution import grouped_convolution
 from mmjax.parallel.mesh import MeshConfig, make_mesh
@@ -23,34 +24,11 @@ RNG = np.random.default_rng(0)
     ids=["each channel alone", "each twice", "strides", "dilated"],
 )
 def test_values_and_gradients_are_those_of_xla(space, kernel, groups, outputs, options):
-    inputs = RNG.standard_normal((2, *space, 8)).astype(np.float32)
-    weights = RNG.standard_normal((*kernel, 8 // groups, outputs)).astype(np.float32)
-    axes = "HW"[: len(space)]
-
     def ours(x, w):
         return grouped_convolution(x, w, groups=groups, **options)
 
-    def theirs(x, w):
-        return jax.lax.conv_general_dilated(
-            x,
-            w,
-            options["strides"],
-            options["padding"],
-            rhs_dilation=options.get("dilation"),
-            dimension_numbers=(f"N{axes}C", f"{axes}IO", f"N{axes}C"),
-            feature_group_count=groups,
-        )
-
-    slope = RNG.standard_normal(jax.eval_shape(theirs, inputs, weights).shape).astype(np.float32)
-    found, expected = (
-        jax.jit(
-            jax.value_and_grad(lambda x, w, one=one: (one(x, w) * slope).sum(), argnums=(0, 1))
-        )(inputs, weights)
-        for one in (ours, theirs)
-    )
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), found, expected
-    )
+    sizes = {"groups": groups, "inputs": 8, "outputs": outputs}
+    same_as_xla(ours, space, kernel, options, **sizes)
 
 
 def test_gradients_are_right_where_rows_are_split_over_some_axes_and_copied_over_others():

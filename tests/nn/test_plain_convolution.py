@@ -1,6 +1,7 @@
 import jax
 import numpy as np
 import pytest
+from xla_convolution import same_as_xla
 
 from mmjax.nn.plain_convolution import plain_convolution
 
@@ -22,30 +23,7 @@ RNG = np.random.default_rng(0)
     ids=["plain", "strides", "patches", "borders", "places unseen", "dilated", "1d", "3d"],
 )
 def test_values_and_gradients_are_those_of_xla(space, kernel, options):
-    inputs = RNG.standard_normal((3, *space, 4)).astype(np.float32)
-    weights = RNG.standard_normal((*kernel, 4, 5)).astype(np.float32)
-    axes = "DHW"[3 - len(space) :]
-
-    def theirs(x, w):
-        return jax.lax.conv_general_dilated(
-            x,
-            w,
-            options["strides"],
-            options["padding"],
-            rhs_dilation=options.get("dilation"),
-            dimension_numbers=(f"N{axes}C", f"{axes}IO", f"N{axes}C"),
-        )
-
-    slope = RNG.standard_normal(jax.eval_shape(theirs, inputs, weights).shape).astype(np.float32)
-    found, expected = (
-        jax.jit(
-            jax.value_and_grad(lambda x, w, one=one: (one(x, w) * slope).sum(), argnums=(0, 1))
-        )(inputs, weights)
-        for one in (lambda x, w: plain_convolution(x, w, **options), theirs)
-    )
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), found, expected
-    )
+    same_as_xla(lambda x, w: plain_convolution(x, w, **options), space, kernel, options)
 
 
 def test_a_loops_gradients_are_in_the_order_that_the_cpu_library_takes():

@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from mmjax.core.errors import ConfigError, MMJaxError, TransientError
+from mmjax.core.errors import ConfigError, MMJaxError, TransientError, code_name
 from mmjax.data.paths import list_media, read_media
 from mmjax.export.inputs import MEDIA
 from mmjax.export.program import Example, Input, Prepared, Program, Result
@@ -106,7 +106,7 @@ class Answerer:
 
     def _require_model(self, errors: Sequence[Mapping[str, str]], rows: int) -> None:
         """Raises TransientError where the model fails on every row: that is not the rows' error."""
-        if len(errors) == rows and {one["code"] for one in errors} == {_named(FAILED)}:
+        if len(errors) == rows and {one["code"] for one in errors} == {code_name(FAILED)}:
             raise TransientError(
                 720,
                 f"the model failed on all {rows} rows of a block",
@@ -158,11 +158,7 @@ class Answerer:
 
 def failed(code: int, what: str) -> dict[str, Any]:
     """What is said of a row that has no answer."""
-    return {"error": {"code": _named(code), "message": what}}
-
-
-def _named(code: int) -> str:
-    return f"MMX-{code:03d}"
+    return {"error": {"code": code_name(code), "message": what}}
 
 
 def as_json(said: Mapping[str, Any]) -> str:
