@@ -4,22 +4,27 @@
     python -m benchmarks.serving drain slow
     python -m benchmarks.serving restart fuzz schema triton --folder OUT
 
-Load comes from `hey` (apt install hey) on the same machine, to 127.0.0.1 alone. `compare` needs
-litserve and uvicorn, `schema` schemathesis, `triton` tritonclient[http]. Each part writes its
-result into `results/serving.json`; `results/serving.md` is made of all of them. Speed is given a
-second of the wall and a second of the server's processor: on a shared machine the second tells.
+Load comes from `h2load` (apt install nghttp2-client) on the same machine, to 127.0.0.1 alone.
+`compare` needs litserve and uvicorn, `schema` schemathesis, `triton` tritonclient[http]. Each part
+writes its result into `results/serving.json`; `results/serving.md` is made of all of them. Speed is
+given a second of the wall, the first two left out while queues fill, and a second of the server's
+processor: on a shared machine the second tells.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
+import contextlib
 import dataclasses
-import io
+import math
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,30 +38,41 @@ from mmjax.writers.console import say
 
 _CLIENTS = 64
 _SECONDS = 10
+_SETTLES = 2
 
 
 @dataclasses.dataclass(frozen=True)
 class Load:
-    """What clients saw: statuses, and seconds until each answer by status."""
+    """What clients saw, by status: answers, when they came, and the seconds they took."""
 
-    seconds: float
-    statuses: dict[int, int]
+    ended: dict[int, np.ndarray]
     latencies: dict[int, np.ndarray]
     cpu_s: float
     """Processor seconds of the server."""
 
-    def rate(self, status: int = 200) -> float:
-        return self.statuses.get(status, 0) / self.seconds
+    @property
+    def statuses(self) -> dict[int, int]:
+        return {status: len(found) for status, found in self.ended.items()}
+
+    def rate(self, status: int | None = 200) -> float:
+        """Answers a second, of one status or all, once the queue is as full as it gets."""
+        ended = np.concatenate(
+            [np.zeros(0), *(t for s, t in self.ended.items() if status in (None, s))]
+        )
+        within = (ended >= _SETTLES) & (ended < _SECONDS)
+        return float(within.sum()) / (_SECONDS - _SETTLES)
+
+    def cpu_rate(self) -> float:
+        return self.statuses.get(200, 0) / self.cpu_s
 
     def ms(self, share: float, status: int = 200) -> float:
         found = self.latencies.get(status, np.zeros(0))
         return round(1000 * float(np.quantile(found, share)), 1) if len(found) else float("nan")
 
     def row(self) -> dict[str, Any]:
-        served = self.statuses.get(200, 0)
         return {
             "requests_s": round(self.rate(), 1),
-            "requests_cpu_s": round(served / self.cpu_s, 1),
+            "requests_cpu_s": round(self.cpu_rate(), 1),
             "p50_ms": self.ms(0.5),
             "p99_ms": self.ms(0.99),
             "statuses": {str(one): count for one, count in sorted(self.statuses.items())},
@@ -68,34 +84,39 @@ def load(
 ) -> Load:
     """`clients` at once for some seconds, each with a `rate` of requests a second if it is given.
 
-    The clients of one `hey` send at the same moments; `groups` of them begin one after the other
-    within the time between two requests of a client.
+    The clients of one `h2load` send at the same moments; `groups` of them begin one after the other
+    within the time between two requests of a client. Who waits for an answer sends afterwards what
+    it could not send meanwhile, so that the rate holds whatever the server does.
     """
-    command = ["hey", "-z", f"{_SECONDS}s", "-c", str(clients // groups), "-t", "30", "-o", "csv"]
-    if rate is not None:
-        command += ["-q", f"{rate:.4f}"]
-    command += ["-m", "POST", "-T", "application/json", "-d", ASK.decode()]
-    command.append(f"{server.url}/v1/predict")
-    before = server.cpu_s()
-    asking = []
-    for _ in range(groups):
-        asking.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
-        time.sleep(1 / (groups * rate) if rate else 0)
-    tables = [one.communicate()[0] for one in asking]
-    cpu_s = server.cpu_s() - before
-    if any(one.returncode for one in asking):
-        raise SystemExit("hey failed")
-    by_status: dict[int, list[float]] = {}
-    seconds = 0.0
-    for row in (row for table in tables for row in csv.DictReader(io.StringIO(table))):
-        by_status.setdefault(int(row["status-code"]), []).append(float(row["response-time"]))
-        seconds = max(seconds, float(row["offset"]) + float(row["response-time"]))
+    with tempfile.TemporaryDirectory() as folder:
+        body, logs = Path(folder) / "ask.json", [Path(folder) / str(k) for k in range(groups)]
+        body.write_bytes(ASK)
+        asking = []
+        before = server.cpu_s()
+        for log in logs:
+            asking.append(_h2load(server, body, log, clients // groups, rate))
+            time.sleep(1 / (groups * rate) if rate else 0)
+        if any(one.wait() for one in asking):
+            raise SystemExit("h2load failed")
+        cpu_s = server.cpu_s() - before
+        began, status, took = np.concatenate([np.loadtxt(log, ndmin=2) for log in logs]).T
+    ended = (began - began.min() + took) / 1e6
+    codes = [int(one) for one in np.unique(status)]
     return Load(
-        seconds,
-        {status: len(found) for status, found in by_status.items()},
-        {status: np.array(found) for status, found in by_status.items()},
+        {one: ended[status == one] for one in codes},
+        {one: took[status == one] / 1e6 for one in codes},
         cpu_s,
     )
+
+
+def _h2load(
+    server: Server, body: Path, log: Path, clients: int, rate: float | None
+) -> subprocess.Popen[bytes]:
+    command = ["h2load", "--h1", "-t", "1", "-D", str(_SECONDS), "-c", str(clients)]
+    command += ["--rps", f"{rate:.4f}"] if rate is not None else []
+    command += ["-d", str(body), "-H", "content-type: application/json"]
+    command += ["--log-file", str(log), f"{server.url}/v1/predict"]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL)
 
 
 def throughput(args: argparse.Namespace) -> dict[str, Any]:
@@ -113,9 +134,7 @@ def throughput(args: argparse.Namespace) -> dict[str, Any]:
         "one_by_one": alone.row(),
         "batched": {**together.row(), "mean_batch": round(size, 1)},
         "times_a_second": round(together.rate() / alone.rate(), 2),
-        "times_a_cpu_second": round(
-            together.row()["requests_cpu_s"] / alone.row()["requests_cpu_s"], 2
-        ),
+        "times_a_cpu_second": round(together.cpu_rate() / alone.cpu_rate(), 2),
         "at_70_percent": {**most.row(), "errors": errors, "compiles": int(new)},
     }
 
@@ -133,27 +152,30 @@ def overload(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _overload(depth: int) -> dict[str, Any]:
-    """As many clients as fill the queue and a batch wait for answers; the rate is that of the 128
-    others, who are refused."""
-    others = 128
-    clients = _QUEUE + 32 + others
+    """As many clients as fill the queue and a batch wait for answers, and 128 others are refused.
+
+    A shared machine's speed changes within a minute, so capacity is measured before and after.
+    """
+    clients = _QUEUE + 32 + 128
     options = ("--max-queue", str(_QUEUE), "--depth", str(depth))
     with running("serving_model", "mmjax", *options) as server:
         capacity = load(server, clients=_QUEUE)
-        rate = 3 * capacity.rate() / others
+        rate = 3 * capacity.rate() / clients
         before = server.metrics()
-        most = load(server, clients=clients, rate=rate, groups=_GROUPS)
+        with _watching(server) as (health, late):
+            most = load(server, clients=clients, rate=rate, groups=_GROUPS)
         within = server.metrics() - before
-        health, late = _watched(server, clients, rate)
+        again = load(server, clients=_QUEUE)
     shed = most.latencies.get(429, np.zeros(0))
     return {
         "capacity": capacity.row(),
         "offered_s": round(3 * capacity.rate(), 1),
-        "sent_s": round(sum(most.statuses.values()) / most.seconds, 1),
+        "sent_s": round(most.rate(None), 1),
         "served": most.row(),
-        "share_of_capacity_served": round(most.rate() / capacity.rate(), 3),
+        "capacity_afterwards": again.row(),
+        "share_of_capacity_served": round(2 * most.rate() / (capacity.rate() + again.rate()), 3),
         "share_of_cpu_rate": round(
-            most.row()["requests_cpu_s"] / capacity.row()["requests_cpu_s"], 3
+            2 * most.cpu_rate() / (capacity.cpu_rate() + again.cpu_rate()), 3
         ),
         "shed": len(shed),
         "shed_within_50_ms": round(float((shed <= 0.05).mean()), 4) if len(shed) else None,
@@ -177,21 +199,29 @@ def _share(metrics: Counter[str], name: str, bound: str) -> float | None:
     return round(metrics[f'{name}_bucket{{le="{bound}"}}'] / count, 4) if count else None
 
 
-def _watched(server: Server, clients: int, rate: float) -> tuple[list[float], list[float]]:
-    """Seconds of health checks under load, and how late this process wakes from its sleep."""
-    health, late = [], []
-    command = ["hey", "-z", "4s", "-c", str(clients), "-q", f"{rate:.4f}", "-m", "POST"]
-    command += ["-T", "application/json", "-d", ASK.decode(), f"{server.url}/v1/predict"]
-    asking = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    while asking.poll() is None:
-        began = time.perf_counter()
-        if server.get("/v2/health/live")[0] != 200:
-            raise SystemExit("the server is not live under load")
-        health.append(time.perf_counter() - began)
-        began = time.perf_counter()
-        time.sleep(0.05)
-        late.append(time.perf_counter() - began - 0.05)
-    return health, late
+@contextlib.contextmanager
+def _watching(server: Server) -> Iterator[tuple[list[float], list[float]]]:
+    """Seconds of health checks meanwhile, and how late a thread wakes from its sleep."""
+    health: list[float] = []
+    late: list[float] = []
+    ends = threading.Event()
+
+    def watch() -> None:
+        while not ends.is_set():
+            began = time.perf_counter()
+            status = server.get("/v2/health/live")[0]
+            health.append(time.perf_counter() - began if status == 200 else math.inf)
+            began = time.perf_counter()
+            time.sleep(0.05)
+            late.append(time.perf_counter() - began - 0.05)
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    try:
+        yield health, late
+    finally:
+        ends.set()
+        watching.join()
 
 
 def compare(args: argparse.Namespace) -> dict[str, Any]:
