@@ -2,7 +2,7 @@
 
 A method is a frozen dataclass, `base.Method`, called as `method(subject, batch, choice) -> Found`.
 A `subject.Subject` is a model with its variables; what of a row is explained is one number, its
-score, which `mmjax.explain.scores` lists by task: the logit of the predicted class, a value, the
+score, which `mmjax.explain.scores` lists by task: the log-odds of the predicted class, a value, the
 log-probability of a text. Inputs are told apart as features that can be differentiated and hidden
 (`features.py`), token ids by interception of their embeddings, so that no model knows of
 explanations. `probes.py` looks into attention and convolutions in the same way, also where layers

@@ -97,7 +97,7 @@ def test_shapley_values_are_those_of_all_orders_of_real_absences(run):
     labels = run.module.task.label_names
     worth = {s: logits(s) for k in (1, 2) for s in itertools.combinations(names, k)}
     for row, one in enumerate(found):
-        place = labels.index(one.explained.removeprefix("logit of "))
+        place = labels.index(one.explained.removeprefix("log-odds of "))
         nothing = one.facts["subsets"]["none"]
 
         def value(subset, row=row, place=place, nothing=nothing):
@@ -116,7 +116,7 @@ def test_shapley_values_are_those_of_all_orders_of_real_absences(run):
 
 def test_a_class_is_explained_whatever_is_predicted(run):
     found = explained(run, "gradients", of="stone").of("gradients")
-    assert {one.explained for one in found} == {"logit of stone"}
+    assert {one.explained for one in found} == {"log-odds of stone"}
     with pytest.raises(ConfigError, match="nothing called 'stoen'"):
         explained(run, "gradients", of="stoen")
 

@@ -34,13 +34,19 @@ def explained(task, outputs, predictions=None, *, batch=BATCH, of=None, scale="s
     return kind, choice, np.asarray(kind.score(seen, choice, scale))
 
 
-def test_of_classes_the_logit_less_the_mean_of_labels_the_logit():
+def log_odds(logits):
+    """Of each of the last axis against the others."""
+    shares = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
+    return np.log(shares / (1 - shares))
+
+
+def test_of_classes_the_log_odds_against_the_others_of_labels_the_logit():
     logits = RNG.normal(size=(ROWS, 4))
     task = Classification(num_labels=4, label_names=tuple("abcd"))
     kind, choice, found = explained(task, logits)
-    np.testing.assert_allclose(found, logits.max(axis=1) - logits.mean(axis=1), rtol=1e-5)
+    np.testing.assert_allclose(found, log_odds(logits).max(axis=1), rtol=1e-5)
     assert kind.told(task, choice, [{}] * ROWS) == [
-        f"logit of {'abcd'[i]}" for i in logits.argmax(axis=1)
+        f"log-odds of {'abcd'[i]}" for i in logits.argmax(axis=1)
     ]
     _, _, found = explained(task, logits, of="c", scale="probability")
     shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
@@ -51,6 +57,16 @@ def test_of_classes_the_logit_less_the_mean_of_labels_the_logit():
         explained(task, logits, of="e")
 
 
+def test_log_odds_where_one_class_is_certain_and_where_there_is_but_one():
+    """A logit may fall while its class gets likelier; log-odds rise, and do not saturate."""
+    task = Classification(num_labels=3, label_names=tuple("abc"))
+    before, after = np.array([-5.0, 0.0, -20.0]), np.array([-7.0, -60.0, -90.0])
+    _, _, found = explained(task, np.stack([before, after, after * 5]), of="a")
+    np.testing.assert_allclose(found, [-5.0, 53.0, 265.0], rtol=1e-6)
+    alone = Classification(num_labels=1, label_names=("a",))
+    assert explained(alone, np.array([[3.0], [-2.0]]))[2].tolist() == [0, 0]
+
+
 def test_of_boxes_the_label_of_the_surest():
     logits = RNG.normal(size=(2, ROWS, 5, 3))
     task = Detection(box_names=("cat", "dog"))
@@ -59,8 +75,9 @@ def test_of_boxes_the_label_of_the_surest():
     for row in range(ROWS):
         query, label = np.unravel_index(shares[row, :, :2].argmax(), (5, 2))
         own = logits[-1, row, query]
-        assert found[row] == pytest.approx(own[label] - own.mean(), rel=1e-5)
-        assert kind.told(task, choice, [])[row] == f"logit of the surest {('cat', 'dog')[label]}"
+        assert found[row] == pytest.approx(log_odds(own)[label], rel=1e-5)
+        said = kind.told(task, choice, [])[row]
+        assert said == f"log-odds of the surest {('cat', 'dog')[label]}"
     _, choice, _ = explained(task, {"logits": logits}, of="dog")
     np.testing.assert_array_equal(choice["query"], shares[..., 1].argmax(axis=1))
 
@@ -89,15 +106,15 @@ def test_of_tags_those_of_words_that_have_a_name():
     task = TokenClassification(span_names=("person",))
     outputs = {"logits": jnp.asarray(logits), "mask": jnp.asarray(mask)}
     kind, choice, found = explained(task, outputs, batch=batch)
-    centred = logits - logits.mean(axis=-1, keepdims=True)
+    odds = log_odds(logits)
     # One word has a name; in the other rows all that are there say nothing.
-    assert found[0] == pytest.approx(centred[0, 2, 1], rel=1e-5)
-    assert found[1] == pytest.approx(centred[1, :2, 0].mean(), rel=1e-5)
+    assert found[0] == pytest.approx(odds[0, 2, 1], rel=1e-5)
+    assert found[1] == pytest.approx(odds[1, :2, 0].mean(), rel=1e-5)
     told = kind.told(task, choice, [{}] * ROWS)
-    assert told[:2] == ["logit of person in 1 words", "logit of nothing in all words"]
+    assert told[:2] == ["log-odds of person in 1 words", "log-odds of nothing in all words"]
     _, choice, found = explained(task, outputs, batch=batch, of="person")
     nearest = logits[1, :2, 1:].max(axis=-1).argmax()
-    assert found[1] == pytest.approx(centred[1, nearest, 1:].max(), rel=1e-5)
+    assert found[1] == pytest.approx(odds[1, nearest, 1:].max(), rel=1e-5)
     steps = TimeTagging(segment_names=("go",), labels="several")
     _, _, found = explained(steps, {**outputs, "logits": outputs["logits"][..., 1:2]})
     assert found[0] == pytest.approx(logits[0, :, 1][logits[0, :, 1] > 0].mean(), rel=1e-5)

@@ -11,11 +11,12 @@ from mmjax.explain.integrated_gradients import IntegratedGradients
 from mmjax.explain.rollout import Rollout
 
 
-def test_the_score_is_torchs_logit_of_its_likeliest_class(subject, batch, choice, golden):
-    logits = golden["logits"]
-    assert choice.tolist() == logits.argmax(axis=1).tolist()
-    np.testing.assert_allclose(subject.scored(batch, choice), logits.max(axis=1), atol=1e-5)
-    shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+def test_the_score_is_torchs_log_odds_of_its_likeliest_class(subject, batch, choice, golden):
+    log_odds = golden["log_odds"]
+    assert choice.tolist() == log_odds.argmax(axis=1).tolist()
+    np.testing.assert_allclose(subject.scored(batch, choice), log_odds.max(axis=1), atol=1e-5)
+    shares = 1 / (1 + np.exp(-log_odds))
+    np.testing.assert_allclose(shares.sum(axis=1), 1, atol=1e-5)
     chances = subject.scored(batch, choice, "probability")
     np.testing.assert_allclose(chances, shares.max(axis=1), atol=1e-5)
 

@@ -2,7 +2,7 @@
 and transformers 4.57.6.
 
 A model of text and picture (transformers' BertModel, two convolutions, their summaries projected
-and concatenated) with random weights, and of the logit of its most likely class: captum's
+and concatenated) with random weights, and of the log-odds of its most likely class: captum's
 IntegratedGradients of pixels and of word embeddings at once, LayerGradCam of the last convolution,
 attention rollout (Abnar and Zuidema 2020) and the relevance of Chefer et al. (2021), both written
 here from their papers in torch, the latter with autograd's gradients of the attention weights.
@@ -46,8 +46,9 @@ class Twin(nn.Module):
         image = self.image_pooled(values.mean(dim=(2, 3)))
         fused = self.layer_0(torch.cat([image, self.text_pooled(found.pooler_output)], dim=1))
         logits = self.head(fused)
-        # What a softmax goes by (Shrikumar et al. 2017, section 3.6).
-        return logits - logits.mean(dim=1, keepdim=True)
+        # Of each class, log p - log(1 - p).
+        shares = torch.log_softmax(logits.double(), dim=1)
+        return shares - torch.log1p(-shares.exp())
 
 
 def main():
@@ -62,8 +63,8 @@ def main():
     mask[1, 4:] = 0
     pixels = torch.randn(ROWS, 3, SIDE, SIDE)
     words = twin.bert.embeddings.word_embeddings(ids).detach()
-    logits = twin(words, pixels, mask)
-    said = logits.argmax(dim=1)
+    log_odds = twin(words, pixels, mask)
+    said = log_odds.argmax(dim=1)
     integrated = IntegratedGradients(twin, multiply_by_inputs=True).attribute(
         (words, pixels), target=said, additional_forward_args=(mask,), n_steps=STEPS,
     )  # fmt: skip
@@ -84,7 +85,7 @@ def main():
         half = (weights.mean(dim=1) + eye) / 2
         rolled = half / half.sum(dim=-1, keepdim=True) @ rolled
     found = {
-        "ids": ids, "mask": mask.bool(), "pixels": pixels.permute(0, 2, 3, 1), "logits": logits,
+        "ids": ids, "mask": mask.bool(), "pixels": pixels.permute(0, 2, 3, 1), "log_odds": log_odds,
         "integrated_text": integrated[0].sum(dim=-1), "integrated_image": integrated[1].sum(dim=1),
         "grad_cam": cam[:, 0], "relevance": relevance[:, 0], "rollout": rolled[:, 0],
         "slope": slopes[0],

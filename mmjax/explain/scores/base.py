@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -89,12 +90,20 @@ def named(names: Sequence[str], place: int, kind: str) -> str:
     return str(names[place]) if 0 <= place < len(names) else f"{kind} {place}"
 
 
-def centred(logits: Float[Array, "*s v"]) -> Float[Array, "*s v"]:
-    """Logits less their mean: a softmax is the same whatever is added to all of them (Shrikumar et
-    al. 2017, section 3.6).
+def log_odds(logits: Float[Array, "b *s v"], places: Int[Array, "b *s"]) -> Float[Array, "b *s"]:
+    """The log-odds `log(p / (1 - p))` of one of several alternatives, p its softmax: its logit less
+    the logsumexp of the others'. 0 where there is but one.
+
+    They rise and fall with the probability, as a logit alone need not (it may fall while the others
+    fall further), and do not saturate as its logarithm does (Shrikumar et al. 2017, section 4.1,
+    measure explanations by them).
     """
     logits = jnp.asarray(logits, jnp.float32)
-    return logits - logits.mean(axis=-1, keepdims=True)
+    own = taken(logits, places)
+    if logits.shape[-1] == 1:
+        return jnp.zeros_like(own)
+    others = jnp.where(jax.nn.one_hot(places, logits.shape[-1], dtype=bool), -jnp.inf, logits)
+    return own - jax.nn.logsumexp(others, axis=-1)
 
 
 def taken(values: Float[Array, "b *s v"], places: Int[Array, "b *s"]) -> Float[Array, "b *s"]:

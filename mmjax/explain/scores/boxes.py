@@ -10,16 +10,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmjax.core.typing import Array, Float
-from mmjax.explain.scores.base import Choice, Scale, Score, Seen, centred, named, taken
+from mmjax.explain.scores.base import Choice, Scale, Score, Seen, log_odds, named, taken
 from mmjax.tasks.detection import Detection
 
 
 class SurestBox(Score):
-    """The logit of the label of the surest box, or of the surest one of a label, less the mean of
-    all labels and of "no object". The box is held by its query.
+    """The log-odds of the label of the surest box, or of the surest one of a label, against all
+    other labels and "no object". The box is held by its query.
     """
 
-    about = "the logit of the label of the surest box, less the mean of all labels and of none"
+    about = "the log-odds of the label of the surest box"
     has_probability: ClassVar[bool] = True
 
     def fits(self, task: Any) -> bool:
@@ -41,12 +41,13 @@ class SurestBox(Score):
     def score(self, seen: Seen, choice: Choice, scale: Scale) -> Float[Array, "b"]:
         logits = _logits(seen)
         own = jnp.take_along_axis(logits, choice["query"][:, None, None], axis=1)[:, 0]
-        whole = jax.nn.softmax(own) if scale == "probability" else centred(own)
-        return taken(whole, choice["label"])
+        if scale == "probability":
+            return taken(jax.nn.softmax(own), choice["label"])
+        return log_odds(own, choice["label"])
 
     def told(self, task: Any, choice: Choice, answers: Sequence[Mapping[str, Any]]) -> list[str]:
         labels = np.asarray(choice["label"]).tolist()
-        return [f"logit of the surest {named(task.box_names, one, 'label')}" for one in labels]
+        return [f"log-odds of the surest {named(task.box_names, one, 'label')}" for one in labels]
 
     def says(self, task: Any, choice: Choice) -> str | None:
         return named(task.box_names, int(choice["label"]), "label")

@@ -1,4 +1,4 @@
-"""Classes and labels: the logit of one."""
+"""Classes and labels: the log-odds of one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmjax.core.typing import Array, Float
-from mmjax.explain.scores.base import Choice, Scale, Score, Seen, centred, named, taken
+from mmjax.explain.scores.base import Choice, Scale, Score, Seen, log_odds, named, taken
 
 _LEAST = 1e-30
 
@@ -34,30 +34,31 @@ class _OneOf(Score):
         return jnp.argmax(logits, axis=-1).astype(jnp.int32)
 
     def told(self, task: Any, choice: Choice, answers: Sequence[Mapping[str, Any]]) -> list[str]:
-        return [f"logit of {self.says(task, one)}" for one in np.asarray(choice)]
+        return [f"log-odds of {self.says(task, one)}" for one in np.asarray(choice)]
 
     def says(self, task: Any, choice: Choice) -> str | None:
         return named(self.names(task), int(choice), self.noun)
 
 
 class Classes(_OneOf):
-    """The logit of a class, less the mean of all; its softmax as a probability."""
+    """The log-odds of a class against all others; its softmax as a probability."""
 
-    about = "the logit of the likeliest class, less the mean of all classes"
+    about = "the log-odds of the likeliest class against all others"
 
     def fits(self, task: Any) -> bool:
         return getattr(task, "outputs_are", None) == "classes"
 
     def score(self, seen: Seen, choice: Choice, scale: Scale) -> Float[Array, "b"]:
         logits = self.logits(seen)
-        whole = jax.nn.softmax(logits) if scale == "probability" else centred(logits)
-        return taken(whole, choice)
+        if scale == "probability":
+            return taken(jax.nn.softmax(logits), choice)
+        return log_odds(logits, choice)
 
 
 class Labels(_OneOf):
-    """The logit of a label; its sigmoid as a probability."""
+    """The log-odds of a label, which are its logit; its sigmoid as a probability."""
 
-    about = "the logit of the likeliest label"
+    about = "the log-odds of the likeliest label"
     noun = "label"
 
     def fits(self, task: Any) -> bool:
@@ -69,14 +70,14 @@ class Labels(_OneOf):
 
     def told(self, task: Any, choice: Choice, answers: Sequence[Mapping[str, Any]]) -> list[str]:
         if not self.names(task):
-            return ["logit of a right answer"] * len(choice)
+            return ["log-odds of a right answer"] * len(choice)
         return super().told(task, choice, answers)
 
 
 class Shares(_OneOf):
-    """Of a task that gives `probabilities` `[b v]` alone: the logarithm of one, less the mean."""
+    """Of a task that gives `probabilities` `[b v]` alone: the log-odds of one."""
 
-    about = "the log-probability of what is likeliest, less the mean of all"
+    about = "the log-odds of what is likeliest"
 
     def fits(self, task: Any) -> bool:
         return bool(self.names(task)) and getattr(task, "outputs_are", None) is None
@@ -85,8 +86,11 @@ class Shares(_OneOf):
         found = jnp.maximum(jnp.asarray(seen.predictions["probabilities"], jnp.float32), _LEAST)
         if getattr(seen.task, "multi_label", False):
             return jnp.log(found) - jnp.log(jnp.maximum(1 - found, _LEAST))
-        return centred(jnp.log(found))
+        return jnp.log(found)
 
     def score(self, seen: Seen, choice: Choice, scale: Scale) -> Float[Array, "b"]:
-        whole = seen.predictions["probabilities"] if scale == "probability" else self.logits(seen)
-        return taken(whole, choice)
+        if scale == "probability":
+            return taken(seen.predictions["probabilities"], choice)
+        logits = self.logits(seen)
+        alone = getattr(seen.task, "multi_label", False)
+        return taken(logits, choice) if alone else log_odds(logits, choice)

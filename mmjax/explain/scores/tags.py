@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmjax.core.typing import Array, Bool, Float, Int
-from mmjax.explain.scores.base import Choice, Scale, Score, Seen, centred, taken
+from mmjax.explain.scores.base import Choice, Scale, Score, Seen, log_odds, taken
 from mmjax.tasks.event_extraction import EventExtraction
 from mmjax.tasks.spans import offsets_of
 from mmjax.tasks.tagger import Tagger, read, to_words
@@ -27,14 +27,14 @@ class _Tagged(NamedTuple):
 
 
 class Tags(Score):
-    """The mean over the words (steps) that have a name of the logit of their tags, each less the
-    mean of all tags; where nothing is found, over all words.
+    """The mean over the words (steps) that have a name of the log-odds of their tags; where nothing
+    is found, over all words.
 
     With `of`, of those that have that name; where none has, of the one that comes nearest to it.
     Of events the triggers are explained, of steps of several labels the likeliest of each.
     """
 
-    about = "the mean logit of the tags of what is found; of all words or steps where nothing is"
+    about = "the mean log-odds of the tags of what is found; of all words or steps where nothing is"
     has_probability: ClassVar[bool] = True
 
     def fits(self, task: Any) -> bool:
@@ -66,14 +66,14 @@ class Tags(Score):
         return {"tags": tags.astype(jnp.int32), "counts": own.astype(jnp.int32)}
 
     def score(self, seen: Seen, choice: Choice, scale: Scale) -> Float[Array, "b"]:
-        logits = _tagged(seen).logits
+        logits, tags = _tagged(seen).logits, choice["tags"]
         alone = _independent(seen.task)
         if scale == "probability":
-            whole = jax.nn.sigmoid(logits) if alone else jax.nn.softmax(logits)
+            each = taken(jax.nn.sigmoid(logits) if alone else jax.nn.softmax(logits), tags)
         else:
-            whole = logits if alone else centred(logits)
-        each = taken(whole, choice["tags"]) * choice["counts"]
-        return each.sum(axis=1) / jnp.maximum(choice["counts"].sum(axis=1), 1)
+            each = taken(logits, tags) if alone else log_odds(logits, tags)
+        whole = jnp.where(choice["counts"] > 0, each, 0).sum(axis=1)
+        return whole / jnp.maximum(choice["counts"].sum(axis=1), 1)
 
     def told(self, task: Any, choice: Choice, answers: Sequence[Mapping[str, Any]]) -> list[str]:
         names, kinds = self.names(task), self._kinds(task)
@@ -84,9 +84,9 @@ class Tags(Score):
             said = [names[one] for one in dict.fromkeys(own[own >= 0].tolist())]
             number = int((np.asarray(counts) > 0).sum())
             found.append(
-                f"logit of {', '.join(said)} in {number} {what}"
+                f"log-odds of {', '.join(said)} in {number} {what}"
                 if said
-                else f"logit of nothing in all {what}"
+                else f"log-odds of nothing in all {what}"
             )
         return found
 
