@@ -100,9 +100,9 @@ def drift(
     `time` of the data (and that of their `topic`), a run of sentiment is also asked where bad news
     surged (`mmjax.api.trends.of_run`). With `out`, what was found is written there as JSON.
 
-    The reference is that of the run, which training kept; vectors are made of its own test rows the
-    first time, if they are there. Raises DataError if a run has no reference and its data are not
-    there, and for rows or predictions that cannot be read.
+    The reference is that of the run, which training kept; vectors are made of its own test rows by
+    an export or the first time, if they are there. Raises DataError if a run has no reference and
+    its data are not there, and for rows or predictions that cannot be read.
     """
     if time is not None and data is None:
         raise ConfigError(109, f"time={time} without rows", where="drift", fix="give data")

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from mmjax import __version__
-from mmjax.api import adapters, subgroups
+from mmjax.api import adapters, reference, subgroups
 from mmjax.api.attending import attending
 from mmjax.api.export_files import (
     keep_processors,
@@ -82,7 +82,8 @@ def export(
     "bf16", or "int8" (matrices, with a scale a column). `lengths` are further lengths that a
     modality of text may be padded to, `{"text": (16, 64)}`; batches of short texts are then short.
     With `measure`, the metrics of the test rows (of `data`, all rows) are taken with the parameters
-    as trained and as stored, and a few of them are answered by what was written and by the run.
+    as trained and as stored, a few of them are answered by what was written and by the run, and
+    vectors of test rows are kept in the run for `mmjax drift`.
     The card compares the groups that the columns `by` tell apart: those that the run was last
     compared by (`mmjax evaluate --by`) if None. With `attention` the program also gives what the
     model looked at in a picture, for the served page: its attention is then computed in full.
@@ -104,6 +105,8 @@ def export(
     dtypes = {path: value.dtype for path, value in flat.items()}
     kept = stored(flat, variant)
     measured = _measured(run, variant, kept, dtypes, data, root) if measure else Measured()
+    if measured.dataset is not None and measured.evaluation is not None and data is None:
+        reference.complete(run, measured.dataset, measured.evaluation)
     told_apart = _subgroups(run, measured, by, "test" if data is None else ALL)
     with folders.writing(out) as folder:
         needs = keep_processors(run, folder / folders.PROCESSORS, specs)

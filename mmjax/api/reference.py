@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import os
 import zipfile
 from collections import Counter
@@ -22,6 +23,8 @@ from mmjax.data.dataset import ALL, Dataset
 from mmjax.data.modalities.base import Place
 from mmjax.metrics.calibration import calibration_bins, expected_calibration_error
 from mmjax.train.evaluate import Evaluation
+
+log = logging.getLogger(__name__)
 
 FOLDER, STATISTICS, VECTORS = "reference", "statistics.json", "vectors.npz"
 
@@ -66,6 +69,23 @@ def keep(run: Run, dataset: Dataset, evaluation: Evaluation) -> Seen:
     training the data are there, and later they may not be.
     """
     return _stored(run, _seen(run, dataset, evaluation, {}, labelled=True))
+
+
+def complete(run: Run, dataset: Dataset, evaluation: Evaluation) -> None:
+    """Adds vectors to what training kept, of rows that an evaluation was of; an export does, before
+    the model goes where its test rows are not. Nothing is done if they are there, or nothing was
+    kept, or the run's folder cannot be written.
+    """
+    known = recalled(run)
+    if known is None or known.vectors:
+        return
+    rows = np.sort(_some(evaluation.rows, _MOST))
+    few = dataclasses.replace(dataset, splits={**dataset.splits, FOLDER: rows})
+    vectors = _known(dataset, run.embed_dataset(few, FOLDER), rows)
+    try:
+        _stored(run, dataclasses.replace(known, vectors=vectors))
+    except OSError as error:
+        log.warning("vectors for `mmjax drift` are not kept: %s", error)
 
 
 def _stored(run: Run, found: Seen) -> Seen:
@@ -121,22 +141,31 @@ def _seen(
     labelled: bool,
 ) -> Seen:
     here = {name: _present(dataset, name, evaluation.rows) for name in dataset.modalities}
-    kept = {}
-    for name, value in vectors.items():
-        if name == "ids":
-            continue
-        known = np.asarray(value)[here.get(name, np.ones(len(value), bool))]
-        kept[name] = _some(known, _MOST).astype(np.float32)
     task: Any = run.module.task
     said, numbers = _told(task.decode(evaluation.predictions, dataset.texts(evaluation.rows)))
     return Seen(
         rows=len(evaluation.rows),
         present={name: int(one.sum()) for name, one in here.items()},
-        vectors=kept,
+        vectors=_known(dataset, vectors, evaluation.rows),
         said=said,
         numbers=numbers,
         measured=_measured(task, evaluation) if labelled else {},
     )
+
+
+def _known(
+    dataset: Dataset, vectors: Mapping[str, np.ndarray], rows: np.ndarray
+) -> dict[str, Float[np.ndarray, "n d"]]:
+    """Vectors of the rows that have what they are of, at most `_MOST` of each."""
+    found = {}
+    for name, value in vectors.items():
+        if name == "ids":
+            continue
+        known = np.asarray(value)
+        if name in dataset.modalities:
+            known = known[_present(dataset, name, rows)]
+        found[name] = _some(known, _MOST).astype(np.float32)
+    return found
 
 
 def _present(dataset: Dataset, name: str, rows: np.ndarray) -> Bool[np.ndarray, "n"]:

@@ -143,6 +143,25 @@ def test_training_keeps_the_reference(trained, monkeypatch):
         drifting._reference(run, vectors=False)
 
 
+def test_an_export_keeps_the_vectors_of_test_rows(trained, tmp_path):
+    shutil.copytree(trained, tmp_path / "run")
+    run = mmjax.load_run(tmp_path / "run")
+    before = reference.recalled(run)
+    run.export(tmp_path / "out", batch_sizes=(2,), platforms=("cpu",))
+    after = reference.recalled(run)
+    assert (after.said, after.present, after.measured) == (
+        before.said,
+        before.present,
+        before.measured,
+    )
+    dataset = run.dataset()
+    expected = run.embed_dataset(dataset, "test")
+    assert set(after.vectors) == set(expected) - {"ids"}
+    assert len(after.vectors["fused"]) == after.rows
+    np.testing.assert_allclose(after.vectors["fused"], expected["fused"], atol=1e-5)
+    assert {name: len(after.vectors[name]) for name in after.present} == after.present
+
+
 def _gone(run):
     raise DataError(223, "the data has changed")
 
