@@ -11,15 +11,19 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmjax.core.types import Batch
-from mmjax.core.typing import Array, Float, Int
+from mmjax.core.typing import Array, Bool, Float, Int
 from mmjax.explain import features as feature_lib
 from mmjax.explain.base import Found, Method, total
 from mmjax.explain.scores import Choice
 from mmjax.explain.subject import Subject
 from mmjax.explain.tokens import shape_of
 
+WORDS = ("text", "texts", "dialogue")
+"""Kinds of modalities that words are hidden of."""
 Groups = Int[np.ndarray, "b ..."]
 """The number of the piece that each place is of, -1 for none."""
+Windows = Bool[np.ndarray, "w p"]
+"""Which pieces are hidden together."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,18 +31,20 @@ class Occlusion(Method):
     """Occlusion (Zeiler and Fergus 2014): each piece in turn is nothing, and the score is asked.
 
     Pieces are words, columns, frames, points, and cells of a picture, a volume or a spectrogram,
-    `cells` along each axis. A place gets its piece's loss over the places of the piece, so that
+    `cells` along each axis; of cells, windows of `window` along each axis are hidden together, and
+    slid by one. A place gets the mean over its windows of their loss over their places, so that
     sums of places are losses. `concepts` are lists of words by name, which are hidden together;
     their losses are told in `facts`.
     """
 
     cells: int = 8
+    window: int = 2
     concepts: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
     about: ClassVar[str] = "what the score loses when a word or a piece of the input is hidden"
 
     def __hash__(self) -> int:
-        return hash((self.cells, tuple(self.concepts)))
+        return hash((self.cells, self.window, tuple(self.concepts)))
 
     def __call__(self, subject: Subject, batch: Batch, choice: Choice) -> Found:
         before = subject.scored(batch, choice)
@@ -48,14 +54,18 @@ class Occlusion(Method):
             count = int(groups.max(initial=-1)) + 1
             if not count:
                 continue
+            windows = self._windows(subject, batch, name, count)
             # Few sizes, so that few programs are compiled.
-            room = 1 << (count - 1).bit_length()
-            asked = jnp.arange(room)
+            wide = [(0, _room(size) - size) for size in windows.shape]
             found = subject.call(
-                ("hidden", name), self._hidden(subject, name), batch, choice, groups, asked
+                ("hidden", name),
+                self._hidden(subject, name),
+                batch,
+                choice,
+                groups,
+                np.pad(windows, wide),
             )
-            lost = before[:, None] - found.T
-            parts[name] = _shared(lost, groups)
+            parts[name] = _shared(before[:, None] - found.T[:, : len(windows)], groups, windows)
         sums = {name: total(values) for name, values in parts.items()}
         return Found(sums, parts, facts=self._told(subject, batch, choice, before))
 
@@ -66,40 +76,57 @@ class Occlusion(Method):
 
     def _pieces(self, subject: Subject, batch: Batch, name: str) -> Groups:
         shape, rows = shape_of(batch, name), batch.row_mask.shape[0]
-        if subject.words is not None and subject.kinds[name] in ("text", "texts", "dialogue"):
+        if subject.words is not None and subject.kinds[name] in WORDS:
             found = np.full((rows, *shape), -1, np.int32)
             for row, words in enumerate(subject.words(batch, name)):
                 for number, (_, places) in enumerate(words):
                     found[row, [p for p in places if p < shape[0]]] = number
             return found
-        axes = [
-            np.arange(size) if len(shape) == 1 and size <= 64 else _cells(size, self.cells)
-            for size in shape
-        ]
-        if subject.kinds[name] == "video":
-            axes = [np.arange(shape[0]), *(np.zeros(size, int) for size in shape[1:])]
-        if subject.kinds[name] == "image" and len(shape) == 3:
-            axes[0] = np.arange(shape[0])
         grid = np.zeros(shape, np.int32)
-        for axis, numbers in enumerate(axes):
+        for axis, numbers in enumerate(self._axes(subject, batch, name)):
             along = numbers.reshape(-1, *[1] * (len(shape) - axis - 1))
             grid = grid * (int(numbers.max()) + 1) + along.astype(np.int32)
         return np.broadcast_to(grid, (rows, *shape)).copy()
 
+    def _axes(self, subject: Subject, batch: Batch, name: str) -> list[np.ndarray]:
+        """The number of the cell of each place, along each axis of what is no words."""
+        shape = shape_of(batch, name)
+        if subject.kinds[name] == "video":
+            return [np.arange(shape[0]), *(np.zeros(size, int) for size in shape[1:])]
+        if len(shape) == 1 and shape[0] <= 64:
+            return [np.arange(shape[0])]
+        axes = [_cells(size, self.cells) for size in shape]
+        if _pictures(subject, name, shape):
+            axes[0] = np.arange(shape[0])
+        return axes
+
+    def _windows(self, subject: Subject, batch: Batch, name: str, count: int) -> Windows:
+        """Neighbours of a grid together; of what is none, each piece alone."""
+        shape = shape_of(batch, name)
+        words = subject.words is not None and subject.kinds[name] in WORDS
+        if words or len(shape) == 1 or subject.kinds[name] == "video":
+            return np.eye(count, dtype=bool)
+        whole = np.ones((1, 1), bool)
+        for axis, numbers in enumerate(self._axes(subject, batch, name)):
+            width = 1 if axis == 0 and _pictures(subject, name, shape) else self.window
+            whole = np.kron(whole, _slid(int(numbers.max()) + 1, width)).astype(bool)
+        return whole[:, :count]
+
     def _hidden(self, subject: Subject, name: str) -> Any:
-        """Scores [groups b] with each group of a modality hidden in turn."""
+        """Scores [windows b] with each window of a modality hidden in turn."""
 
         def scores(
-            variables: Any, batch: Batch, choice: Choice, groups: Array, asked: Int[Array, "g"]
-        ) -> Float[Array, "g b"]:
+            variables: Any, batch: Batch, choice: Choice, groups: Array, windows: Bool[Array, "w p"]
+        ) -> Float[Array, "w b"]:
             own, nothing = subject.features(variables, batch, choice)
 
-            def one(number: Array) -> Array:
-                kept = {name: groups != number} if name in own else {}
+            def one(window: Array) -> Array:
+                hidden = (groups >= 0) & window[jnp.maximum(groups, 0)]
+                kept = {name: ~hidden} if name in own else {}
                 mixed = subject.mixed(batch, kept, own, nothing)
                 return subject.scores(variables, batch, choice, mixed)
 
-            return jax.lax.map(one, asked)
+            return jax.lax.map(one, windows)
 
         return scores
 
@@ -118,9 +145,9 @@ class Occlusion(Method):
                     for word, places in words:
                         if word.casefold() in wanted:
                             groups[row, list(places)] = 0
-                asked = jnp.arange(1)
+                alone = np.ones((1, 1), bool)
                 key = ("hidden", name)
-                found = subject.call(key, self._hidden(subject, name), batch, choice, groups, asked)
+                found = subject.call(key, self._hidden(subject, name), batch, choice, groups, alone)
                 for row in range(rows):
                     if (groups[row] == 0).any():
                         told[row][concept] = float(before[row] - found[0][row])
@@ -132,11 +159,31 @@ def _cells(size: int, cells: int) -> np.ndarray:
     return np.arange(size) * min(cells, size) // size
 
 
-def _shared(lost: Float[np.ndarray, "b g"], groups: Groups) -> Float[np.ndarray, "b ..."]:
-    """Each group's loss over its places."""
+def _pictures(subject: Subject, name: str, shape: tuple[int, ...]) -> bool:
+    """Whether the first axis counts pictures."""
+    return subject.kinds[name] == "image" and len(shape) == 3
+
+
+def _slid(count: int, width: int) -> Windows:
+    """Windows of so many neighbours, slid by one."""
+    width = min(width, count)
+    first = np.arange(count - width + 1)[:, None]
+    return (first <= np.arange(count)) & (np.arange(count) < first + width)
+
+
+def _room(count: int) -> int:
+    """The next power of two."""
+    return 1 << (count - 1).bit_length()
+
+
+def _shared(
+    lost: Float[np.ndarray, "b w"], groups: Groups, windows: Windows
+) -> Float[np.ndarray, "b ..."]:
+    """Of each place the mean over its windows of their loss over their places."""
     found = np.zeros(groups.shape)
+    count = windows.shape[1]
     for row, numbers in enumerate(groups):
-        sizes = np.bincount(numbers[numbers >= 0].reshape(-1), minlength=lost.shape[1])
-        each = lost[row, : len(sizes)] / np.maximum(sizes, 1)
+        sizes = windows @ np.bincount(numbers[numbers >= 0].reshape(-1), minlength=count)
+        each = (lost[row] / np.maximum(sizes, 1)) @ windows / np.maximum(windows.sum(axis=0), 1)
         found[row] = np.where(numbers >= 0, each[np.maximum(numbers, 0)], 0)
     return found

@@ -42,7 +42,7 @@ _MOST_QUIET_S = 3.0
 """It closes after so long in any case."""
 
 _SWITCH_S = 0.0005
-_COLLECT = (20_000, 20, 50)
+_COLLECT = (10_000, 10, 10)
 
 
 def serve(

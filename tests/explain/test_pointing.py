@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -152,6 +153,26 @@ def test_the_region_that_carries_the_label_is_found(by_image, method):
     choice, _ = subject.chosen(batch)
     found = method(subject, batch, choice)
     assert (quarters(found.parts["image"]).argmax(axis=1) == place).mean() >= ENOUGH
+
+
+def test_windows_of_cells_slide_over_a_picture(by_image):
+    """Against each window hidden by hand."""
+    subject, batch, _ = by_image
+    choice, _ = subject.chosen(batch)
+    before, cell = subject.scored(batch, choice), HALF // 2
+    summed = np.zeros((len(before), 2 * HALF, 2 * HALF))
+    count = np.zeros_like(summed)
+    for top, left in itertools.product(range(0, 2 * HALF - cell, cell), repeat=2):
+        window = np.s_[:, top : top + 2 * cell, left : left + 2 * cell]
+        pixels = np.array(batch.inputs["image"]["pixel_values"])
+        pixels[window] = 0
+        inputs = {**batch.inputs, "image": {"pixel_values": pixels}}
+        after = subject.scored(dataclasses.replace(batch, inputs=inputs), choice)
+        summed[window] += ((before - after) / (2 * cell) ** 2)[:, None, None]
+        count[window] += 1
+    found = Occlusion(cells=4)(subject, batch, choice).parts["image"]
+    assert count.max() == 4
+    np.testing.assert_allclose(found, summed / count, atol=1e-5)
 
 
 @pytest.mark.slow
