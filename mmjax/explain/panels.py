@@ -1,266 +1,292 @@
-"""Drawing one modality with what matters in it: words, pictures, sounds, frames, columns."""
+"""What pictures of explanations are made of: a sheet of pixels, letters, lines, heat and scales.
+
+Places are set here by arithmetic, and letters are drawn once for all pictures that have them:
+figures and axes of matplotlib, which find out for themselves where there is room, take ten times
+as long. Its renderer draws the letters and lines.
+"""
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
-from collections.abc import Mapping, Sequence
+import functools
+import io
+import itertools
+import math
 
+import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import SubFigure
+import PIL.Image
+from matplotlib.backends.backend_agg import RendererAgg
+from matplotlib.colors import to_rgb
+from matplotlib.font_manager import FontProperties, fontManager
+from matplotlib.path import Path
+from matplotlib.ticker import MaxNLocator
+from matplotlib.transforms import IdentityTransform
 
 from mmjax.core.typing import Float
-from mmjax.explain.explanation import Part
 from mmjax.writers.console import printable
 
 FOR, AGAINST, INK, MUTED = "#c2410c", "#1d4ed8", "#1b1f24", "#5d646d"
 """What speaks for the score, and against it: told apart also by who sees no red or green."""
-_LETTERS = 92
-"""Letters of a line of words."""
-_FRAMES = 8
-_MOST_BARS = 24
-_WORDS = 6
-"""Words of which a pair's maps are drawn."""
+WIDE, EDGE = 800, 4
+"""Pixels of a sheet from side to side, and those at each side that stay white."""
+_INCH = 100
+"""Pixels; letters are sized in points, of which an inch has 72."""
+_MARK = 4
+"""Pixels of a scale's marks."""
+_AROUND = 3
+"""Pixels kept around letters, some of which lean out of their own place."""
+_SCRIPTS = (
+    *("Noto Sans CJK JP", "Noto Sans CJK SC", "Noto Sans CJK TC", "Noto Sans CJK KR"),
+    *("Noto Sans SC", "Noto Sans TC", "Noto Sans JP", "Noto Sans KR"),
+    *("WenQuanYi Zen Hei", "PingFang SC", "Hiragino Sans", "Apple SD Gothic Neo"),
+    *("Microsoft YaHei", "Yu Gothic", "Malgun Gothic", "Noto Sans Hebrew", "Noto Sans Devanagari"),
+    *("Noto Sans Thai", "Noto Sans Bengali", "Arial Unicode MS"),
+)
+"""Fonts for letters that the bundled ones lack, where they are installed."""
 
 
-def height(part: Part) -> float:
-    """The inches that a part takes."""
-    if part.kind == "table" or (part.names and part.kind not in _TEXTS):
-        return 0.5 + 0.22 * min(len(part.names), _MOST_BARS)
-    if part.names:
-        return 0.5 + 0.3 * len(_lines(part))
-    if part.shown is None:
-        return 1.2
-    if part.kind in ("image", "volume"):
-        return 2.4
-    return 1.9
+class Sheet:
+    """A white sheet. Places are pixels from its upper left corner."""
+
+    def __init__(self, tall: int) -> None:
+        self.pixels = np.full((tall, WIDE, 3), 255, np.uint8)
+
+    def box(
+        self, left: float, top: float, right: float, bottom: float, colour: str | np.ndarray
+    ) -> None:
+        """A rectangle; its sides may be given the other way round."""
+        rows = slice(*sorted((round(top), round(bottom))))
+        columns = slice(*sorted((round(left), round(right))))
+        self.pixels[rows, columns] = _bytes(_named(colour) if isinstance(colour, str) else colour)
+
+    def picture(
+        self, left: int, top: int, wide: int, tall: int, colours: Float[np.ndarray, "h w c"]
+    ) -> None:
+        """Colours in [0, 1]: each a block, or where there are many the mean of several."""
+        image = PIL.Image.fromarray(_bytes(colours))
+        image = image.resize((wide, tall), PIL.Image.Resampling.BOX)
+        self.pixels[top : top + tall, left : left + wide] = np.asarray(image)
+
+    def text(
+        self,
+        left: float,
+        baseline: int,
+        text: str,
+        *,
+        size: float = 8,
+        colour: str = INK,
+        mono: bool = False,
+    ) -> None:
+        """A line of text; what is over the right side is cut off, so `fit` it."""
+        cover, above = _letters(text, size, mono)
+        self._stain(max(round(left) - _AROUND, 0), baseline - above, cover, colour)
+
+    def line(
+        self,
+        left: int,
+        top: int,
+        wide: int,
+        tall: int,
+        points: Float[np.ndarray, "n 2"],
+        colour: str = INK,
+    ) -> None:
+        """A line through points, of which (0, 0) is the lower left and (1, 1) the upper right."""
+        renderer = RendererAgg(wide, tall, _INCH)
+        pen = renderer.new_gc()
+        pen.set_linewidth(1)
+        places = points * (wide - 1, tall - 1) + 0.5
+        renderer.draw_path(pen, Path(places), IdentityTransform())
+        self._stain(left, top, _cover(renderer), colour)
+
+    def png(self) -> bytes:
+        stream = io.BytesIO()
+        image = PIL.Image.fromarray(self.pixels)
+        # Of the higher levels each takes longer for hardly fewer bytes.
+        image.save(stream, format="png", dpi=(_INCH, _INCH), compress_level=4)
+        return stream.getvalue()
+
+    def _stain(self, left: int, top: int, cover: Float[np.ndarray, "h w"], colour: str) -> None:
+        """Colours what is covered, as much as it is."""
+        if top < 0:
+            cover, top = cover[-top:], 0
+        below = self.pixels[top : top + len(cover), left : left + cover.shape[1]]
+        share = cover[: below.shape[0], : below.shape[1], None]
+        below[:] = below + (255 * _named(colour) - below) * share + 0.5
 
 
-_TEXTS = ("text", "texts", "dialogue", "packed_text")
+def _named(colour: str) -> Float[np.ndarray, "3"]:
+    return np.array(to_rgb(colour))
 
 
-def draw(place: SubFigure, part: Part, name: str) -> None:
-    """One part, titled by its modality."""
-    if part.names and part.kind in _TEXTS:
-        _words(place, part, name)
-    elif part.names:
-        bars(place, dict(part.named()), name)
-    elif part.shown is None or part.values.ndim == 1:
-        _line(place, part, name)
-    elif part.kind in ("image", "video", "volume"):
-        _pictures(place, part, name)
-    else:
-        _spectrogram(place, part, name)
+def _bytes(colours: np.ndarray) -> np.ndarray:
+    return (np.clip(finite(colours), 0, 1) * 255 + 0.5).astype(np.uint8)
 
 
-def heat(values: Float[np.ndarray, "*s"], *, signed: bool, most: float | None = None) -> np.ndarray:
-    """Numbers as colours with transparency [*s 4]: none at 0, most at the largest size."""
-    largest = most or max(float(np.abs(values).max(initial=0.0)), 1e-12)
-    share = np.clip(np.abs(values) / largest, 0, 1)
-    colour = np.empty((*values.shape, 4))
-    for_, against = (
-        np.array([int(one[i : i + 2], 16) / 255 for i in (1, 3, 5)]) for one in (FOR, AGAINST)
+def finite(values: np.ndarray) -> np.ndarray:
+    """Numbers as they are, and 0 for what is none."""
+    return np.where(np.isfinite(values), values, 0)
+
+
+def clean(text: object) -> str:
+    """Text as one line."""
+    return printable(text).replace("\n", " ").replace("\t", " ")
+
+
+@functools.lru_cache(4096)
+def width(text: str, size: float = 8, mono: bool = False) -> int:
+    """The pixels that a line of text takes."""
+    return math.ceil(_extent(text, size, mono)[0])
+
+
+@functools.lru_cache(4096)
+def fit(text: str, room: int, size: float = 8, mono: bool = False) -> str:
+    """As much of a text as there is room for, as one line."""
+    plain = clean(text)[:999]
+    if width(plain, size, mono) <= room:
+        return plain
+    kept = bisect.bisect_right(
+        range(1, len(plain)), room, key=lambda n: width(plain[:n] + "…", size, mono)
     )
-    colour[..., :3] = np.where((values >= 0)[..., None] | (not signed), for_, against)
-    colour[..., 3] = 0.8 * share**0.7
-    return colour
+    return plain[:kept] + "…"
 
 
-def bars(place: SubFigure, numbers: Mapping[str, float], name: str) -> None:
-    """Numbers by name, the largest first where there are many."""
-    axes = place.subplots()
-    kept = list(numbers.items())
-    if len(kept) > _MOST_BARS:
-        kept = sorted(kept, key=lambda one: -abs(one[1]))[:_MOST_BARS]
-    values = np.array([value for _, value in kept])
-    axes.barh(range(len(kept)), values, color=[FOR if v >= 0 else AGAINST for v in values])
-    axes.set_yticks(range(len(kept)), [_short(one, 40) for one, _ in kept])
-    axes.invert_yaxis()
-    axes.axvline(0, color=INK, linewidth=0.6)
-    _plain(axes)
-    axes.tick_params(labelsize=8)
-    _title(axes, name)
+def _extent(text: str, size: float, mono: bool) -> tuple[float, float, float]:
+    """The width and height of a line of text, and how far it goes below its baseline."""
+    return _ruler().get_text_width_height_descent(text, _font(size, mono), False)
 
 
-def _words(place: SubFigure, part: Part, name: str) -> None:
-    axes = place.subplots()
-    axes.set_axis_off()
-    lines = _lines(part)
-    numbers = [value for _, value in part.named()]
-    largest = max((abs(value) for value in numbers), default=0.0)
-    axes.set(xlim=(0, _LETTERS), ylim=(len(lines), 0))
-    for row, line in enumerate(lines):
-        for start, index, word in line:
-            colour = heat(np.array(numbers[index]), signed=part.signed, most=largest or 1.0)
-            box = {"facecolor": tuple(colour.tolist()), "edgecolor": "none", "pad": 1.5}
-            axes.text(start, row + 0.5, word, family="monospace", fontsize=9, va="center", bbox=box)
-    _title(axes, name)
+@functools.lru_cache(1024)
+def _letters(text: str, size: float, mono: bool) -> tuple[Float[np.ndarray, "h w"], int]:
+    """How much of each pixel a text covers, and how many rows are above its baseline."""
+    wide, tall, down = _extent(text, size, mono)
+    above, below = math.ceil(tall - down) + _AROUND, math.ceil(down) + _AROUND
+    renderer = RendererAgg(math.ceil(wide) + 2 * _AROUND, above + below, _INCH)
+    pen = renderer.new_gc()
+    renderer.draw_text(pen, _AROUND, above, text, _font(size, mono), 0)
+    return _cover(renderer), above
 
 
-def _lines(part: Part) -> list[list[tuple[int, int, str]]]:
-    """Words by line: where each begins, its number, and how it is written."""
-    lines: list[list[tuple[int, int, str]]] = [[]]
-    at = 0
-    for index, name in enumerate(part.names):
-        word = _short(name, _LETTERS - 4)
-        if at and at + len(word) > _LETTERS:
-            lines.append([])
-            at = 0
-        lines[-1].append((at, index, word))
-        at += len(word) + 1
-    return lines[:40]
+def _cover(renderer: RendererAgg) -> Float[np.ndarray, "h w"]:
+    return np.asarray(renderer.buffer_rgba())[..., 3].astype(np.float32) / 255
 
 
-def _pictures(place: SubFigure, part: Part, name: str) -> None:
-    pictures, values = _seen(part)
-    values = _from_least(values, part)
-    several = part.kind in ("video", "volume") or len(pictures) > 1
-    most = float(np.abs(values).max(initial=0.0)) or 1.0
-    kept = _evenly(len(pictures), _FRAMES)
-    beside = 1 if several and len(kept) > 3 else 2
-    axes = place.subplots(1, max(len(kept) * beside, 3), squeeze=False)[0]
-    for one in axes:
-        one.set_axis_off()
-    sums = np.abs(values.reshape(len(values), -1)).sum(axis=1)
-    for column, index in enumerate(kept):
-        own = axes[column * beside : (column + 1) * beside]
-        if beside == 2:
-            own[0].imshow(_rgb(pictures[index]), interpolation="nearest")
-        over(own[-1], pictures[index], values[index], signed=part.signed, most=most)
-        if part.kind == "video":
-            _mark(own[-1], float(sums[index] / max(sums.max(), 1e-12)))
-    _title(axes[0], name)
+@functools.cache
+def _ruler() -> RendererAgg:
+    return RendererAgg(1, 1, _INCH)
+
+
+@functools.cache
+def _font(size: float, mono: bool) -> FontProperties:
+    """A font, and what stands in for it letter by letter."""
+    installed = set(fontManager.get_font_names())
+    others = [name for name in _SCRIPTS if name in installed]
+    families = [*(["monospace"] if mono else []), "sans-serif", *others]
+    return FontProperties(family=families, size=size)
+
+
+def heat(
+    values: Float[np.ndarray, "*s"],
+    under: float | Float[np.ndarray, "..."],
+    *,
+    signed: bool,
+    most: float | None = None,
+) -> Float[np.ndarray, "*s 3"]:
+    """Numbers as colours over others: nothing of 0 is seen, most of the largest size.
+
+    `under` are colours [*s 3], greys [*s 1], or one number for all.
+    """
+    values = finite(values)
+    largest = most or max(float(np.abs(values).max(initial=0.0)), 1e-12)
+    opaque = 0.8 * np.clip(np.abs(values) / largest, 0, 1)[..., None] ** 0.7
+    speaks_for = (values >= 0)[..., None] | (not signed)
+    colour = np.where(speaks_for, _named(FOR), _named(AGAINST))
+    return colour * opaque + under * (1 - opaque)
 
 
 def over(
-    axes: Axes, picture: np.ndarray, values: np.ndarray, *, signed: bool, most: float | None = None
-) -> None:
-    """Heat over a pale grey picture."""
-    grey = _rgb(picture).mean(axis=-1)
-    axes.imshow(0.35 + 0.65 * grey, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    axes.imshow(heat(values, signed=signed, most=most), interpolation="nearest")
-    axes.set_axis_off()
+    picture: np.ndarray, values: np.ndarray, *, signed: bool, most: float | None = None
+) -> Float[np.ndarray, "h w 3"]:
+    """Heat over a picture in pale grey."""
+    grey = rgb(picture).mean(axis=-1, keepdims=True)
+    return heat(values, 0.35 + 0.65 * grey, signed=signed, most=most)
 
 
-def _seen(part: Part) -> tuple[np.ndarray, np.ndarray]:
-    """Pictures [n h w c] and their numbers [n h w]."""
-    assert part.shown is not None
-    if part.kind == "image" and part.values.ndim == 2:
-        return part.shown[None], part.values[None]
-    pictures = part.shown
-    if part.kind == "volume":
-        low, high = pictures.min(), pictures.max()
-        pictures = (pictures - low) / max(high - low, 1e-9)
-    return pictures, part.values
-
-
-def _from_least(values: np.ndarray, part: Part) -> np.ndarray:
-    """Numbers without signs from the least on, so that what all places share is not drawn."""
-    return values if part.signed else values - values.min()
-
-
-def _mark(axes: Axes, share: float) -> None:
-    """A frame's border, the thicker the more it matters."""
-    axes.set_axis_on()
-    axes.set(xticks=[], yticks=[])
-    for spine in axes.spines.values():
-        spine.set_color(FOR if share > 0 else MUTED)
-        spine.set_linewidth(0.5 + 4 * share)
-
-
-def _spectrogram(place: SubFigure, part: Part, name: str) -> None:
-    """Frames to the right, bands upwards."""
-    assert part.shown is not None
-    axes = place.subplots(1, 2, squeeze=False)[0]
-    low, high = part.shown.min(), part.shown.max()
-    grey = (part.shown - low) / max(high - low, 1e-9)
-    shape = {"aspect": "auto", "origin": "lower", "interpolation": "nearest"}
-    axes[0].imshow(grey.T, cmap="gray", **shape)
-    axes[1].imshow(0.35 + 0.65 * grey.T, cmap="gray", vmin=0, vmax=1, **shape)
-    values = _from_least(part.values, part)
-    axes[1].imshow(np.swapaxes(heat(values, signed=part.signed), 0, 1), **shape)
-    for one in axes:
-        _plain(one)
-        one.tick_params(labelsize=7)
-    axes[0].set_xlabel("frame", fontsize=8)
-    _title(axes[0], name)
-
-
-def _line(place: SubFigure, part: Part, name: str) -> None:
-    """Places in a row: a line of what was there, on bands of what matters."""
-    axes = place.subplots()
-    values = part.values.reshape(-1)
-    seen = values if part.shown is None else part.shown.reshape(len(part.shown), -1)[:, 0]
-    band = heat(values, signed=part.signed)[None]
-    low, high = float(seen.min(initial=0.0)), float(seen.max(initial=1.0))
-    extent = (-0.5, len(values) - 0.5, low, high if high > low else low + 1)
-    axes.imshow(band, aspect="auto", extent=extent, interpolation="nearest")
-    axes.plot(np.linspace(0, len(values) - 1, len(seen)), seen, color=INK, linewidth=0.7)
-    _plain(axes)
-    axes.tick_params(labelsize=7)
-    _title(axes, name)
-
-
-@dataclasses.dataclass(frozen=True)
-class Pair:
-    """Where in another modality the words of a text go, the words with the most first."""
-
-    pair: str
-    words: Sequence[str]
-    maps: Float[np.ndarray, "w ..."]
-    other: Part
-    height: float = 1.9
-
-    def __call__(self, place: SubFigure) -> None:
-        if self.other.shown is None or self.other.kind not in ("image", "video"):
-            self._matrix(place)
-            return
-        shares = self.maps.reshape(len(self.maps), -1)
-        order = np.argsort(-shares.max(axis=1), kind="stable")[:_WORDS]
-        axes = place.subplots(1, _WORDS, squeeze=False)[0]
-        for one in axes:
-            one.set_axis_off()
-        pictures, _ = _seen(self.other)
-        for one, index in zip(axes, sorted(order.tolist()), strict=False):
-            values = self.maps[index].reshape(len(pictures), *pictures.shape[1:3])
-            best = int(values.reshape(len(values), -1).max(axis=1).argmax())
-            over(one, pictures[best], values[best] - values.min(), signed=False)
-            one.set_title(_short(self.words[index], 18), fontsize=8)
-        place.suptitle(printable(self.pair), fontsize=8, color=MUTED, x=0.01, ha="left")
-
-    def _matrix(self, place: SubFigure) -> None:
-        axes = place.subplots()
-        values = self.maps.reshape(len(self.maps), -1)
-        axes.imshow(values, aspect="auto", cmap="Oranges", interpolation="nearest")
-        if len(self.words) <= _MOST_BARS:
-            axes.set_yticks(range(len(self.words)), [_short(w, 18) for w in self.words])
-        axes.tick_params(labelsize=6)
-        _title(axes, self.pair)
-
-
-def _evenly(count: int, most: int) -> list[int]:
-    if count <= most:
-        return list(range(count))
-    return np.linspace(0, count - 1, most).round().astype(int).tolist()
-
-
-def _rgb(picture: np.ndarray) -> np.ndarray:
+def rgb(picture: np.ndarray) -> Float[np.ndarray, "h w 3"]:
     """Three channels in [0, 1]."""
     values = picture if picture.ndim == 3 else picture[..., None]
     values = values[..., :3] if values.shape[-1] >= 3 else np.repeat(values[..., :1], 3, axis=-1)
-    return np.clip(values, 0.0, 1.0)
+    return np.clip(finite(values), 0.0, 1.0)
 
 
-def _plain(axes: Axes) -> None:
-    for side, spine in axes.spines.items():
-        spine.set_visible(side in ("left", "bottom"))
-        spine.set_color(MUTED)
+def shades(values: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w 3"]:
+    """Numbers from pale to dark."""
+    return matplotlib.colormaps["Oranges"](stretched(values))[..., :3]
 
 
-def _title(axes: Axes, name: str) -> None:
-    axes.set_title(_short(name, 60), fontsize=9, color=MUTED, loc="left")
+def stretched(values: np.ndarray) -> np.ndarray:
+    """Numbers from 0, the least, to 1, the largest."""
+    values = finite(values)
+    low, high = values.min(initial=np.inf), values.max(initial=-np.inf)
+    return (values - low) / max(high - low, 1e-9)
 
 
-def _short(text: str, most: int) -> str:
-    plain = printable(text).replace("\n", " ")
-    return plain if len(plain) <= most else plain[: most - 1] + "…"
+@dataclasses.dataclass(frozen=True)
+class Scale:
+    """Numbers along a side, from the pixel where the lowest is to that of the highest."""
+
+    low: float
+    high: float
+    start: int
+    end: int
+    whole: bool = False
+    """Whether marks are at whole numbers only."""
+
+    def at(self, value: float) -> int:
+        """The pixel of a number."""
+        share = (value - self.low) / (self.high - self.low)
+        return round(self.start + share * (self.end - self.start))
+
+    def marks(self, apart: int) -> list[tuple[int, str]]:
+        """Round numbers, about as many pixels apart as is asked: where each is, and its text."""
+        most = min(max(abs(self.end - self.start) // apart, 1), 9)
+        locator = MaxNLocator(most, steps=[1, 2, 2.5, 5, 10], integer=self.whole, min_n_ticks=1)
+        near = (self.high - self.low) * 1e-6
+        found = [
+            float(one)
+            for one in locator.tick_values(self.low, self.high)
+            if self.low - near <= one <= self.high + near
+        ]
+        return [(self.at(one), text) for one, text in zip(found, written(found), strict=True)]
+
+    def below(self, sheet: Sheet, top: int) -> None:
+        """The scale as a picture's lower side."""
+        sheet.box(self.start, top, self.end, top + 1, MUTED)
+        for place, text in self.marks(65):
+            sheet.box(place, top, place + 1, top + _MARK, INK)
+            left = min(place - width(text, 7) / 2, WIDE - EDGE - width(text, 7))
+            sheet.text(left, top + _MARK + 11, text, size=7)
+
+    def beside(self, sheet: Sheet, left: int) -> None:
+        """The scale as a picture's left side, which ends at `left`."""
+        sheet.box(left - 1, self.start, left, self.end, MUTED)
+        for place, text in self.marks(18):
+            sheet.box(left - _MARK, place, left, place + 1, INK)
+            sheet.text(left - _MARK - 2 - width(text, 7), place + 4, text, size=7)
+
+    def room(self) -> int:
+        """The pixels that the texts beside a picture take."""
+        return _MARK + 2 + max((width(text, 7) for _, text in self.marks(18)), default=0)
+
+
+def written(numbers: list[float]) -> list[str]:
+    """Numbers of one scale as short as tells them apart, all in the same way."""
+    step = min((b - a for a, b in itertools.pairwise(numbers)), default=1.0)
+    found: list[str] = []
+    for form in (".0f", ".1f", ".2f", ".3f", ".4f", ".5f", ".0e", ".1e", ".2e", ".12g"):
+        found = [format(one + 0.0, form) for one in numbers]
+        exact = all(abs(float(t) - n) <= step / 100 for t, n in zip(found, numbers, strict=True))
+        if exact and max(map(len, found), default=0) <= 8:
+            break
+    return [text.replace("-", "\N{MINUS SIGN}") if float(text) else "0" for text in found]

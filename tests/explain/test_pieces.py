@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import itertools
 import json
 from types import SimpleNamespace
 
@@ -11,6 +13,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from mmjax.explain import drawing, panels
 from mmjax.explain.attention_gradients import relevance
 from mmjax.explain.curves import moved
 from mmjax.explain.explanation import Explanation, Part, smaller
@@ -181,6 +184,57 @@ def test_every_kind_of_part_is_drawn_and_written(tmp_path):
     assert line["parts"]["text"]["names"][1][1] == pytest.approx(values[1] + values[2], rel=1e-5)
     assert line["facts"] == {"n": 2.0, "list": [0, 1], "none": None}
     assert np.shape(line["parts"]["film"]["values"]) == (4, 8, 8)
+
+
+def test_words_stand_beside_one_another_inside_the_sheet():
+    words = ["a", "longer" * 40, "x" * 97, "$<b>$", "two\nlines", "", *["word"] * 40]
+    lines = drawing._lines(words)
+    assert [index for line in lines for _, index, _ in line] == list(range(len(words)))
+    for line in lines:
+        sides = [(left, left + panels.width(word, 9, mono=True)) for left, _, word in line]
+        assert all(own[1] < after[0] for own, after in itertools.pairwise(sides))
+        assert sides[0][0] >= panels.EDGE
+        assert sides[-1][1] <= panels.WIDE - panels.EDGE
+    # Scripts that are read from the right begin there.
+    arabic = drawing._lines(["1", "السلام", "عليكم"])[0]
+    assert [left for left, _, _ in arabic] == sorted((left for left, _, _ in arabic), reverse=True)
+
+
+def test_as_much_of_a_text_is_kept_as_there_is_room_for():
+    text = "a longer text than there is room for"
+    short = panels.fit(text, 100)
+    assert text.startswith(short[:-1])
+    assert short.endswith("…")
+    assert panels.width(short) <= 100 < panels.width(text[: len(short)] + "…")
+    assert panels.fit(text, panels.width(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "whole", "texts"),
+    [
+        (-0.2, 0.4, False, ["−0.2", "0", "0.2", "0.4"]),
+        (-0.5, 2.5, True, ["0", "1", "2"]),
+        (-0.5, 0.5, True, ["0"]),
+        (0, 2e-7, False, ["0", "5.0e−08", "1.0e−07", "1.5e−07", "2.0e−07"]),
+        (1.7e9, 1.7e9 + 4, False, [f"170000000{n}" for n in range(5)]),
+    ],
+)
+def test_marks_of_a_scale_are_round_and_told_apart(low, high, whole, texts):
+    scale = panels.Scale(low, high, 300, 0, whole)
+    marks = scale.marks(75)
+    assert [text for _, text in marks] == texts
+    for place, text in marks:
+        assert place == scale.at(float(text.replace("−", "-")))
+
+
+def test_what_is_no_number_is_drawn_as_nothing():
+    values = np.array([[np.nan, 1.0], [-np.inf, 0.0]])
+    part = Part("image", values, np.full((2, 2, 3), np.nan))
+    wave = Part("audio", values[0], values[0])
+    numbers = {"image": float("nan"), "wave": float("inf")}
+    one = Explanation(0, "r", "made", "x", float("nan"), numbers, {"image": part, "wave": wave})
+    with PIL.Image.open(io.BytesIO(drawing.png(one))) as picture:
+        assert picture.width == panels.WIDE
 
 
 def test_large_maps_are_written_as_means_of_blocks():
