@@ -9,7 +9,7 @@ from typing import NamedTuple
 from matplotlib.axes import Axes
 
 from mmjax.report import figures
-from mmjax.report.html import LOWER_IS_BETTER, cell, escape, metric_name, table
+from mmjax.report.html import cell, escape, metric_name, table
 from mmjax.report.pages import frame
 
 _MOST = 24
@@ -73,10 +73,8 @@ def differences(runs: Sequence[str], rows: Sequence[Row], *, level: float) -> st
     for one in rows:
         value, low, high = one.difference
         css = "n best" if low > 0 or high < 0 else "n"
-        better = "lower is better" if one.metric in LOWER_IS_BETTER else "higher is better"
-        title = f'<th scope="row" title="{better}">{escape(metric_name(one.metric))}</th>'
         lines.append(
-            title
+            cell(metric_name(one.metric), kind="th")
             + cell(one.run)
             + "".join(f'<td class="n">{_plain(x)}</td>' for x in (one.first, one.value))
             + f'<td class="{css}">{_signed(value)}</td>'
@@ -85,10 +83,11 @@ def differences(runs: Sequence[str], rows: Sequence[Row], *, level: float) -> st
         )
     head = [cell(one, kind="th", css="n" if i > 1 else "") for i, one in enumerate(columns)]
     note = (
-        f"<p>Bold: the {share} interval of the difference does not hold 0. Intervals are of the "
-        "test rows alone; another training seed may give another difference.</p>"
+        f"<p>Bold: the {share} interval of the difference does not hold 0. Of losses and errors "
+        "lower is better. Intervals are of the test rows alone; another training seed may give "
+        "another difference.</p>"
     )
-    return table(head, lines, css="results", caption="Differences") + note
+    return table(head, lines, css="results", caption="Differences from the first run") + note
 
 
 def _mcnemar(first: str, tests: Mapping[str, tuple[int, int, float]]) -> str:

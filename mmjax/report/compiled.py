@@ -151,11 +151,16 @@ def page(title: str, steps: Sequence[Step]) -> str:
     """All of it as one file that needs no other."""
     sections: list[Section] = []
     for index, (name, columns, rows) in enumerate(tables(steps)):
+        heading = name[:1].upper() + name[1:]
         body = html_table(
             [cell(column, kind="th") for column in columns] if any(columns) else [],
-            ["".join(cell(value) for value in row) for row in rows],
+            [
+                cell(first, kind="th") + "".join(cell(value) for value in others)
+                for first, *others in rows
+            ],
+            caption=heading,
         )
-        sections.append((f"table{index}", escape(name[:1].upper() + name[1:]), body))
+        sections.append((f"table{index}", escape(heading), body))
     told = "".join(f"<p>{escape(one)}</p>" for one in sentences(steps)[1:])
     sections.insert(0, ("bars", "Memory by kind", _bars(steps[0])))
     if told:
@@ -176,10 +181,11 @@ def _bars(step: Step) -> str:
     for index, (name, value) in enumerate(rows):
         y, wide = index * 42, 310 * value / most
         over = name == "needed" and not step["fits"]
-        colour = "#b3261e" if over else "#777" if name == "there is" else "#2b6cb0"
+        colour = "--bad" if over else "--muted" if name == "there is" else "--accent"
         parts.append(
             f'<text x="0" y="{y + 14}">{escape(name)}</text>'
-            f'<rect x="0" y="{y + 19}" width="{max(wide, 1):.1f}" height="15" fill="{colour}"/>'
+            f'<rect x="0" y="{y + 19}" width="{max(wide, 1):.1f}" height="15" '
+            f'fill="var({colour})"/>'
             f'<text x="{wide + 6:.1f}" y="{y + 32}">{escape(size(value))}</text>'
         )
     return (

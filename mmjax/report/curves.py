@@ -84,6 +84,12 @@ def _of_objectives(records: Sequence[Mapping[str, Any]], names: Iterable[str]) -
     return panels
 
 
+def told(panel: Panel) -> str:
+    """What a panel shows in words: where each of its series begins and ends."""
+    lines = [f"{n} from {v[0]:.3g} to {v[-1]:.3g}" for n, (_, v) in panel.series.items()]
+    return f"{panel.title} over steps: {', '.join(lines)}"
+
+
 def smooth(values: np.ndarray) -> np.ndarray | None:
     """A running mean over a twentieth of a long series; None where there is nothing to smooth."""
     width = len(values) // 20

@@ -2,6 +2,7 @@
 row and modality.
 
 A dot shows its picture and text when it is pointed at or reached by the keyboard; no script runs.
+All dots are one stop of the tab key, and the arrow keys go from left to right.
 """
 
 from __future__ import annotations
@@ -57,8 +58,6 @@ def _map(one: EmbeddingMap, number: int) -> str:
     about = f"<p>{escape(one.about)}</p>" if one.about else ""
     parts = [f"<h3>{escape(one.title)}</h3>{about}"]
     keys = list(one.colours)
-    after = f"after-map-{number}"
-    parts.append(f'<a class="skip inside" href="#{after}">Skip the dots</a>')
     named = f"map-{number}"
     choices = ""
     if len(keys) > 1:
@@ -73,23 +72,24 @@ def _map(one: EmbeddingMap, number: int) -> str:
     ranks = {key: _ranks(values) for key, values in one.colours.items()}
     dots = "".join(
         _dot(
-            dot,
+            one.dots[i],
             places[i],
             uris[i],
             {key: one.colours[key][i] for key in keys},
             [ranks[key][one.colours[key][i]] for key in keys],
+            group=f"{named}-dots",
         )
-        for i, dot in enumerate(one.dots)
+        for i in np.argsort(places[:, 0], kind="stable")
     )
     legends = "".join(
         f'<ul class="legend of-{place}" aria-label="colours by {escape(key)}">{_legend(ranks[key])}'
         "</ul>"
         for place, key in enumerate(keys)
     )
-    role = f'role="group" aria-label="{escape(one.title)}, {len(one.dots)} rows"'
+    role = f'role="radiogroup" aria-label="{escape(one.title)}, {len(one.dots)} rows"'
     parts.append(
-        f'<div class="map">{choices}<div class="plane" {role}>{dots}</div>{legends}</div>'
-        f'<span id="{after}"></span>'
+        f'<div class="map">{choices}<div class="plane" {role}>{dots}</div>'
+        f'<p class="hint">The arrow keys go from dot to dot.</p>{legends}</div>'
     )
     return "".join(parts)
 
@@ -111,7 +111,13 @@ def _legend(ranks: Mapping[str, int]) -> str:
 
 
 def _dot(
-    dot: Seen, place: np.ndarray, uri: str | None, names: Mapping[str, str], ranks: Sequence[int]
+    dot: Seen,
+    place: np.ndarray,
+    uri: str | None,
+    names: Mapping[str, str],
+    ranks: Sequence[int],
+    *,
+    group: str,
 ) -> str:
     said = ", ".join(f"{key} {name}" for key, name in names.items())
     text = dot.text if len(dot.text) <= 80 else dot.text[:79] + "…"
@@ -122,7 +128,9 @@ def _dot(
     css = " ".join(f"k{i}c{rank}" for i, rank in enumerate(ranks))
     words = f"<b>{escape(text)}</b>" if text else ""
     return (
-        f'<span class="dot-at {side} {height} {css}" tabindex="0" role="img" aria-label="{label}" '
-        f'style="left:{place[0]:.2f}%;bottom:{place[1]:.2f}%"><span class="tip" aria-hidden="true">'
-        f"{image}{words}<small>row {dot.row}, {escape(said)}</small></span></span>"
+        f'<label class="dot-at {side} {height} {css}" '
+        f'style="left:{place[0]:.2f}%;bottom:{place[1]:.2f}%">'
+        f'<input type="radio" class="unseen" name="{group}" aria-label="{label}">'
+        f'<span class="tip" aria-hidden="true">{image}{words}'
+        f"<small>row {dot.row}, {escape(said)}</small></span></label>"
     )

@@ -86,15 +86,23 @@ def _card(example: Example) -> str:
         for name, data in example.sounds.items()
     )
     explained = "".join(map(_explained, example.explanations))
-    mark = {True: "✓", False: "✗", None: "" if example.group else "?"}[example.correct]
-    answer = f'<span class="mark">{mark}</span> {escape(shortened(example.prediction))}'
+    answer = f"{_mark(example)} {escape(shortened(example.prediction))}"
     return (
-        f'<article class="card {state}">'
+        f'<article class="card {state}" aria-label="row {example.row}">'
         f'<div class="pictures">{images}</div>{sounds}{fields}'
         f'<p class="answer">{answer}</p>'
         f'{truth}<ol class="top">{top}</ol>{explained}'
         f'<p class="row">row {example.row}{identifier}{loss}</p></article>'
     )
+
+
+def _mark(example: Example) -> str:
+    """Whether it is right, as a sign that is read out as a word."""
+    signs = {True: ("✓", "right"), False: ("✗", "wrong"), None: ("?", "without a label")}
+    sign, said = signs[example.correct]
+    if example.correct is None and example.group:
+        return ""
+    return f'<span class="mark" role="img" aria-label="{said}">{sign}</span>'
 
 
 def _explained(one: Explained) -> str:

@@ -20,6 +20,7 @@ from matplotlib.ticker import MaxNLocator
 
 from mmjax.core.typing import Float
 from mmjax.report.curves import Panel, smooth
+from mmjax.report.html import escape
 from mmjax.writers.console import printable
 
 
@@ -62,7 +63,7 @@ def png(draws: Sequence[Draw], size: tuple[float, float]) -> bytes:
 def svg(draw: Draw, size: tuple[float, float], label: str) -> str:
     """The plot as an inline `<svg>` that scales with its container and follows its theme.
 
-    `label` says in plain words what it shows.
+    `label` says in plain words what it shows, to those who do not see it.
     """
     figure = Figure(size, layout="constrained")
     figure.patch.set_alpha(0)
@@ -76,7 +77,7 @@ def svg(draw: Draw, size: tuple[float, float], label: str) -> str:
     text = re.sub(r'(\sid="|url\(#|href="#)', rf"\g<1>{mark}-", text)
     found = re.match(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', text)
     assert found is not None, text[:200]
-    head = f'<svg viewBox="{found[1]}" role="img" aria-label="{label}">'
+    head = f'<svg viewBox="{found[1]}" role="img" aria-label="{escape(label)}">'
     text = head + text[found.end() :]
     text = re.sub(r"font: (\d+ )?([0-9.]+)px [^;\"]*", r"font-size: \2px", text)
     for drawn, variable in _VARIABLES.items():

@@ -62,9 +62,9 @@ def metric_name(name: str) -> str:
 
 
 def cell(value: Any, *, kind: str = "td", css: str = "") -> str:
-    """A table cell of plain text; numbers align right."""
+    """A table cell of plain text; numbers, and a dash where there is none, align right."""
     classes = [css] if css else []
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
         classes.append("n")
     attribute = f' class="{" ".join(classes)}"' if classes else ""
     return f"<{kind}{attribute}>{escape(number(value))}</{kind}>"
@@ -73,14 +73,15 @@ def cell(value: Any, *, kind: str = "td", css: str = "") -> str:
 def table(columns: Sequence[str], rows: Sequence[str], *, css: str = "", caption: str = "") -> str:
     """A table that scrolls sideways on a narrow screen, by the keyboard too.
 
-    `columns` and `rows` are markup. `caption` says what it is of to those who do not see it.
+    `columns` and `rows` are markup. `caption` says what it is of to those who do not see it. What
+    scrolls is a group, not a landmark: a page has too many tables for that.
     """
     head = _scoped("".join(columns), "col")
     head = f"<thead><tr>{head}</tr></thead>" if columns else ""
     body = "".join(f"<tr>{_scoped(row, 'row')}</tr>" for row in rows)
     said = escape(caption)
     title = f'<caption class="unseen">{said}</caption>' if caption else ""
-    role = f'role="region" aria-label="{said or "table"}" tabindex="0"'
+    role = f'role="group" aria-label="{said or "table"}" tabindex="0"'
     return (
         f'<div class="scroll" {role}><table class="{css}">{title}{head}'
         f"<tbody>{body}</tbody></table></div>"
@@ -104,7 +105,8 @@ def facts(values: Mapping[str, Any]) -> str:
     for name, value in values.items():
         title = str(name).replace("_", " ")
         if isinstance(value, Mapping) and value:
-            tables.append(f"<h3>{escape(title[:1].upper() + title[1:])}</h3>{_counts(value)}")
+            title = title[:1].upper() + title[1:]
+            tables.append(f"<h3>{escape(title)}</h3>{_counts(value, title)}")
             continue
         if isinstance(value, list | tuple):
             value = ", ".join(printable(item) for item in value)
@@ -113,7 +115,7 @@ def facts(values: Mapping[str, Any]) -> str:
     return listed + "".join(tables)
 
 
-def _counts(value: Mapping[str, Any]) -> str:
+def _counts(value: Mapping[str, Any], title: str) -> str:
     if not all(isinstance(inner, Mapping) for inner in value.values()):
         return facts({k: str(v) if isinstance(v, Mapping) else v for k, v in value.items()})
     rows = dict.fromkeys(key for inner in value.values() for key in inner)
@@ -125,5 +127,5 @@ def _counts(value: Mapping[str, Any]) -> str:
             for row in rows
         ],
         css="counts",
-        caption="Counts",
+        caption=title,
     )

@@ -38,18 +38,23 @@ def predicted(contents: ReportContents) -> str:
             + "".join(cell(float("nan") if value is None else value) for value in values)
         )
     drawn = "".join(
-        f"<figure>{figures.svg(draw, PANEL_INCHES, 'Predicted against true')}</figure>"
-        for draw in panels(contents)
+        f"<figure>{figures.svg(draw, PANEL_INCHES, f'Predicted against true {name}')}</figure>"
+        for name, draw in _named(contents).items()
     )
+    listed = table(head, rows, css="results", caption="Errors of each target")
     left_out = len(contents.numbers) - MOST_PANELS
     note = f"<p>{left_out} more targets are in the table alone.</p>" if left_out > 0 else ""
     return (
-        f'{table(head, rows, css="results")}<div class="figures">{drawn}</div>{note}'
+        f'{listed}<div class="figures">{drawn}</div>{note}'
         "<p>One dot a row; on the dashed line, what was predicted is what was true.</p>"
     )
 
 
 def panels(contents: ReportContents) -> list[figures.Draw]:
     """A plot for each of the first targets that has rows."""
+    return list(_named(contents).values())
+
+
+def _named(contents: ReportContents) -> dict[str, figures.Draw]:
     shown = [(name, *pair) for name, pair in contents.numbers.items() if len(pair[0])]
-    return [figures.scatter(*one) for one in shown[:MOST_PANELS]]
+    return {one[0]: figures.scatter(*one) for one in shown[:MOST_PANELS]}

@@ -24,7 +24,7 @@ from mmjax.report import (
     subsets,
 )
 from mmjax.report.contents import ReportContents
-from mmjax.report.curves import panels
+from mmjax.report.curves import panels, told
 from mmjax.report.examples import cards
 from mmjax.report.html import code, facts
 from mmjax.report.pages import Section, frame, write_page
@@ -130,9 +130,7 @@ def _sections(contents: ReportContents) -> list[Section]:
 
 def _curves(contents: ReportContents) -> str | None:
     drawn = [
-        figures.svg(
-            figures.curves(panel, contents.best_step), _PANEL_INCHES, f"{panel.title} over steps"
-        )
+        figures.svg(figures.curves(panel, contents.best_step), _PANEL_INCHES, told(panel))
         for panel in panels(contents.curves)
     ]
     if not drawn:

@@ -9,6 +9,8 @@ from mmjax.report.examples import picture, shortened
 from mmjax.report.html import cell, escape, metric_name, table
 from mmjax.report.searches import Query, Seen, Way
 
+_RIGHT = '<b role="img" aria-label="right">✓</b> '
+
 
 def objectives(found: Mapping[str, Mapping[str, Any]]) -> str:
     """One line an objective: its settings and what it was measured at."""
@@ -18,7 +20,7 @@ def objectives(found: Mapping[str, Mapping[str, Any]]) -> str:
         cell(name, kind="th") + "".join(cell(one.get(column)) for column in names)
         for name, one in found.items()
     ]
-    return table(columns, rows, css="results", caption="Objectives")
+    return table(columns, rows, css="results", caption="Settings and metrics of each objective")
 
 
 def _title(name: str) -> str:
@@ -71,14 +73,15 @@ def queries(found: Sequence[Query]) -> str:
 def _query(query: Query) -> str:
     hits = "".join(
         f'<li class="hit {"right" if hit.right else "other"}">{_seen(hit.seen)}'
-        f'<p class="row">{"<b>✓</b> " if hit.right else ""}{hit.similarity:.2f}</p></li>'
+        f'<p class="row">{_RIGHT if hit.right else ""}{hit.similarity:.2f}</p></li>'
         for hit in query.found
     )
     rank = f"rank {query.rank:,}"
     state = "right" if query.rank == 1 else "wrong"
     return (
-        f'<article class="query {state}"><div class="asked">{_seen(query.seen)}'
-        f'<p class="row"><span class="mark">{rank}</span> · row {query.seen.row}</p></div>'
+        f'<article class="query {state}" aria-label="row {query.seen.row}">'
+        f'<div class="asked">{_seen(query.seen)}<p class="row">'
+        f'<span class="mark">{rank}</span> · row {query.seen.row}</p></div>'
         f'<ol class="hits">{hits}</ol></article>'
     )
 

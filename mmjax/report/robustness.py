@@ -41,10 +41,10 @@ def section(found: Mapping[str, Any]) -> str:
     effective = bool(found.get("reference"))
     columns = ["Made worse", "Metric", *(f"{level:g}" for level in found["levels"]), "Relative"]
     rows = [
-        "".join(
-            cell("-" if value is None else value)
+        cell(name, kind="th")
+        + "".join(
+            cell(value)
             for value in (
-                name,
                 metric_name(metric),
                 *of[metric]["scores"],
                 of[metric]["relative_robustness"],
@@ -55,7 +55,8 @@ def section(found: Mapping[str, Any]) -> str:
         for metric in metrics
     ]
     columns += ["Effective"] if effective else []
-    parts.append(table([cell(one, kind="th") for one in columns], rows))
+    head = [cell(one, kind="th", css="n" if i > 1 else "") for i, one in enumerate(columns)]
+    parts.append(table(head, rows, caption="Scores by severity"))
     return "".join(parts)
 
 

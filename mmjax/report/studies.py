@@ -54,10 +54,11 @@ def folds_page(title: str, summary: Mapping[str, Any], *, rows: int, folder: str
         "<p>Spread is the sample standard deviation over folds. Their training rows overlap, so it "
         "is not the uncertainty of the mean.</p>"
     )
+    listed = table(columns, lines, css="results", caption="Metrics of each fold")
     about = f"{count} folds, {rows:,} rows, each held out once"
     return frame(
         title,
-        [("folds", "Folds", table(columns, lines, css="results") + note)],
+        [("folds", "Folds", listed + note)],
         folder=folder,
         headline=f'<div class="headline"><p class="about">{escape(about)}</p></div>',
     )
@@ -98,8 +99,7 @@ def search_page(
             for setting in list(dict.fromkeys(k for one in done for k in one.params))[:_MOST_PANELS]
         ]
     plots = "".join(
-        f"<figure>{figures.svg(draw, _PANEL_INCHES, escape(label))}</figure>"
-        for label, draw in drawn
+        f"<figure>{figures.svg(draw, _PANEL_INCHES, label)}</figure>" for label, draw in drawn
     )
     bars = None
     if importance:
@@ -146,7 +146,7 @@ def _table(trials: Sequence[Trial], metric: str, lower: bool, best: int | None) 
             + "".join(f"<td>{escape(_plain(one.params.get(name)))}</td>" for name in names)
             + f"<td><small>{escape(one.note[:120])}</small></td>"
         )
-    return table(columns, rows, css="results")
+    return table(columns, rows, css="results", caption="Trials, the best first")
 
 
 def _history(done: Sequence[Trial], metric: str, lower: bool) -> figures.Draw:

@@ -33,7 +33,7 @@ def section(found: Found) -> str:
     ]
     for metric, numbers in found["modality"].items():
         drawn = "".join(
-            f"<figure>{figures.svg(plot, _INCHES, escape(label))}</figure>"
+            f"<figure>{figures.svg(plot, _INCHES, label)}</figure>"
             for label, plot in _plots(found, metric)
         )
         parts.append(f"<h3>{escape(metric_name(metric))}</h3>")

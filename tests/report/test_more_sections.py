@@ -1,6 +1,7 @@
 """Sections of `mmjax report`: what is in them, and that everybody can read them."""
 
 import base64
+import importlib.resources
 import io
 import re
 import wave
@@ -14,7 +15,8 @@ from test_report import Page, contents
 from mmjax.api.example_media import wav
 from mmjax.core.errors import DataError
 from mmjax.metrics.scores import precision_recall
-from mmjax.report import EmbeddingMap, Example, Explained, Seen, Slice
+from mmjax.report import EmbeddingMap, Example, Explained, Seen, Slice, compiled
+from mmjax.report.html import facts
 from mmjax.report.page import render
 from mmjax.report.precision_recall import area
 
@@ -93,6 +95,65 @@ def test_every_section_is_there(page):
     assert "1,234" in found.section("costs")
 
 
+def test_tables_are_named_and_their_rows_have_heads():
+    text = render(
+        contents(
+            robustness={
+                "rows": 3,
+                "split": "test",
+                "levels": [0, 1],
+                "curves": {
+                    "<x>/noise": {"<m>": {"scores": [0.5, None], "relative_robustness": 0.4}}
+                },
+            }
+        )
+    )
+    assert '<th scope="row">&lt;x&gt;/noise</th>' in text
+    assert '<td class="n">-</td>' in text
+    assert 'aria-label="&lt;m&gt;, &lt;x&gt; made worse"' in text
+    assert 'aria-label="table"' not in text
+    assert ">Rows by &lt;b&gt;</caption>" in facts({"rows_by_<b>": {"a": {"x": 1}}})
+
+
+def test_a_compiled_step_has_named_tables_in_the_colours_of_the_page():
+    step = {
+        "topology": "v5e:2x2",
+        "settings": [],
+        "fits": False,
+        "needed": 3,
+        "limit": 2,
+        "memory": {"arguments": 2},
+        "mesh": {"data": 4},
+        "roofline": None,
+        "devices": 4,
+        "batch_size": 8,
+        "micro_batches": 1,
+        "flops": 1.0,
+        "model_flops": 1.0,
+        "bytes_moved": None,
+        "seconds": 1.0,
+        "collectives": [],
+        "assumed": [],
+        "advice": [],
+        "buffers": [(1, "f32[1]", "here")],
+        "remat": {},
+    }
+    text = compiled.page("<config>", [step])
+    assert "<h1>Compiled: &lt;config&gt;</h1>" in text
+    found = Page(text)
+    names = [a["aria-label"] for _, a in found.tags if a.get("class") == "scroll"]
+    assert len(set(names)) == len(names) == 3
+    assert '<th scope="row">arguments</th>' in text
+    fills = [a["fill"] for t, a in found.tags if t == "rect"]
+    assert fills == ["var(--accent)", "var(--bad)", "var(--muted)"]
+
+
+def test_plots_say_where_their_curves_begin_and_end(page):
+    found, _ = page
+    told = [a["aria-label"] for t, a in found.tags if t == "svg"]
+    assert any(one.startswith("Loss over steps: train/loss from 1 to 0.0101") for one in told), told
+
+
 def test_slices_whose_interval_leaves_out_the_whole_are_marked(page):
     found, _ = page
     shown = found.section("slices")
@@ -134,16 +195,28 @@ def test_errors_are_sorted_by_loss_and_have_sounds_and_explanations(page):
 
 def test_a_dot_shows_its_row_without_a_script(page):
     found, text = page
-    dots = [a for t, a in found.tags if t == "span" and "dot-at" in a.get("class", "").split()]
-    assert len(dots) == 6
-    assert all(a["tabindex"] == "0" for a in dots)
-    assert dots[1]["aria-label"] == "row 1: text <1>; label b, answer right"
-    colours = [re.findall(r"k0c(\d+)", a["class"]) for a in dots]
+    dots = [a for t, a in found.tags if t == "label" and "dot-at" in a.get("class", "").split()]
+    inputs = [a for t, a in found.tags if t == "input" and a["name"] == "map-0-dots"]
+    assert len(dots) == len(inputs) == 6
+    named = {a["aria-label"].partition(";")[0]: i for i, a in enumerate(inputs)}
+    order = [named[f"row {row}: text <{row}>"] for row in range(6)]
+    assert inputs[order[1]]["aria-label"] == "row 1: text <1>; label b, answer right"
+    colours = [re.findall(r"k0c(\d+)", dots[i]["class"]) for i in order]
     assert colours == [["1"], ["0"], ["0"], ["0"], ["1"], ["2"]]
     assert found.section("map").count("text <1>") == 1
     assert "<script" not in text
-    radios = [a["id"] for t, a in found.tags if t == "input"]
-    assert radios == [a["for"] for t, a in found.tags if t == "label"]
+    radios = [a["id"] for t, a in found.tags if t == "input" and "id" in a]
+    assert radios == [a["for"] for t, a in found.tags if t == "label" and "for" in a]
+
+
+def test_the_dots_are_one_stop_of_the_tab_key_and_go_from_left_to_right(page):
+    found, _ = page
+    assert not [a for _, a in found.tags if "tabindex" in a and "dot-at" in a.get("class", "")]
+    dots = [a for t, a in found.tags if t == "input" and a["name"] == "map-0-dots"]
+    assert {a["type"] for a in dots} == {"radio"}  # the arrow keys go through these
+    places = [a["style"] for t, a in found.tags if "dot-at" in a.get("class", "").split()]
+    lefts = [float(re.search(r"left:([\d.]+)%", one)[1]) for one in places]
+    assert lefts == sorted(lefts)
 
 
 def test_everybody_can_read_it(page):
@@ -156,8 +229,13 @@ def test_everybody_can_read_it(page):
         if tag == "section":
             assert attributes["aria-labelledby"] == f"{attributes['id']}-title"
     assert found.count("caption") == found.count("table")
-    regions = [a for t, a in found.tags if a.get("role") == "region"]
-    assert all(a["aria-label"] and a["tabindex"] == "0" for a in regions)
+    tables = [a for t, a in found.tags if a.get("class") == "scroll"]
+    assert all(a["aria-label"] and a["tabindex"] == "0" for a in tables)
+    # The landmarks are the sections: a region a table would drown them.
+    assert not [a for _, a in found.tags if a.get("role") == "region"]
+    signs = [a["aria-label"] for _, a in found.tags if "mark" in a.get("class", "").split()]
+    assert set(signs) == {"wrong"}
+    assert [a["aria-label"] for t, a in found.tags if t == "article"] == ["row 4", "row 3"]
     titles = {a["id"] for t, a in found.tags if t == "h2"}
     assert {f"{a['id']}-title" for t, a in found.tags if t == "section"} == titles
     targets = {a["id"] for _, a in found.tags if "id" in a}
@@ -167,9 +245,7 @@ def test_everybody_can_read_it(page):
 
 def test_colours_are_told_apart_from_the_page():
     """Contrast of WCAG 2.1: 4.5 for text, 3 for dots, in light and dark."""
-    from importlib.resources import files
-
-    style = (files("mmjax.report") / "page.css").read_text()
+    style = _style()
     for scheme in re.findall(r":root \{(.*?)\}", style, re.DOTALL)[:2]:
         colour = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", scheme))
         for name in ("ink", "muted", "accent", "good", "bad"):
@@ -177,6 +253,37 @@ def test_colours_are_told_apart_from_the_page():
                 assert _contrast(colour[name], colour[under]) >= 4.5, (name, under)
         for i in range(11):
             assert _contrast(colour[f"p{i}"], colour["page"]) >= 3, i
+
+
+def test_paper_has_light_colours_and_everything_that_is_folded():
+    style = _style()
+    # Dark colours are of screens alone: no variable of them is left over in print.
+    assert re.findall(r"@media ([^{]*dark[^{]*) \{", style) == [
+        "screen and (prefers-color-scheme: dark)"
+    ]
+    printed = style[style.index("@media print") :]
+    light = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", style.partition("}")[0]))
+    for name in ("accent", "good", "bad", *(f"p{i}" for i in range(11))):
+        assert _contrast(light[name], "#ffffff") >= 3, name
+    assert "color-scheme: light;" in printed
+    assert "details::details-content { content-visibility: visible;" in printed
+    # A short table stays on one page, and nothing that is cut short on a screen is on paper.
+    assert "table:not(:has(tbody tr:nth-child(13))) { break-inside: avoid; }" in printed
+    assert ".results th" in re.search(r"\n(.*)\{ white-space: normal; overflow-wrap", printed)[1]
+
+
+def test_the_page_heeds_what_people_ask_of_their_screens():
+    style = _style()
+    assert "(prefers-reduced-motion: no-preference) { html { scroll-behavior: smooth; } }" in style
+    assert style.count("scroll-behavior") == 1
+    assert "@media (forced-colors: active)" in style
+    # Contents that are longer than the window scroll, so that no link is out of reach.
+    assert "max-height: 100vh; overflow-y: auto;" in re.search(r"\nnav \{(.*)\}", style)[1]
+    assert ".dot-at:has(:focus-visible) { outline:" in style
+
+
+def _style():
+    return (importlib.resources.files("mmjax.report") / "page.css").read_text()
 
 
 def _contrast(a, b):

@@ -43,7 +43,8 @@ def test_sections_show_what_is_given():
         "queries",
     ]
     shown = page.section("objectives")[1:]
-    assert shown[:6] == ["Objectives", "Kind", "Loss", "Temperature", "Accuracy", "clip"]
+    assert shown[0] == "Settings and metrics of each objective"
+    assert shown[1:6] == ["Kind", "Loss", "Temperature", "Accuracy", "clip"]
     assert shown[shown.index("clip") : shown.index("clip") + 5] == [
         *("clip", "contrastive", "2.000", "0.050", "-")
     ]
