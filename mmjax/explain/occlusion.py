@@ -31,10 +31,10 @@ class Occlusion(Method):
     """Occlusion (Zeiler and Fergus 2014): each piece in turn is nothing, and the score is asked.
 
     Pieces are words, columns, frames, points, and cells of a picture, a volume or a spectrogram,
-    `cells` along each axis; of cells, windows of `window` along each axis are hidden together, and
-    slid by one. A place gets the mean over its windows of their loss over their places, so that
-    sums of places are losses. `concepts` are lists of words by name, which are hidden together;
-    their losses are told in `facts`.
+    `cells` along each axis; of cells, windows of `window` along each axis are hidden together, slid
+    by one from beyond an edge. A place gets the mean over its windows of their loss over their
+    places, so that sums of places are losses. `concepts` are lists of words by name, which are
+    hidden together; their losses are told in `facts`.
     """
 
     cells: int = 8
@@ -165,9 +165,9 @@ def _pictures(subject: Subject, name: str, shape: tuple[int, ...]) -> bool:
 
 
 def _slid(count: int, width: int) -> Windows:
-    """Windows of so many neighbours, slid by one."""
+    """Windows of so many neighbours, slid by one from beyond an end, so that all are in as many."""
     width = min(width, count)
-    first = np.arange(count - width + 1)[:, None]
+    first = np.arange(1 - width, count)[:, None]
     return (first <= np.arange(count)) & (np.arange(count) < first + width)
 
 
