@@ -13,6 +13,9 @@ def write_folder(folder: Path) -> Path:
     folder = goldens.write_folder(goldens.load("clip"), folder)
     config = json.loads((folder / "config.json").read_text())
     size = config["vision_config"]["image_size"]
+    # A text is read at its [SEP].
+    config["text_config"]["eos_token_id"] = 3
+    (folder / "config.json").write_text(json.dumps(config))
     letters = [chr(97 + i) for i in range(20)]
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters]
     (folder / "vocab.txt").write_text("\n".join(words))
