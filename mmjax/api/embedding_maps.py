@@ -84,7 +84,7 @@ def project(
     share = float((s[:count] ** 2).sum() / max((s**2).sum(), 1e-30))
     told = (
         f"The first two principal components of {vectors.shape[1]} numbers, which hold {share:.0%} "
-        "of their variance. Point at a dot, or go there with the tab key, to see its row."
+        "of their variance. Point at a dot to see its row."
     )
     return places, told
 

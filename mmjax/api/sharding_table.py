@@ -75,6 +75,7 @@ def page(title: str, found: list[Place]) -> str:
         body = html_table(
             [cell(column, kind="th") for column in columns],
             ["".join(cell(value) for value in one) for one in rows],
+            caption=name.capitalize(),
         )
         sections.append((f"table{index}", escape(name.capitalize()), body))
     return frame(f"Sharding: {title}", sections)
