@@ -293,6 +293,16 @@ ENTRIES = (
         program=("benchmarks.adapt", "--out", "{out}"),
     ),
     Entry(
+        "explain_pointing",
+        "whether explanations point at what carries the label",
+        tuple(
+            Wanted(f"{method}, share of rows", ("least", method), of="", least=0.03)
+            for method in ("shapley", "integrated_gradients", "occlusion")
+        ),
+        program=("benchmarks.explain_pointing", "--out", "{out}"),
+        cost="4 minutes",
+    ),
+    Entry(
         "whisper_tiny",
         "Whisper tiny.en beside CTranslate2 on recordings",
         (Wanted("word error rate", ("rates", "wer"), of="", least=0.005),),

@@ -91,12 +91,6 @@ UNHELD = (
         "runs of the quickstart and of AV-MNIST",
     ),
     (
-        "explain_pointing",
-        "whether explanations point at what carries the label",
-        "benchmarks.explain_pointing",
-        "rows are generated; many small programs",
-    ),
-    (
         "compile",
         "steps compiled for TPUs that are not there",
         "benchmarks.compile",
