@@ -67,7 +67,7 @@ class IntegratedGradients(PartMethod):
 
     steps: int = 50
     tolerance: float = 1e-3
-    most_parts: int = 24
+    most_parts: int = 64
 
     about: ClassVar[str] = (
         "the gradient of the score times the input, averaged on the way from an input of nothing; "

@@ -172,7 +172,7 @@ def made(mesh):
 
 def method_of(name):
     small = {
-        "integrated_gradients": IntegratedGradients(steps=8),
+        "integrated_gradients": IntegratedGradients(steps=16),
         "smooth_grad": SmoothGrad(samples=2),
         "occlusion": Occlusion(cells=2),
     }
