@@ -63,7 +63,7 @@ def test_the_command_writes_curves_and_a_plot(trained, tmp_path, capsys):
     assert "Relative robustness is the share" in page
     assert ">Effective</th>" in page
     for name in names:
-        assert f">{name}</td>" in page
+        assert f">{name}</th>" in page
     assert "robustness.json" in out
     assert "degrade" in err
 

@@ -85,17 +85,16 @@ def test_shapley_values_are_those_of_all_orders_of_real_absences(run):
     columns = {"text": ["words"], "table": ["weight", "place"]}
     names = tuple(columns)
 
-    def logits(subset):
+    def log_odds(subset):
         bare = {key: [row[key] for row in rows] for key in rows[0]}
         for name in set(names) - set(subset):
             bare |= {column: [None] * ROWS for column in columns[name]}
         said = run.predict(bare)
         chances = np.array([list(one["probabilities"].values()) for one in said])
-        logs = np.log(chances)
-        return logs - logs.mean(axis=1, keepdims=True)
+        return np.log(chances) - np.log(chances @ (1 - np.eye(chances.shape[1])))
 
     labels = run.module.task.label_names
-    worth = {s: logits(s) for k in (1, 2) for s in itertools.combinations(names, k)}
+    worth = {s: log_odds(s) for k in (1, 2) for s in itertools.combinations(names, k)}
     for row, one in enumerate(found):
         place = labels.index(one.explained.removeprefix("log-odds of "))
         nothing = one.facts["subsets"]["none"]
