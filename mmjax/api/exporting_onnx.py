@@ -23,6 +23,7 @@ from mmjax.core.files import atomic
 from mmjax.export.inputs import Inputs
 from mmjax.export.tracing import forward
 from mmjax.export.variants import flatten
+from mmjax.kernels.platforms import default_alone
 from mmjax.tasks.generation import Generation
 
 _CHECKED_ROWS = 3
@@ -94,7 +95,8 @@ def _converted(
     shapes = [jax.ShapeDtypeStruct((size, *leaf.shape[1:]), leaf.dtype) for leaf in leaves]
     try:
         # Traced here: the converter's own versions of jax.numpy's functions lose types.
-        traced = jaxpr_as_fun(jax.make_jaxpr(predict)(*shapes))
+        with default_alone():
+            traced = jaxpr_as_fun(jax.make_jaxpr(predict)(*shapes))
         made = converter.to_onnx(
             lambda *arrays: tuple(traced(*arrays)),
             shapes,
@@ -102,10 +104,9 @@ def _converted(
             output_names=list(said),
         )
     except Exception as error:  # what it cannot convert raises anything
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ConfigError(
             109,
-            f"the model does not convert to ONNX: {reason}",
+            f"the model does not convert to ONNX: {_first_line(error)}",
             fix="unroll scanned layers, "
             + ("fix the rows (--onnx-rows 8), " if rows is None else "")
             + "choose other parts, or mmjax export RUN OUT",
@@ -116,12 +117,21 @@ def _converted(
 def _check(
     runtime: Any, content: bytes, predict: Any, leaves: Sequence[np.ndarray], names: Sequence[str]
 ) -> None:
-    """Raises CheckpointError unless ONNX Runtime answers random batches as the model does."""
+    """Raises CheckpointError unless ONNX Runtime answers a random batch as the model does, and
+    ConfigError where it does not run.
+    """
     rng = np.random.default_rng(0)
     arrays = [_drawn(rng, leaf) for leaf in leaves]
-    session = runtime.InferenceSession(content, providers=["CPUExecutionProvider"])
     known: Mapping[str, np.ndarray] = dict(zip(names, arrays, strict=True))
-    found = session.run(None, {one.name: known[one.name] for one in session.get_inputs()})
+    try:
+        session = runtime.InferenceSession(content, providers=["CPUExecutionProvider"])
+        found = session.run(None, {one.name: known[one.name] for one in session.get_inputs()})
+    except Exception as error:  # what it cannot run raises anything
+        raise ConfigError(
+            109,
+            f"ONNX Runtime does not run the model: {_first_line(error)}",
+            fix="choose other parts, or mmjax export RUN OUT",
+        ) from error
     wanted = jax.device_get(jax.jit(predict)(*arrays))
     for one, expected in zip(found, wanted, strict=True):
         scale = max(1.0, float(np.abs(expected).max(initial=0.0)))
@@ -130,6 +140,10 @@ def _check(
             raise CheckpointError(
                 664, f"the ONNX file is off by {apart:.2g}", fix="mmjax export RUN OUT"
             )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _drawn(rng: np.random.Generator, leaf: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ from mmjax.core.errors import ConfigError
 from mmjax.core.registry import fact
 from mmjax.core.types import Tokens
 from mmjax.core.typing import Array, ArrayLike, Dtype, Float
-from mmjax.nn.convolution import conv
+from mmjax.nn.convolution import conv, window_max
 from mmjax.nn.dense import ACTIVATIONS, Activation
 from mmjax.nn.norms import batch_norm
 from mmjax.nn.pooling import masked_mean
@@ -168,7 +168,7 @@ class ResNet(nn.Module, kw_only=True):
         )
         values = stem(jnp.asarray(pixel_values, self.dtype), train=train)
         if self.stem_pool:
-            values = nn.max_pool(values, (3, 3), (2, 2), ((1, 1), (1, 1)))
+            values = window_max(values, size=3, stride=2, border=1)
         for stage, (channels, depth) in enumerate(zip(self.channels, self.depths, strict=True)):
             settings = {
                 "channels": channels,

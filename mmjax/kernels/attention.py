@@ -6,8 +6,6 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax
-
 from mmjax.core.errors import ConfigError, nearest
 from mmjax.core.typing import Array, Bool, Float
 from mmjax.kernels import (
@@ -25,6 +23,7 @@ from mmjax.kernels.attention_problem import (
     anything,
     problem_of,
 )
+from mmjax.kernels.platforms import platform_dependent
 
 BACKENDS: dict[str, Backend] = {
     "xla": Backend(attention_xla.attend, anything),
@@ -107,7 +106,7 @@ def attention(
     others = {platform: compute[name] for platform, name in chosen.items() if name != default}
     if not others:
         return compute[default](operands)
-    return jax.lax.platform_dependent(operands, default=compute[default], **others)
+    return platform_dependent(operands, default=compute[default], **others)
 
 
 def _compute(name: str, problem: Problem, operands: Operands) -> tuple[Array, Array | None]:

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from mmjax.core.typing import Array, Float
+from mmjax.kernels.platforms import platform_dependent
 
 _MOST_ROWS = 64
 
@@ -29,7 +30,7 @@ def few_rows_product(
     that gains. The platform is that for which the program is lowered. There is no forward-mode
     derivative.
     """
-    return jax.lax.platform_dependent(inputs, weights, cpu=_convolution, default=jnp.matmul)
+    return platform_dependent(inputs, weights, cpu=_convolution, default=jnp.matmul)
 
 
 def _convolution(inputs: Array, weights: Array) -> Array:
@@ -56,7 +57,7 @@ def _save(inputs: Array, weights: Array) -> tuple[Array, tuple[Array, Array]]:
 
 def _pull(saved: tuple[Array, Array], cotangent: Array) -> tuple[Array, Array]:
     inputs, weights = saved
-    of_inputs = jax.lax.platform_dependent(
+    of_inputs = platform_dependent(
         cotangent,
         weights,
         cpu=_weights_first,

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from mmjax.core.typing import Array, Float
+from mmjax.kernels.platforms import platform_dependent
 
 
 def product(formula: str, a: Float[Array, "..."], b: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -86,9 +87,7 @@ def _rounded_product(formula: str, a: Array, b: Array) -> Array:
     def wide(a: Array, b: Array) -> Array:
         return jnp.einsum(formula, a, b, preferred_element_type=jnp.float32).astype(a.dtype)
 
-    return jax.lax.platform_dependent(
-        a, b, cpu=wide, default=functools.partial(jnp.einsum, formula)
-    )
+    return platform_dependent(a, b, cpu=wide, default=functools.partial(jnp.einsum, formula))
 
 
 def _save(formula, a, b):

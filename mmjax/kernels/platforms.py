@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -11,6 +13,32 @@ import jax.numpy as jnp
 from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import batching, mlir
+
+_default_alone = contextvars.ContextVar("default_alone", default=False)
+
+
+@contextlib.contextmanager
+def default_alone() -> Iterator[None]:
+    """What is traced within has its defaults alone: for programs that are of no platform of JAX."""
+    token = _default_alone.set(True)
+    try:
+        yield
+    finally:
+        _default_alone.reset(token)
+
+
+def is_default_alone() -> bool:
+    """Whether what is traced is within `default_alone`."""
+    return _default_alone.get()
+
+
+def platform_dependent(
+    *operands: Any, default: Callable[..., Any], **platforms: Callable[..., Any]
+) -> Any:
+    """`jax.lax.platform_dependent`, but for the `default` alone within `default_alone`."""
+    if is_default_alone():
+        return default(*operands)
+    return jax.lax.platform_dependent(*operands, default=default, **platforms)
 
 
 def per_platform(
@@ -52,6 +80,8 @@ def per_platform(
     batching.primitive_batchers[primitive] = functools.partial(_batched, primitive)
 
     def call(*operands: Any, **static: Any) -> Any:
+        if is_default_alone():
+            return default(*operands, **static)
         leaves, structure = jax.tree.flatten(operands)
         shapes = jax.eval_shape(functools.partial(default, **static), *operands)
         found = primitive.bind(*leaves, structure=structure, **static)

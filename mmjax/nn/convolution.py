@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -11,6 +13,7 @@ from flax import linen as nn
 
 from mmjax.core.errors import ConfigError
 from mmjax.core.typing import Array, Dtype, Float
+from mmjax.kernels.platforms import is_default_alone
 from mmjax.nn.dense import Initializer, parameter
 from mmjax.nn.grouped_convolution import for_flax
 from mmjax.nn.plain_convolution import plain_convolution
@@ -144,6 +147,26 @@ def max_pool(values: Float[Array, "b h w c"]) -> Float[Array, "b y x c"]:
         values[:, :rows, :columns], "b (y p) (x q) c -> b y x (p q) c", p=2, q=2
     )
     return max_over(squares, axis=-2)
+
+
+def window_max(
+    values: Float[Array, "b h w c"], *, size: int, stride: int, border: int
+) -> Float[Array, "b y x c"]:
+    """The maximum of windows of `size` x `size` that are `stride` apart; the border does not count.
+
+    For programs of no platform of JAX it is that of shifted maps: the converter to ONNX makes a
+    pooling over all four axes of XLA's, which ONNX Runtime does not run (jax2onnx 0.17).
+    """
+    edge = (border, border)
+    if not is_default_alone():
+        return nn.max_pool(values, (size, size), (stride, stride), (edge, edge))
+    padded = jnp.pad(values, ((0, 0), edge, edge, (0, 0)), constant_values=-jnp.inf)
+    rows, columns = ((n - size) // stride * stride + 1 for n in padded.shape[1:3])
+    shifted = (
+        padded[:, y : y + rows : stride, x : x + columns : stride]
+        for y, x in itertools.product(range(size), repeat=2)
+    )
+    return functools.reduce(jnp.maximum, shifted)
 
 
 def grid_mean(values: Float[Array, "b h w c"], cells: int) -> Float[Array, "b d"]:

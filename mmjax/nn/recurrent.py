@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from mmjax.core.typing import Array, Bool, Dtype, Float
+from mmjax.kernels.platforms import is_default_alone
 from mmjax.nn.dense import dense, parameter
 
 Cell = Literal["lstm", "gru"]
@@ -97,8 +98,13 @@ def run_cell(
 
     zeros = jnp.zeros((gates.shape[1], kernel.shape[0]), jnp.float32)
     start: State = (zeros, zeros) if cell == "lstm" else (zeros,)
-    last, states = jax.lax.scan(step, start, (apart, mask), reverse=reverse)
-    return states, last[0].astype(gates.dtype)
+    inputs = apart, mask
+    # The converter to ONNX knows loops from the first step to the last alone.
+    turned = reverse and is_default_alone()
+    if turned:
+        inputs = jax.tree.map(lambda one: jnp.flip(one, 0), inputs)
+    last, states = jax.lax.scan(step, start, inputs, reverse=reverse and not turned)
+    return jnp.flip(states, 0) if turned else states, last[0].astype(gates.dtype)
 
 
 def _advance(cell: Cell, state: State, gates: Gates, own: Gates, valid: Array) -> State:

@@ -33,6 +33,25 @@ CASES = {
         Spec("gated", width=8),
         4,
     ),
+    # Attention that is chosen by the platform, since so many tokens are long.
+    "long text": (
+        {"text": _TEXT.replace(max_length=256), "table": tiny_models._TABLE},
+        {"text": Spec("text_transformer", **_SMALL)},
+        Spec("concat", width=8),
+        4,
+    ),
+    "text both ways": (
+        {"text": _TEXT, "table": tiny_models._TABLE},
+        {"text": Spec("text_rnn", width=8)},
+        Spec("concat", width=8),
+        4,
+    ),
+    "residual network": (
+        {"image": tiny_models._IMAGE},
+        {"image": Spec("resnet", stem=8, channels=(8, 16), depths=(1, 1))},
+        Spec("concat", width=8),
+        4,
+    ),
     "frames and table": (
         {"sequence": tiny_models._SEQUENCE, "table": tiny_models._TABLE},
         {},

@@ -3,7 +3,16 @@ import jax.numpy as jnp
 import numpy as np
 import reference
 
-from mmjax.nn.convolution import Conv3D, conv, conv1d, grid_mean, max_pool, space_to_depth
+from mmjax.kernels.platforms import default_alone
+from mmjax.nn.convolution import (
+    Conv3D,
+    conv,
+    conv1d,
+    grid_mean,
+    max_pool,
+    space_to_depth,
+    window_max,
+)
 
 PIXELS = np.random.default_rng(0).standard_normal((2, 7, 5, 3)).astype(np.float32)
 
@@ -51,6 +60,25 @@ def test_max_pool_is_the_largest_of_each_square():
     for y, x in np.ndindex(3, 2):
         square = PIXELS[:, 2 * y : 2 * y + 2, 2 * x : 2 * x + 2]
         np.testing.assert_array_equal(found[:, y, x], square.max(axis=(1, 2)))
+
+
+def test_window_max_is_the_largest_of_each_window_by_either_way():
+    values = np.random.default_rng(0).normal(size=(2, 7, 6, 3)).astype(np.float32) - 5
+    expected = np.stack(
+        [
+            [values[:, max(0, y - 1) : y + 2, max(0, x - 1) : x + 2].max(axis=(1, 2))]
+            for y in range(0, 7, 2)
+            for x in range(0, 6, 2)
+        ]
+    )
+    expected = expected[:, 0].reshape(4, 3, 2, 3).transpose(2, 0, 1, 3)
+    options = {"size": 3, "stride": 2, "border": 1}
+    values = jnp.asarray(values)
+    np.testing.assert_array_equal(window_max(values, **options), expected)
+    with default_alone():
+        traced = jax.make_jaxpr(lambda one: window_max(one, **options))(values)
+        np.testing.assert_array_equal(window_max(values, **options), expected)
+    assert "reduce_window" not in str(traced)
 
 
 def test_grid_mean():

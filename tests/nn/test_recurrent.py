@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import reference
 
+from mmjax.kernels.platforms import default_alone
 from mmjax.nn.recurrent import GATES, Recurrent
 from mmjax.parallel.sharding import unbox
 
@@ -62,6 +63,13 @@ def test_agrees_with_a_loop_over_the_valid_positions(cell, reverse):
     expected = loop(reference.double(variables["params"]), cell, reverse)
     np.testing.assert_allclose(states, expected[0], atol=1e-6)
     np.testing.assert_allclose(last, expected[1], atol=1e-6)
+    # For programs of no platform a loop backwards is one forwards over what is turned round.
+    with default_alone():
+        traced = jax.make_jaxpr(module.apply)(variables, VALUES, MASK)
+        turned = module.apply(variables, jnp.asarray(VALUES), jnp.asarray(MASK))
+    assert "reverse=True" not in str(traced)
+    np.testing.assert_allclose(turned[0], states, atol=1e-6)
+    np.testing.assert_allclose(turned[1], last, atol=1e-6)
 
 
 @pytest.mark.parametrize("cell", sorted(GATES))
