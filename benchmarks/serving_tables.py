@@ -26,11 +26,11 @@ def write(results: Mapping[str, Any], path: Path) -> None:
     """A section a part: tables of loads, and the rest line by line."""
     lines = ["# Serving", ""]
     lines += [
-        "Made by `python -m benchmarks.serving`. Loads of 10 s by `h2load` on the same "
-        "machine, over loopback; the model is `benchmarks/serving_model.py`. `requests_s` are"
-        " those answered a second, the first two seconds left out; `requests_cpu_s` those "
-        "answered a second of the server's processor time: the machine is shared, so it tells"
-        " more than requests a second do.",
+        "Made by `python -m benchmarks.serving`. Loads of 10 s by `h2load` on the same machine, "
+        "over loopback; the model is `benchmarks/serving_model.py`. `requests_s` are those "
+        "answered a second, the first two seconds left out; `requests_cpu_s` those answered a "
+        "second of the server's processor time: the machine is shared, so it tells more than "
+        "requests a second do.",
         "",
     ]
     for name, title in _WORDS.items():

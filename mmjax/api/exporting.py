@@ -105,8 +105,6 @@ def export(
     dtypes = {path: value.dtype for path, value in flat.items()}
     kept = stored(flat, variant)
     measured = _measured(run, variant, kept, dtypes, data, root) if measure else Measured()
-    if measured.dataset is not None and measured.evaluation is not None and data is None:
-        reference.complete(run, measured.dataset, measured.evaluation)
     told_apart = _subgroups(run, measured, by, "test" if data is None else ALL)
     with folders.writing(out) as folder:
         needs = keep_processors(run, folder / folders.PROCESSORS, specs)
@@ -278,6 +276,8 @@ def _measured(
         evaluation = run.evaluate_dataset(dataset, split)
     except DataError as error:
         return Measured(notes=(f"not measured: {error.what}",))
+    if data is None:
+        reference.complete(run, dataset, evaluation)
     found = {"f32": _plain(evaluation.metrics)}
     if variant != "f32":
         whole = {path: np.asarray(value) for path, value in restored(kept, dtypes).items()}

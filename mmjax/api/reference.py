@@ -81,7 +81,8 @@ def complete(run: Run, dataset: Dataset, evaluation: Evaluation) -> None:
         return
     rows = np.sort(_some(evaluation.rows, _MOST))
     few = dataclasses.replace(dataset, splits={**dataset.splits, FOLDER: rows})
-    vectors = _known(dataset, run.embed_dataset(few, FOLDER), rows)
+    here = {name: _present(dataset, name, rows) for name in dataset.modalities}
+    vectors = _known(run.embed_dataset(few, FOLDER), here)
     try:
         _stored(run, dataclasses.replace(known, vectors=vectors))
     except OSError as error:
@@ -146,7 +147,7 @@ def _seen(
     return Seen(
         rows=len(evaluation.rows),
         present={name: int(one.sum()) for name, one in here.items()},
-        vectors=_known(dataset, vectors, evaluation.rows),
+        vectors=_known(vectors, here),
         said=said,
         numbers=numbers,
         measured=_measured(task, evaluation) if labelled else {},
@@ -154,16 +155,14 @@ def _seen(
 
 
 def _known(
-    dataset: Dataset, vectors: Mapping[str, np.ndarray], rows: np.ndarray
+    vectors: Mapping[str, np.ndarray], here: Mapping[str, Bool[np.ndarray, "n"]]
 ) -> dict[str, Float[np.ndarray, "n d"]]:
     """Vectors of the rows that have what they are of, at most `_MOST` of each."""
     found = {}
     for name, value in vectors.items():
         if name == "ids":
             continue
-        known = np.asarray(value)
-        if name in dataset.modalities:
-            known = known[_present(dataset, name, rows)]
+        known = np.asarray(value)[here.get(name, np.ones(len(value), bool))]
         found[name] = _some(known, _MOST).astype(np.float32)
     return found
 

@@ -18,8 +18,6 @@ from mmjax.explain.scores import Choice
 from mmjax.explain.subject import Subject
 from mmjax.explain.tokens import shape_of
 
-WORDS = ("text", "texts", "dialogue")
-"""Kinds of modalities that words are hidden of."""
 Groups = Int[np.ndarray, "b ..."]
 """The number of the piece that each place is of, -1 for none."""
 Windows = Bool[np.ndarray, "w p"]
@@ -76,39 +74,39 @@ class Occlusion(Method):
 
     def _pieces(self, subject: Subject, batch: Batch, name: str) -> Groups:
         shape, rows = shape_of(batch, name), batch.row_mask.shape[0]
-        if subject.words is not None and subject.kinds[name] in WORDS:
+        if subject.words is not None and _has_words(subject, name):
             found = np.full((rows, *shape), -1, np.int32)
             for row, words in enumerate(subject.words(batch, name)):
                 for number, (_, places) in enumerate(words):
                     found[row, [p for p in places if p < shape[0]]] = number
             return found
         grid = np.zeros(shape, np.int32)
-        for axis, numbers in enumerate(self._axes(subject, batch, name)):
+        for axis, (numbers, _) in enumerate(self._axes(subject, batch, name)):
             along = numbers.reshape(-1, *[1] * (len(shape) - axis - 1))
             grid = grid * (int(numbers.max()) + 1) + along.astype(np.int32)
         return np.broadcast_to(grid, (rows, *shape)).copy()
 
-    def _axes(self, subject: Subject, batch: Batch, name: str) -> list[np.ndarray]:
-        """The number of the cell of each place, along each axis of what is no words."""
+    def _axes(self, subject: Subject, batch: Batch, name: str) -> list[tuple[np.ndarray, int]]:
+        """Along each axis of what is no words the number of each place's cell, and how many cells
+        are hidden together.
+        """
         shape = shape_of(batch, name)
         if subject.kinds[name] == "video":
-            return [np.arange(shape[0]), *(np.zeros(size, int) for size in shape[1:])]
-        if len(shape) == 1 and shape[0] <= 64:
-            return [np.arange(shape[0])]
-        axes = [_cells(size, self.cells) for size in shape]
-        if _pictures(subject, name, shape):
-            axes[0] = np.arange(shape[0])
+            return [(np.arange(shape[0]), 1), *((np.zeros(size, int), 1) for size in shape[1:])]
+        if len(shape) == 1:
+            most = shape[0] if shape[0] <= 64 else self.cells
+            return [(_cells(shape[0], most), 1)]
+        axes = [(_cells(size, self.cells), self.window) for size in shape]
+        if subject.kinds[name] == "image" and len(shape) == 3:  # the first counts pictures
+            axes[0] = np.arange(shape[0]), 1
         return axes
 
     def _windows(self, subject: Subject, batch: Batch, name: str, count: int) -> Windows:
-        """Neighbours of a grid together; of what is none, each piece alone."""
-        shape = shape_of(batch, name)
-        words = subject.words is not None and subject.kinds[name] in WORDS
-        if words or len(shape) == 1 or subject.kinds[name] == "video":
+        """Which of so many pieces are hidden together: each word alone, neighbours of a grid."""
+        if _has_words(subject, name):
             return np.eye(count, dtype=bool)
         whole = np.ones((1, 1), bool)
-        for axis, numbers in enumerate(self._axes(subject, batch, name)):
-            width = 1 if axis == 0 and _pictures(subject, name, shape) else self.window
+        for numbers, width in self._axes(subject, batch, name):
             whole = np.kron(whole, _slid(int(numbers.max()) + 1, width)).astype(bool)
         return whole[:, :count]
 
@@ -159,9 +157,8 @@ def _cells(size: int, cells: int) -> np.ndarray:
     return np.arange(size) * min(cells, size) // size
 
 
-def _pictures(subject: Subject, name: str, shape: tuple[int, ...]) -> bool:
-    """Whether the first axis counts pictures."""
-    return subject.kinds[name] == "image" and len(shape) == 3
+def _has_words(subject: Subject, name: str) -> bool:
+    return subject.words is not None and subject.kinds[name] in ("text", "texts", "dialogue")
 
 
 def _slid(count: int, width: int) -> Windows:

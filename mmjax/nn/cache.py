@@ -21,6 +21,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from mmjax.core.typing import Array, ArrayLike, Bool, Float, Int
+from mmjax.kernels.platforms import platform_dependent
 
 COLLECTION = "cache"
 _CONTEXT = "context"
@@ -84,7 +85,7 @@ def _written(
     if new.shape[2] > 1:
         return put(first, whole)
     in_place = functools.partial(jax.lax.fori_loop, body_fun=put)
-    return jax.lax.platform_dependent(
+    return platform_dependent(
         whole,
         first,
         cpu=lambda kept, at: in_place(at, at + 1, init_val=kept),

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from mmjax.core.typing import Array, Float
+from mmjax.kernels.platforms import platform_dependent
 
 Pads = tuple[tuple[int, int], ...]
 
@@ -101,7 +102,7 @@ def _backward(
     mesh = jax.sharding.get_abstract_mesh()
     if not mesh.empty and mesh.size > 1:
         return own(*residuals, slope)
-    return jax.lax.platform_dependent(*residuals, slope, cpu=spelt, default=own)
+    return platform_dependent(*residuals, slope, cpu=spelt, default=own)
 
 
 _plain.defvjp(_forward, _backward)

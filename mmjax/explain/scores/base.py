@@ -90,6 +90,23 @@ def named(names: Sequence[str], place: int, kind: str) -> str:
     return str(names[place]) if 0 <= place < len(names) else f"{kind} {place}"
 
 
+def of_one(
+    logits: Float[Array, "b *s v"],
+    places: Int[Array, "b *s"],
+    scale: Scale,
+    *,
+    independent: bool = False,
+) -> Float[Array, "b *s"]:
+    """The log-odds or the probability of one of several alternatives, or of labels that are
+    `independent` of each other, whose logits are their log-odds.
+    """
+    if independent:
+        return taken(jax.nn.sigmoid(logits) if scale == "probability" else logits, places)
+    if scale == "probability":
+        return taken(jax.nn.softmax(logits), places)
+    return log_odds(logits, places)
+
+
 def log_odds(logits: Float[Array, "b *s v"], places: Int[Array, "b *s"]) -> Float[Array, "b *s"]:
     """The log-odds `log(p / (1 - p))` of one of several alternatives, p its softmax: its logit less
     the logsumexp of the others'. 0 where there is but one.

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmjax.core.typing import Array, Float
-from mmjax.explain.scores.base import Choice, Scale, Score, Seen, log_odds, named, taken
+from mmjax.explain.scores.base import Choice, Scale, Score, Seen, named, of_one
 from mmjax.tasks.detection import Detection
 
 
@@ -41,9 +41,7 @@ class SurestBox(Score):
     def score(self, seen: Seen, choice: Choice, scale: Scale) -> Float[Array, "b"]:
         logits = _logits(seen)
         own = jnp.take_along_axis(logits, choice["query"][:, None, None], axis=1)[:, 0]
-        if scale == "probability":
-            return taken(jax.nn.softmax(own), choice["label"])
-        return log_odds(own, choice["label"])
+        return of_one(own, choice["label"], scale)
 
     def told(self, task: Any, choice: Choice, answers: Sequence[Mapping[str, Any]]) -> list[str]:
         labels = np.asarray(choice["label"]).tolist()

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from mmjax.core.typing import Array, Float
-from mmjax.explain.scores.base import Choice, Scale, Score, Seen, log_odds, named, taken
+from mmjax.explain.scores.base import Choice, Scale, Score, Seen, named, of_one, taken
 
 _LEAST = 1e-30
 
@@ -49,10 +48,7 @@ class Classes(_OneOf):
         return getattr(task, "outputs_are", None) == "classes"
 
     def score(self, seen: Seen, choice: Choice, scale: Scale) -> Float[Array, "b"]:
-        logits = self.logits(seen)
-        if scale == "probability":
-            return taken(jax.nn.softmax(logits), choice)
-        return log_odds(logits, choice)
+        return of_one(self.logits(seen), choice, scale)
 
 
 class Labels(_OneOf):
@@ -65,8 +61,7 @@ class Labels(_OneOf):
         return getattr(task, "outputs_are", None) == "labels"
 
     def score(self, seen: Seen, choice: Choice, scale: Scale) -> Float[Array, "b"]:
-        logits = self.logits(seen)
-        return taken(jax.nn.sigmoid(logits) if scale == "probability" else logits, choice)
+        return of_one(self.logits(seen), choice, scale, independent=True)
 
     def told(self, task: Any, choice: Choice, answers: Sequence[Mapping[str, Any]]) -> list[str]:
         if not self.names(task):
@@ -91,6 +86,5 @@ class Shares(_OneOf):
     def score(self, seen: Seen, choice: Choice, scale: Scale) -> Float[Array, "b"]:
         if scale == "probability":
             return taken(seen.predictions["probabilities"], choice)
-        logits = self.logits(seen)
         alone = getattr(seen.task, "multi_label", False)
-        return taken(logits, choice) if alone else log_odds(logits, choice)
+        return of_one(self.logits(seen), choice, scale, independent=alone)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmjax.core.typing import Array, Bool, Float, Int
-from mmjax.explain.scores.base import Choice, Scale, Score, Seen, log_odds, taken
+from mmjax.explain.scores.base import Choice, Scale, Score, Seen, of_one
 from mmjax.tasks.event_extraction import EventExtraction
 from mmjax.tasks.spans import offsets_of
 from mmjax.tasks.tagger import Tagger, read, to_words
@@ -66,12 +66,8 @@ class Tags(Score):
         return {"tags": tags.astype(jnp.int32), "counts": own.astype(jnp.int32)}
 
     def score(self, seen: Seen, choice: Choice, scale: Scale) -> Float[Array, "b"]:
-        logits, tags = _tagged(seen).logits, choice["tags"]
         alone = _independent(seen.task)
-        if scale == "probability":
-            each = taken(jax.nn.sigmoid(logits) if alone else jax.nn.softmax(logits), tags)
-        else:
-            each = taken(logits, tags) if alone else log_odds(logits, tags)
+        each = of_one(_tagged(seen).logits, choice["tags"], scale, independent=alone)
         whole = jnp.where(choice["counts"] > 0, each, 0).sum(axis=1)
         return whole / jnp.maximum(choice["counts"].sum(axis=1), 1)
 
